@@ -1,0 +1,159 @@
+//! What a command handler may return, and how it becomes events.
+
+use crate::domain::aggregate::Aggregate;
+use crate::domain::codec::{Codec, CodecError};
+use crate::domain::handle::Evolves;
+use crate::domain::message::Event;
+
+/// One event of a decision, encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The event's name in the store.
+    pub name: &'static str,
+    /// The version of its fields.
+    pub schema_version: u32,
+    /// The event, in the aggregate's codec.
+    pub payload: Vec<u8>,
+}
+
+/// Takes the events of one decision in order: each is encoded, then applied to the state.
+#[derive(Debug)]
+pub struct Sink<'a, A> {
+    state: &'a mut A,
+    records: &'a mut Vec<Recorded>,
+    failure: Option<CodecError>,
+}
+
+impl<'a, A: Aggregate> Sink<'a, A> {
+    /// Events go to `records`, and change `state`.
+    pub fn new(state: &'a mut A, records: &'a mut Vec<Recorded>) -> Self {
+        Self { state, records, failure: None }
+    }
+
+    /// The state after the events so far.
+    #[must_use]
+    pub fn state(&self) -> &A {
+        self.state
+    }
+
+    /// Encodes and applies an event. After a failure nothing more is taken.
+    pub fn push<E: Event>(&mut self, event: &E)
+    where
+        A: Evolves<E>,
+    {
+        if self.failure.is_some() {
+            return;
+        }
+        let mut payload = Vec::with_capacity(96);
+        if let Err(error) = A::Codec::encode(event, &mut payload) {
+            self.failure = Some(error);
+            return;
+        }
+        // recorded before it is applied: whoever catches a panic of the event handler sees that the state is spoilt
+        self.records.push(Recorded { name: E::NAME, schema_version: E::VERSION, payload });
+        self.state.evolve(event);
+    }
+
+    /// The first failure.
+    pub(crate) fn into_failure(self) -> Option<CodecError> {
+        self.failure
+    }
+}
+
+/// Nothing said about the reply.
+#[derive(Debug)]
+pub struct NoReply;
+
+/// The handler can't refuse.
+#[derive(Debug)]
+pub enum NoRejection {}
+
+/// The handler refuses with `R`.
+#[derive(Debug)]
+pub struct RejectsWith<R>(pub R);
+
+/// A reply that is fixed while deciding: the last member of the tuple that a handler returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply<R>(pub R);
+
+/// What a command handler of `A` may return: events in any of their shapes.
+#[diagnostic::on_unimplemented(
+    message = "a command handler of `{A}` can't return `{Self}`",
+    label = "neither an event nor made of events",
+    note = "return an event, `()`, `Option`, `Vec` or a tuple of events, a `#[derive(Events)]` enum, `Reply(..)` last in a tuple, or a `Result` of one of these"
+)]
+pub trait Emits<A: Aggregate> {
+    /// What is said about the reply.
+    type Reply;
+    /// What is said about refusing.
+    type Rejection;
+    /// Gives the events to `out`, in order.
+    ///
+    /// # Errors
+    /// The handler's rejection; then nothing was given to `out`.
+    fn emit(self, out: &mut Sink<'_, A>) -> Result<Self::Reply, Self::Rejection>;
+}
+
+impl<A: Aggregate> Emits<A> for () {
+    type Reply = NoReply;
+    type Rejection = NoRejection;
+    fn emit(self, _: &mut Sink<'_, A>) -> Result<NoReply, NoRejection> {
+        Ok(NoReply)
+    }
+}
+
+impl<A: Aggregate, R> Emits<A> for Reply<R> {
+    type Reply = Self;
+    type Rejection = NoRejection;
+    fn emit(self, _: &mut Sink<'_, A>) -> Result<Self, NoRejection> {
+        Ok(self)
+    }
+}
+
+impl<A: Aggregate, T: Emits<A, Reply = NoReply, Rejection = NoRejection>> Emits<A> for Option<T> {
+    type Reply = NoReply;
+    type Rejection = NoRejection;
+    fn emit(self, out: &mut Sink<'_, A>) -> Result<NoReply, NoRejection> {
+        self.map_or(Ok(NoReply), |events| events.emit(out))
+    }
+}
+
+impl<A: Aggregate, T: Emits<A, Reply = NoReply, Rejection = NoRejection>> Emits<A> for Vec<T> {
+    type Reply = NoReply;
+    type Rejection = NoRejection;
+    fn emit(self, out: &mut Sink<'_, A>) -> Result<NoReply, NoRejection> {
+        for events in self {
+            events.emit(out)?;
+        }
+        Ok(NoReply)
+    }
+}
+
+impl<A: Aggregate, T: Emits<A, Rejection = NoRejection>, R> Emits<A> for Result<T, R> {
+    type Reply = T::Reply;
+    type Rejection = RejectsWith<R>;
+    fn emit(self, out: &mut Sink<'_, A>) -> Result<T::Reply, RejectsWith<R>> {
+        match self {
+            Ok(events) => events.emit(out).map_err(|never| match never {}),
+            Err(rejection) => Err(RejectsWith(rejection)),
+        }
+    }
+}
+
+macro_rules! tuples {
+    ($(($($member:ident)*; $last:ident))*) => {$(
+        impl<A: Aggregate, $($member: Emits<A, Reply = NoReply, Rejection = NoRejection>,)* $last: Emits<A, Rejection = NoRejection>>
+            Emits<A> for ($($member,)* $last,)
+        {
+            type Reply = $last::Reply;
+            type Rejection = NoRejection;
+            #[allow(non_snake_case, reason = "a variable a type parameter")]
+            fn emit(self, out: &mut Sink<'_, A>) -> Result<$last::Reply, NoRejection> {
+                let ($($member,)* $last,) = self;
+                $($member.emit(out)?;)*
+                $last.emit(out)
+            }
+        }
+    )*};
+}
+tuples! { (; L) (T1; L) (T1 T2; L) (T1 T2 T3; L) (T1 T2 T3 T4; L) (T1 T2 T3 T4 T5; L) (T1 T2 T3 T4 T5 T6; L) (T1 T2 T3 T4 T5 T6 T7; L) }

@@ -1,0 +1,10 @@
+//! Where events are kept: the port, and its adapters.
+//!
+//! # Layout
+//! - [`port`]: what an event store promises; `testkit::conformance` is the same in tests
+//! - [`memory`]: keeps everything in memory, nothing of it durable
+//! - [`sqlite`]: a file, durable; the embedded default
+
+pub mod port;
+
+pub use port::{EventStore, StoreError};

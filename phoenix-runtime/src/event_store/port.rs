@@ -1,0 +1,289 @@
+//! What an event store promises.
+//!
+//! - A [`Batch`] is appended whole or not at all, and is durable when [`EventStore::append`] returns `Ok`.
+//! - Every batch names the epoch of each partition that it touches; an epoch that is not the current one refuses it.
+//! - (type, id, version) is unique; (type, id, dedup) is unique over events and outcomes together; (slice, sequence)
+//!   is unique and each slice's sequence has no gap.
+//! - The first version of a stream in a batch is the stream's last version plus one: v6 is refused on v4.
+//! - What is appended never changes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
+use crate::domain::outcome::Outcome;
+use crate::domain::ports::BoxFuture;
+
+/// A group of slices that is owned as one: slice modulo the number of partitions, which is 1 to 1024.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition(pub u16);
+
+/// Who owns a partition: raised by each new owner before its first read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+/// The name of an aggregate in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId {
+    /// The aggregate's wire name.
+    pub aggregate: Arc<str>,
+    /// Which one.
+    pub id: AggregateId,
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.aggregate, self.id)
+    }
+}
+
+/// What is appended at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The partitions that the batch touches, each with the epoch under which its owner decided. A batch without
+    /// records asks whether these epochs are still current.
+    pub epochs: Vec<(Partition, Epoch)>,
+    /// In the order in which they were decided.
+    pub records: Vec<Record>,
+}
+
+/// One row: an event, or the outcome of a command without events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Whose it is.
+    pub stream: StreamId,
+    /// Its slice.
+    pub slice: Slice,
+    /// Its number within the slice: the last one plus one, given by the owner.
+    pub sequence: u64,
+    /// When it was decided, in microseconds since the Unix epoch.
+    pub time_micros: i64,
+    /// The event; `None` for the outcome of a command without events.
+    pub event: Option<EventData>,
+    /// The command, on the first record of each.
+    pub command: Option<Box<CommandData>>,
+}
+
+/// An event as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventData {
+    /// The stream's version with this event; 1 for the first.
+    pub version: u64,
+    /// The event's wire name.
+    pub name: Arc<str>,
+    /// The version of its fields.
+    pub schema_version: u32,
+    /// The codec of `payload`.
+    pub codec: u8,
+    /// The event.
+    pub payload: Vec<u8>,
+}
+
+/// A command as it is stored with its first event, or with its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandData {
+    /// The message's own id.
+    pub id: MessageId,
+    /// What makes another command a repeat of it.
+    pub dedup: Dedup,
+    /// The command's wire name.
+    pub name: Arc<str>,
+    /// The caller's key, if there was one.
+    pub key: Option<String>,
+    /// `xxh3_64` of the command's canonical bytes.
+    pub payload_hash: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Names the conversation, where its caller did.
+    pub correlation_id: Option<String>,
+    /// What caused it, where its caller said so.
+    pub causation_id: Option<String>,
+}
+
+/// Why a store did not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A partition has another owner. Nothing was stored.
+    #[error("partition {} is owned under epoch {}, this owner has {}", partition.0, current.0, given.0)]
+    Fenced {
+        /// Which partition.
+        partition: Partition,
+        /// The epoch in the store.
+        current: Epoch,
+        /// The epoch that was given.
+        given: Epoch,
+    },
+    /// Rows that are there already, or a stream that is not where the batch thinks. Nothing was stored.
+    #[error("{} of the batch's rows are in conflict with the store, the first: {}", .0.len(), DisplayFirst(.0))]
+    Conflict(Vec<Conflict>),
+    /// The store can't take this one record, ever. Nothing was stored.
+    #[error("the store refuses record {index} of the batch: {reason}")]
+    Refused {
+        /// Its place in the batch.
+        index: usize,
+        /// Why.
+        reason: String,
+    },
+    /// Certainly not done; may work later.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// Perhaps done, perhaps not: the answer was lost.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+    /// What is stored is not what Phoenix wrote: needs a person.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+}
+
+struct DisplayFirst<'a>(&'a [Conflict]);
+impl fmt::Display for DisplayFirst<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.first() {
+            Some(conflict) => write!(f, "record {}, {:?}", conflict.index, conflict.kind),
+            None => f.write_str("none named"),
+        }
+    }
+}
+
+/// One row of a batch that the store can't take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conflict {
+    /// Its place in the batch.
+    pub index: usize,
+    /// What is wrong.
+    pub kind: ConflictKind,
+}
+
+/// What is wrong with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConflictKind {
+    /// The stream has this version already.
+    Version,
+    /// The stream's last version is not this one minus one.
+    Predecessor,
+    /// A record of this stream has the same [`Dedup`].
+    Key,
+    /// The slice has this sequence number already, or not the one before it.
+    Sequence,
+}
+
+/// A stored event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Whose it is.
+    pub stream: StreamId,
+    /// Its slice.
+    pub slice: Slice,
+    /// Its number within the slice.
+    pub sequence: u64,
+    /// When it was decided, in microseconds since the Unix epoch.
+    pub time_micros: i64,
+    /// The event itself.
+    pub event: EventData,
+    /// The command, on the first event of each.
+    pub command: Option<Box<CommandData>>,
+}
+
+/// A stored outcome, as a repeat finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredOutcome {
+    /// The command, its outcome included.
+    pub command: CommandData,
+    /// The version of its first event; `None` where it had no events.
+    pub first_version: Option<u64>,
+    /// The slice's sequence number of its first record.
+    pub sequence: u64,
+}
+
+/// A stored snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Whose it is.
+    pub stream: StreamId,
+    /// The version that it holds.
+    pub version: u64,
+    /// The time of the event that made this version, in microseconds since the Unix epoch.
+    pub time_micros: i64,
+    /// The state's layout and logic when it was taken.
+    pub fingerprint: u64,
+    /// The codec of `payload`.
+    pub codec: u8,
+    /// The state.
+    pub payload: Vec<u8>,
+}
+
+/// What is known of an aggregate's idempotency keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownKeys {
+    /// [`Dedup::short`] of stored keys, oldest first as far as the store knows.
+    pub keys: Vec<u64>,
+    /// Whether these are all: then a key that is not among them is new.
+    pub complete: bool,
+}
+
+/// How far a reader of all events has come, a number a slice. Opaque to users: keep it as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Position(pub BTreeMap<Slice, u64>);
+
+/// An event store: see the module's promises.
+///
+/// # Cancel safety
+/// Dropping the future of [`EventStore::append`] leaves its outcome unknown; dropping any other has no effect.
+pub trait EventStore: Send + Sync + fmt::Debug + 'static {
+    /// A name for logs, with the durability that it gives, for example `sqlite (wal, synchronous=full)`.
+    fn name(&self) -> String;
+
+    /// Whether what was acknowledged survives the process and the machine's power.
+    fn is_durable(&self) -> bool;
+
+    /// Takes ownership of the partitions: raises each epoch by one, durably, and returns the new ones.
+    /// Whoever had them before can append no more.
+    fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>>;
+
+    /// Appends a batch whole or not at all. All conflicts of a batch are told at once.
+    fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The last sequence number of each of these slices; 0 where there is none.
+    fn last_sequences(&self, slices: Vec<Slice>) -> BoxFuture<'_, Result<BTreeMap<Slice, u64>, StoreError>>;
+
+    /// At most `limit` events of a stream, from version `from` on, in order.
+    fn read_stream(
+        &self,
+        stream: StreamId,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>>;
+
+    /// At most `limit` events that come after `position`, in the order of each slice, and the position behind them.
+    /// Never skips one that commits late. Outcomes without events are passed over.
+    fn read_all(
+        &self,
+        position: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<(Vec<StoredEvent>, Position), StoreError>>;
+
+    /// The stored outcomes of these commands, in their order; `None` where there is none.
+    fn outcomes(
+        &self,
+        commands: Vec<(StreamId, Dedup)>,
+    ) -> BoxFuture<'_, Result<Vec<Option<StoredOutcome>>, StoreError>>;
+
+    /// All keys of a stream if they are at most `limit`; otherwise some of them, and `complete` is false.
+    fn known_keys(&self, stream: StreamId, limit: usize) -> BoxFuture<'_, Result<KnownKeys, StoreError>>;
+
+    /// Keeps a snapshot; one of the same version is replaced. Its version must be durable in the stream.
+    fn put_snapshot(&self, snapshot: Snapshot) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The newest snapshot at or below `at_most`.
+    fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>>;
+
+    /// Ids of aggregates of a type in their order, after `after`, at most `limit`.
+    fn ids(
+        &self,
+        aggregate: Arc<str>,
+        after: Option<AggregateId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>>;
+}

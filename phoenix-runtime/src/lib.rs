@@ -1,0 +1,30 @@
+//! The runtime that executes Phoenix aggregates.
+//!
+//! # Layout
+//! Floors, lowest first; a module imports only from floors below its own:
+//! - [`domain`]: what an aggregate is, without anything that runs it
+//! - `event_store`: where events are kept
+
+#![forbid(unsafe_code)]
+
+pub mod domain;
+#[cfg(feature = "engine")]
+pub mod event_store;
+
+/// For generated code only. The name carries the version, so that macros of another release say so.
+#[doc(hidden)]
+pub mod __private {
+    pub use ::core;
+    pub use ::serde;
+    pub use ::std;
+
+    pub use crate::domain::aggregate::*;
+    pub use crate::domain::codec::*;
+    pub use crate::domain::context::*;
+    pub use crate::domain::emit::*;
+    pub use crate::domain::handle::*;
+    pub use crate::domain::id::*;
+    pub use crate::domain::message::*;
+    pub use crate::domain::names::*;
+    pub use crate::domain::schema::*;
+}
