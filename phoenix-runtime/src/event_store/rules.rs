@@ -1,0 +1,137 @@
+//! What every store checks in the same way: fences, records that nobody can take, and which rows are in conflict.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::domain::id::{Dedup, SLICES, Slice};
+use crate::event_store::port::{Batch, Conflict, ConflictKind, Epoch, Partition, Position, StoreError, StreamId};
+
+/// Refuses a batch that was decided under another epoch than the current one.
+pub(crate) fn fence(
+    epochs: &[(Partition, Epoch)],
+    mut current: impl FnMut(Partition) -> Result<Epoch, StoreError>,
+) -> Result<(), StoreError> {
+    for &(partition, given) in epochs {
+        let current = current(partition)?;
+        if current != given {
+            return Err(StoreError::Fenced { partition, current, given });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses records that no store can take, and a batch that hides under whose epoch it was decided.
+pub(crate) fn well_formed(batch: &Batch) -> Result<(), StoreError> {
+    let refused = |index, reason: &str| Err(StoreError::Refused { index, reason: reason.to_owned() });
+    if batch.epochs.is_empty() && !batch.records.is_empty() {
+        return refused(0, "its batch names no epoch, so nobody can tell whether its owner still owns it");
+    }
+    for (index, record) in batch.records.iter().enumerate() {
+        if record.slice.0 >= SLICES {
+            return refused(index, "its slice does not exist; slices go from 0 to 1023");
+        }
+        match &record.event {
+            Some(event) if event.version == 0 => return refused(index, "its version is 0; the first one is 1"),
+            None if record.command.is_none() => return refused(index, "it is neither an event nor an outcome"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a store has, as far as conflicts depend on it.
+pub(crate) trait Stored {
+    /// The last sequence number of a slice.
+    fn last_sequence(&mut self, slice: Slice) -> Result<u64, StoreError>;
+    /// The last version of a stream.
+    fn last_version(&mut self, stream: &StreamId) -> Result<u64, StoreError>;
+    /// Whether a record of the stream has this key.
+    fn has_key(&mut self, stream: &StreamId, dedup: Dedup) -> Result<bool, StoreError>;
+}
+
+/// Names every conflict of a batch, by row and kind. Each record is judged against the store and the records before
+/// it in the batch, whether those are in conflict or not; so what merely follows a wrong row is not named as well.
+pub(crate) fn conflicts(batch: &Batch, stored: &mut impl Stored) -> Result<Vec<Conflict>, StoreError> {
+    let mut found = Vec::new();
+    let mut slices = HashMap::new();
+    let mut streams = HashMap::new();
+    let mut keys = HashSet::new();
+    for (index, record) in batch.records.iter().enumerate() {
+        let mut name = |kind| found.push(Conflict { index, kind });
+        if let Some(event) = &record.event {
+            let known = match streams.entry(&record.stream) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(Numbers::up_to(stored.last_version(&record.stream)?)),
+            };
+            match known.add(event.version) {
+                Place::Taken => name(ConflictKind::Version),
+                Place::Apart => name(ConflictKind::Predecessor),
+                Place::Next => {}
+            }
+        }
+        if let Some(command) = &record.command
+            && (!keys.insert((&record.stream, command.dedup)) || stored.has_key(&record.stream, command.dedup)?)
+        {
+            name(ConflictKind::Key);
+        }
+        let known = match slices.entry(record.slice) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Numbers::up_to(stored.last_sequence(record.slice)?)),
+        };
+        if known.add(record.sequence) != Place::Next {
+            name(ConflictKind::Sequence);
+        }
+    }
+    if found.is_empty() {
+        return Err(StoreError::Damaged("a batch was refused, and none of its rows is in conflict".to_owned()));
+    }
+    Ok(found)
+}
+
+/// Numbers that are there: 1 to the last stored one, and those of the batch.
+struct Numbers {
+    last: u64,
+    added: HashSet<u64>,
+}
+
+#[derive(PartialEq)]
+enum Place {
+    Taken,
+    Next,
+    Apart,
+}
+
+impl Numbers {
+    fn up_to(last: u64) -> Self {
+        Self { last, added: HashSet::new() }
+    }
+
+    fn has(&self, number: u64) -> bool {
+        number <= self.last || self.added.contains(&number)
+    }
+
+    fn add(&mut self, number: u64) -> Place {
+        let place = match number {
+            _ if self.has(number) => Place::Taken,
+            _ if self.has(number - 1) => Place::Next,
+            _ => Place::Apart,
+        };
+        self.added.insert(number);
+        place
+    }
+}
+
+/// All slices with the number behind which a reader goes on, in the order in which it should take them. The first one
+/// differs from position to position, so that a busy slice that fills every page starves no other; equal positions
+/// have equal orders, so that a page can be read again.
+pub(crate) fn reading_order(position: &Position) -> impl Iterator<Item = (Slice, u64)> {
+    let Position(behind) = position;
+    let sum = behind.values().fold(0_u64, |sum, n| sum.wrapping_add(*n));
+    let Slice(first) = Slice::from_hash(xxh3_64(&sum.to_le_bytes()));
+    (0..SLICES).map(move |i| {
+        let slice = Slice((first + i) % SLICES);
+        (slice, behind.get(&slice).copied().unwrap_or(0))
+    })
+}
