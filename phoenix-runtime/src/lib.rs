@@ -4,12 +4,15 @@
 //! Floors, lowest first; a module imports only from floors below its own:
 //! - [`domain`]: what an aggregate is, without anything that runs it
 //! - `event_store`: where events are kept
+//! - `testkit`: what tests are made of
 
 #![forbid(unsafe_code)]
 
 pub mod domain;
 #[cfg(feature = "engine")]
 pub mod event_store;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 /// For generated code only. The name carries the version, so that macros of another release say so.
 #[doc(hidden)]

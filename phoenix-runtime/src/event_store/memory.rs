@@ -106,7 +106,7 @@ impl Contents {
 
     fn append(&mut self, batch: &Arc<Batch>) -> Result<(), StoreError> {
         rules::fence(&batch.epochs, |partition| Ok(self.epoch(partition)))?;
-        rules::well_formed(&batch)?;
+        rules::well_formed(batch)?;
         if batch.records.is_empty() {
             return Ok(());
         }

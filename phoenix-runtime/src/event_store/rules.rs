@@ -15,7 +15,8 @@ pub(crate) fn fence(
 ) -> Result<(), StoreError> {
     for &(partition, given) in epochs {
         let current = current(partition)?;
-        if current != given {
+        // epoch 0 is that of a partition that nobody ever acquired
+        if current != given || given == Epoch(0) {
             return Err(StoreError::Fenced { partition, current, given });
         }
     }

@@ -1,0 +1,6 @@
+//! What tests of services, stores and of the runtime itself are made of.
+//!
+//! # Layout
+//! - [`conformance`]: what an event store is, as a suite that every adapter passes
+
+pub mod conformance;
