@@ -8,7 +8,11 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "engine")]
+pub mod client;
 pub mod domain;
+#[cfg(feature = "engine")]
+pub mod engine;
 #[cfg(feature = "engine")]
 pub mod event_store;
 #[cfg(feature = "testkit")]

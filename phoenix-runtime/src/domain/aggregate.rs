@@ -222,8 +222,7 @@ impl<A: Aggregate + Serialize + DeserializeOwned> SnapshotOf<A> for On {
 pub fn event_entry<A: Aggregate>(name: &str) -> Option<&'static EventEntry<A>> {
     let all = || A::PARTS.iter().flatten().flat_map(|part| part.events);
     all().find(|e| e.name == name).or_else(|| {
-        all().find(|e| {
-            std::iter::successors(e.previous, |earlier| earlier.previous).any(|earlier| earlier.name == name)
-        })
+        all()
+            .find(|e| std::iter::successors(e.previous, |earlier| earlier.previous).any(|earlier| earlier.name == name))
     })
 }

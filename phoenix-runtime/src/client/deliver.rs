@@ -1,0 +1,176 @@
+//! How a call reaches the shard that owns its aggregate.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::client::Client;
+use crate::domain::error::{Code, Fault};
+use crate::domain::id::{AggregateId, Dedup, InvalidId, MAX_KEY_BYTES, MessageId, Slice, identity_hash};
+use crate::domain::metadata::{MAX_HEADER_BYTES, Metadata, Priority};
+use crate::domain::pending::Pending;
+use crate::domain::ports::BoxFuture;
+use crate::engine::mailbox::{Body, CommandMail, Mail, MailboxHandle, Repeat, Undelivered};
+
+/// What a caller may say besides the message.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CallOptions {
+    pub(crate) message: Option<MessageId>,
+    pub(crate) key: Option<String>,
+    pub(crate) priority: Priority,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) metadata: Option<Metadata>,
+    pub(crate) repeat: bool,
+}
+
+/// Where an answer comes from, until the time-out.
+pub(crate) struct Reception<T> {
+    receiver: oneshot::Receiver<T>,
+    timeout: Duration,
+    timer: Option<BoxFuture<'static, ()>>,
+}
+
+impl<T> Reception<T> {
+    pub(crate) fn new(receiver: oneshot::Receiver<T>, timeout: Duration) -> Self {
+        Self { receiver, timeout, timer: None }
+    }
+
+    pub(crate) fn poll(&mut self, client: &Client, cx: &mut TaskContext<'_>) -> Poll<Result<T, Fault>> {
+        if let Poll::Ready(answer) = Pin::new(&mut self.receiver).poll(cx) {
+            return Poll::Ready(answer.map_err(|_| {
+                Fault::new(Code::Stopping, "the node stopped before it answered; send it again with the same key")
+            }));
+        }
+        let timer = self.timer.get_or_insert_with(|| client.inner.clock.sleep(self.timeout));
+        timer.as_mut().poll(cx).map(|()| {
+            Err(Fault::new(
+                Code::TimedOut,
+                format!("no answer within {:?}; it may still be done: send it again with the same key", self.timeout),
+            ))
+        })
+    }
+}
+
+/// Mail on its way into a mailbox that may be full.
+pub(crate) enum Sending {
+    Done,
+    Waiting(BoxFuture<'static, Result<(), Undelivered>>),
+}
+
+impl Sending {
+    pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if let Self::Waiting(sending) = self {
+            match sending.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                // the answer to the mail says why
+                Poll::Ready(Err(undelivered)) => fail(undelivered),
+            }
+            *self = Self::Done;
+        }
+        Poll::Ready(())
+    }
+}
+
+fn fail(undelivered: Undelivered) {
+    match undelivered {
+        Undelivered::Full(mail) => mail.fail(Fault::new(Code::MailboxFull, "the mailbox is full; try again later")),
+        Undelivered::Closed(mail) => mail.fail(Fault::new(Code::Stopping, "the node is stopping; nothing was done")),
+    }
+}
+
+impl Client {
+    fn shard_of(&self, hash: u64) -> Option<&MailboxHandle> {
+        let slice = Slice::from_hash(hash);
+        self.inner.shards.get(usize::from(slice.0) % self.inner.shards.len().max(1))
+    }
+
+    pub(crate) fn timeout_or_default(&self, timeout: Option<Duration>) -> Duration {
+        timeout.unwrap_or(self.inner.ask_timeout)
+    }
+
+    /// Leaves mail for its shard: at once if there is room, otherwise as `wait` says.
+    pub(crate) fn leave(&self, mail: Mail, priority: Priority, wait: bool) -> Sending {
+        let reserve = !self.chain.is_empty();
+        let Some(shard) = self.shard_of(mail.hash) else { return Sending::Done };
+        match shard.try_send(mail, priority, reserve) {
+            Ok(()) => {}
+            Err(Undelivered::Full(mail)) if wait => {
+                let shard = shard.clone();
+                return Sending::Waiting(Box::pin(async move { shard.send(mail, priority, reserve).await }));
+            }
+            Err(undelivered) => fail(undelivered),
+        }
+        Sending::Done
+    }
+
+    /// Addresses a message. `None` for a kind that the engine does not know.
+    pub(crate) fn address(
+        &self,
+        kind: Option<usize>,
+        aggregate: &'static str,
+        id: Result<AggregateId, InvalidId>,
+        timeout: Duration,
+        body: Body,
+    ) -> Result<Mail, (Body, Fault)> {
+        let kind = kind.and_then(|kind| u16::try_from(kind).ok());
+        let Some(kind) = kind else {
+            let fault = Fault::new(
+                Code::UnknownName,
+                format!("this node does not run the aggregate `{aggregate}`: add it at the node's builder"),
+            );
+            return Err((body, fault));
+        };
+        let id = match id {
+            Ok(id) => id,
+            Err(reason) => return Err((body, Fault::new(Code::InvalidMessage, reason.to_string()))),
+        };
+        if self.chain.contains(aggregate, &id) {
+            let text = format!("{aggregate}/{id} waits for this very ask: it would wait for itself");
+            return Err((body, Fault::new(Code::WouldDeadlock, text)));
+        }
+        let hash = identity_hash(aggregate, id.as_str());
+        let deadline = Some(self.inner.clock.monotonic() + timeout);
+        Ok(Mail { kind, id, hash, deadline, body })
+    }
+
+    /// Makes a command ready for the mailbox.
+    pub(crate) fn command_mail(
+        &self,
+        pending: Box<dyn Pending>,
+        options: CallOptions,
+    ) -> Result<Box<CommandMail>, (Box<dyn Pending>, Fault)> {
+        let invalid = |text: String| Fault::new(Code::InvalidMessage, text);
+        // a business key goes first: with another key of the caller the same order would be done twice
+        let key = pending.business_key().or(options.key);
+        if let Some(key) = &key
+            && (key.is_empty() || key.len() > MAX_KEY_BYTES)
+        {
+            let text = format!("an idempotency key has 1 to {MAX_KEY_BYTES} bytes, this one has {}", key.len());
+            return Err((pending, invalid(text)));
+        }
+        let headers = options.metadata.as_ref().map_or(0, metadata_bytes);
+        if headers > MAX_HEADER_BYTES {
+            let text = format!("the metadata has {headers} bytes where {MAX_HEADER_BYTES} are allowed");
+            return Err((pending, invalid(text)));
+        }
+        let message = options.message.unwrap_or_else(|| self.next_message_id());
+        let (dedup, repeat) = match &key {
+            Some(key) => (Dedup::of_key(pending.facts().name, key), Repeat::Possible),
+            None => (Dedup::of_id(message), Repeat::Never),
+        };
+        let repeat = if options.repeat { Repeat::Likely } else { repeat };
+        let metadata = options.metadata.map(Arc::new);
+        Ok(Box::new(CommandMail { message, key, dedup, metadata, chain: self.chain.clone(), pending, repeat }))
+    }
+}
+
+fn metadata_bytes(metadata: &Metadata) -> usize {
+    let fixed = [&metadata.correlation_id, &metadata.causation_id, &metadata.traceparent];
+    let headers = metadata.headers.iter().map(|(name, value)| name.len() + value.len());
+    fixed.into_iter().flatten().map(String::len).chain(headers).sum()
+}

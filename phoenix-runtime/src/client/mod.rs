@@ -1,0 +1,159 @@
+//! The way to aggregates: typed by the aggregate, by the message alone, or by name.
+//!
+//! # Layout
+//! - [`Client`], [`Of`]: where calls begin
+//! - [`ask`]: commands; [`query`]: queries; [`named`]: both by name
+//! - [`deliver`]: how a call reaches the shard that owns its aggregate
+
+pub mod ask;
+mod deliver;
+pub mod named;
+pub mod query;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::client::ask::{Ask, Call, Tell};
+use crate::client::query::Question;
+use crate::domain::aggregate::Aggregate;
+use crate::domain::context::{CallChain, Context};
+use crate::domain::handle::{AnsweredBy, HandledBy};
+use crate::domain::id::MessageId;
+use crate::domain::message::{Addressed, Command};
+use crate::domain::metadata::Envelope;
+use crate::domain::pending::{PendingCommand, PendingQuery};
+use crate::domain::ports::{Clock, Seed, next_message_id};
+use crate::engine::catalog::Catalog;
+use crate::engine::mailbox::MailboxHandle;
+use crate::engine::options::EngineOptions;
+
+/// The way to the aggregates of an engine. Cheap to clone, used from many threads.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+    /// The aggregates that wait for what this client asks.
+    chain: CallChain,
+}
+
+struct Inner {
+    catalog: Arc<Catalog>,
+    shards: Vec<MailboxHandle>,
+    clock: Arc<dyn Clock>,
+    seed: Arc<dyn Seed>,
+    ask_timeout: Duration,
+}
+
+impl Client {
+    pub(crate) fn new(
+        catalog: Arc<Catalog>,
+        shards: Vec<MailboxHandle>,
+        options: &EngineOptions,
+        clock: &Arc<dyn Clock>,
+        seed: &Arc<dyn Seed>,
+    ) -> Self {
+        let (clock, seed) = (Arc::clone(clock), Arc::clone(seed));
+        let inner = Inner { catalog, shards, clock, seed, ask_timeout: options.ask_timeout };
+        Self { inner: Arc::new(inner), chain: CallChain::default() }
+    }
+
+    /// The way to the aggregates of one type. Only messages that `A` handles compile.
+    #[must_use]
+    pub fn of<A: Aggregate>(&self) -> Of<A> {
+        Of { client: self.clone(), aggregate: PhantomData }
+    }
+
+    /// Asks with the message alone, which names its aggregate (`aggregate = "..."`). It goes by name: that the
+    /// aggregate handles it is found out when it arrives.
+    pub fn ask<C: Command + Addressed>(&self, command: C) -> named::AskByMessage<C> {
+        named::AskByMessage::new(self.clone(), command)
+    }
+
+    /// Sends a command by name. Unlike a typed ask it does not wait for room in a full mailbox.
+    pub fn send(&self, envelope: Envelope) -> named::Sent {
+        named::send(self, envelope)
+    }
+
+    /// Sends a query by name, its fields as JSON.
+    pub fn query_named(&self, aggregate: &str, name: &str, json: &[u8], timeout: Duration) -> named::Asked {
+        named::query(self, aggregate, name, json, timeout)
+    }
+
+    /// The names that the engine knows.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    /// A new message id.
+    #[must_use]
+    pub fn next_message_id(&self) -> MessageId {
+        next_message_id(&*self.inner.clock, &*self.inner.seed)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({:?})", self.inner.catalog)
+    }
+}
+
+/// The way to the aggregates of type `A`.
+pub struct Of<A> {
+    client: Client,
+    aggregate: PhantomData<fn() -> A>,
+}
+
+impl<A> Clone for Of<A> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), aggregate: PhantomData }
+    }
+}
+
+impl<A> fmt::Debug for Of<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.client.fmt(f)
+    }
+}
+
+impl<A: Aggregate> Of<A> {
+    /// Sends a command and waits for its reply, which is durable when it comes.
+    pub fn ask<C: HandledBy<A>>(&self, command: C) -> Ask<C> {
+        Ask(self.call(command))
+    }
+
+    /// Sends a command and waits until its outcome is durable, whichever it is.
+    pub fn tell<C: HandledBy<A>>(&self, command: C) -> Tell<C> {
+        Tell(self.call(command))
+    }
+
+    /// Reads the state of an aggregate; what the answer rests on is durable.
+    pub fn query<Q: AnsweredBy<A>>(&self, query: Q) -> Question<Q> {
+        let (sender, receiver) = oneshot::channel();
+        let pending = Box::new(PendingQuery::<A, Q, _>::new(query, query::ToCaller(sender)));
+        Question::new(self.client.clone(), self.client.inner.catalog.index_of::<A>(), A::NAME, pending, receiver)
+    }
+
+    fn call<C: HandledBy<A>>(&self, command: C) -> Call<C> {
+        let (sender, receiver) = oneshot::channel();
+        let pending = Box::new(PendingCommand::<A, C, _>::new(command, ask::ToCaller(sender)));
+        Call::new(self.client.clone(), self.client.inner.catalog.index_of::<A>(), A::NAME, pending, receiver)
+    }
+}
+
+/// What a handler's context gives to those who have an engine.
+pub trait ContextClient {
+    /// The way to other aggregates from inside an `async` handler. An ask to an aggregate that waits for this very
+    /// handler is refused at once. `None` outside an engine, as in a fixture.
+    fn client(&self) -> Option<Client>;
+}
+
+impl ContextClient for Context {
+    fn client(&self) -> Option<Client> {
+        let client = self.resource::<Client>()?;
+        Some(Client { inner: Arc::clone(&client.inner), chain: self.chain().clone() })
+    }
+}

@@ -1,0 +1,245 @@
+//! Commands and queries by name: for gateways, and for callers who have the message's crate only.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::client::Client;
+use crate::client::deliver::{CallOptions, Reception};
+use crate::domain::codec::{Codec, Json};
+use crate::domain::error::{AskError, Code, Fault, QueryError};
+use crate::domain::id::AggregateId;
+use crate::domain::message::{Addressed, Command};
+use crate::domain::metadata::{Envelope, Priority};
+use crate::domain::pending::{Answer, ByName, ByNameQuery, NamedAnswer, Told};
+use crate::engine::mailbox::Body;
+
+/// A command by name, on its way.
+///
+/// # Cancel safety
+/// The command is on its way: dropping the future does not take it back.
+pub struct Sent {
+    client: Client,
+    reception: Reception<NamedAnswer>,
+    id: Option<AggregateId>,
+}
+
+/// What became of a command by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedOutcome<T> {
+    /// The aggregate that it went to, as far as it could be read.
+    pub id: Option<AggregateId>,
+    /// The answer, its reply or rejection as JSON.
+    pub answer: T,
+}
+
+impl Future for Sent {
+    type Output = NamedOutcome<NamedAnswer>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let id = &mut this.id;
+        this.reception
+            .poll(&this.client, cx)
+            .map(|answer| NamedOutcome { id: id.take(), answer: answer.unwrap_or_else(|fault| Err(fault.into())) })
+    }
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sent({:?})", self.id)
+    }
+}
+
+pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
+    let (sender, receiver) = oneshot::channel();
+    let respond = ByName(Box::new(move |answer| {
+        // whoever asked may be gone
+        let _ = sender.send(answer);
+    }));
+    let timeout = client.timeout_or_default(envelope.timeout);
+    let reception = Reception::new(receiver, timeout);
+    let mut sent = Sent { client: client.clone(), reception, id: None };
+    let Some(entry) = client.catalog().command(&envelope.aggregate, &envelope.name) else {
+        let text = format!("this node has no aggregate `{}` with a command `{}`", envelope.aggregate, envelope.name);
+        (respond.0)(Err(Fault::new(Code::UnknownName, text).into()));
+        return sent;
+    };
+    let pending = match (entry.read)(&envelope.payload, respond) {
+        Ok(pending) => pending,
+        Err((reason, respond)) => {
+            (respond.0)(Err(Fault::new(Code::InvalidMessage, reason.to_string()).into()));
+            return sent;
+        }
+    };
+    let id = pending.aggregate_id();
+    sent.id = id.as_ref().ok().cloned();
+    let kind = client.catalog().index_of_name(&envelope.aggregate);
+    let options = CallOptions {
+        message: Some(envelope.id),
+        key: envelope.idempotency_key,
+        priority: envelope.priority,
+        timeout: Some(timeout),
+        metadata: Some(envelope.metadata),
+        repeat: false,
+    };
+    match client.command_mail(pending, options) {
+        Ok(command) => match client.address(kind, entry.facts.of, id, timeout, Body::Command(command)) {
+            Ok(mail) => drop(client.leave(mail, envelope.priority, false)),
+            Err((Body::Command(command), fault)) => command.pending.tell(Told::Fault(fault)),
+            Err((Body::Query(_), _)) => {}
+        },
+        Err((pending, fault)) => pending.tell(Told::Fault(fault)),
+    }
+    sent
+}
+
+/// A query by name, on its way.
+///
+/// # Cancel safety
+/// A query changes nothing: drop it whenever you like.
+pub struct Asked {
+    client: Client,
+    reception: Reception<Result<Answer<Vec<u8>>, QueryError>>,
+    id: Option<AggregateId>,
+}
+
+impl Future for Asked {
+    type Output = NamedOutcome<Result<Answer<Vec<u8>>, QueryError>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let id = &mut this.id;
+        this.reception
+            .poll(&this.client, cx)
+            .map(|answer| NamedOutcome { id: id.take(), answer: answer.unwrap_or_else(|fault| Err(fault.into())) })
+    }
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Asked({:?})", self.id)
+    }
+}
+
+pub(super) fn query(client: &Client, aggregate: &str, name: &str, json: &[u8], timeout: Duration) -> Asked {
+    let (sender, receiver) = oneshot::channel();
+    let respond = ByNameQuery(Box::new(move |answer| {
+        // whoever asked may be gone
+        let _ = sender.send(answer);
+    }));
+    let mut asked = Asked { client: client.clone(), reception: Reception::new(receiver, timeout), id: None };
+    let Some(entry) = client.catalog().query(aggregate, name) else {
+        let text = format!("this node has no aggregate `{aggregate}` with a query `{name}`");
+        (respond.0)(Err(Fault::new(Code::UnknownName, text).into()));
+        return asked;
+    };
+    let pending = match (entry.read)(json, respond) {
+        Ok(pending) => pending,
+        Err((reason, respond)) => {
+            (respond.0)(Err(Fault::new(Code::InvalidMessage, reason.to_string()).into()));
+            return asked;
+        }
+    };
+    let id = pending.aggregate_id();
+    asked.id = id.as_ref().ok().cloned();
+    let kind = client.catalog().index_of_name(aggregate);
+    match client.address(kind, entry.of, id, timeout, Body::Query(pending)) {
+        Ok(mail) => drop(client.leave(mail, Priority::Normal, false)),
+        Err((Body::Query(query), fault)) => query.tell(Err(fault.into())),
+        Err((Body::Command(_), _)) => {}
+    }
+    asked
+}
+
+/// An ask typed by the message alone.
+///
+/// # Cancel safety
+/// Once it was polled the command is on its way: dropping the future does not take it back.
+#[must_use = "nothing is sent until it is awaited"]
+pub struct AskByMessage<C> {
+    client: Client,
+    envelope: Result<Option<Envelope>, Fault>,
+    sent: Option<Sent>,
+    message: PhantomData<fn() -> C>,
+}
+
+impl<C: Command + Addressed> AskByMessage<C> {
+    pub(super) fn new(client: Client, command: C) -> Self {
+        let mut payload = Vec::new();
+        let envelope = match Json::encode(&command, &mut payload) {
+            Ok(()) => Ok(Some(Envelope {
+                id: client.next_message_id(),
+                aggregate: C::AGGREGATE.unwrap_or_default().to_owned(),
+                name: C::NAME.to_owned(),
+                idempotency_key: None,
+                priority: Priority::default(),
+                timeout: None,
+                metadata: crate::domain::metadata::Metadata::default(),
+                payload,
+            })),
+            Err(reason) => Err(Fault::new(Code::InvalidMessage, reason.to_string())),
+        };
+        Self { client, envelope, sent: None, message: PhantomData }
+    }
+
+    /// Makes this command a repeat of any other of the same name and key to the same aggregate.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        if let Ok(Some(envelope)) = &mut self.envelope {
+            envelope.idempotency_key = Some(key.into());
+        }
+        self
+    }
+
+    /// How long to wait; the engine's `ask_timeout` by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        if let Ok(Some(envelope)) = &mut self.envelope {
+            envelope.timeout = Some(timeout);
+        }
+        self
+    }
+}
+
+impl<C> Unpin for AskByMessage<C> {}
+
+impl<C: Command + Addressed> Future for AskByMessage<C> {
+    type Output = Result<C::Reply, AskError<C::Rejection>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        match &mut this.envelope {
+            Err(fault) => return Poll::Ready(Err(fault.clone().into())),
+            Ok(envelope) => {
+                if let Some(envelope) = envelope.take() {
+                    this.sent = Some(send(&this.client, envelope));
+                }
+            }
+        }
+        let Some(sent) = &mut this.sent else { return Poll::Pending };
+        Pin::new(sent).poll(cx).map(|outcome| typed::<C>(outcome.answer))
+    }
+}
+
+fn typed<C: Command>(answer: NamedAnswer) -> Result<C::Reply, AskError<C::Rejection>> {
+    let unreadable = |e: crate::domain::codec::CodecError| Fault::new(Code::InvalidMessage, e.to_string());
+    match answer {
+        Ok(answer) => Ok(Json::decode(&answer.reply).map_err(unreadable)?),
+        Err(AskError::Rejected { rejection, version, replayed }) => {
+            let rejection = Json::decode(&rejection).map_err(unreadable)?;
+            Err(AskError::Rejected { rejection, version, replayed })
+        }
+        Err(AskError::NotFound { replayed }) => Err(AskError::NotFound { replayed }),
+        Err(AskError::Fault(fault)) => Err(fault.into()),
+    }
+}
+
+impl<C: Command> fmt::Debug for AskByMessage<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AskByMessage({})", C::NAME)
+    }
+}

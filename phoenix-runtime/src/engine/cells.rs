@@ -1,0 +1,170 @@
+//! All aggregates of a shard: found by hash, named by index, and who leaves memory.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hashbrown::HashTable;
+
+use crate::domain::aggregate::Options;
+use crate::engine::cell::{Cell, CellRef};
+
+/// The cells of a shard.
+pub(crate) struct Cells {
+    table: HashTable<u32>,
+    hasher: foldhash::fast::RandomState,
+    slots: Vec<Option<Cell>>,
+    generations: Vec<u32>,
+    free: Vec<u32>,
+    /// For each aggregate type with a bound: its cells in the order of a clock's hand (second chance).
+    rings: Vec<Option<Ring>>,
+}
+
+/// Second chance: Corbató, "A Paging Experiment with the Multics System", 1968. A cell that was used since the hand
+/// passed is passed over once; it costs no work when an aggregate is used.
+struct Ring {
+    hand: VecDeque<(CellRef, u32)>,
+    resident: u32,
+    max_resident: Option<u32>,
+    passivate_after: Option<Duration>,
+}
+
+impl Cells {
+    pub(crate) fn new(options: impl Iterator<Item = Options>) -> Self {
+        let rings = options
+            .map(|o| {
+                (o.max_resident.is_some() || o.passivate_after.is_some()).then(|| Ring {
+                    hand: VecDeque::new(),
+                    resident: 0,
+                    max_resident: o.max_resident,
+                    passivate_after: o.passivate_after,
+                })
+            })
+            .collect();
+        Self {
+            table: HashTable::new(),
+            hasher: foldhash::fast::RandomState::default(),
+            slots: Vec::new(),
+            generations: Vec::new(),
+            free: Vec::new(),
+            rings,
+        }
+    }
+
+    fn spread(&self, hash: u64) -> u64 {
+        use std::hash::BuildHasher as _;
+        // ids come from outside: without a secret they could be chosen to collide
+        self.hasher.hash_one(hash)
+    }
+
+    pub(crate) fn find(&self, kind: u16, hash: u64, id: &str) -> Option<CellRef> {
+        let index = *self.table.find(self.spread(hash), |index| {
+            self.slots[*index as usize]
+                .as_ref()
+                .is_some_and(|cell| cell.hash == hash && cell.kind == kind && cell.id.as_str() == id)
+        })?;
+        Some(CellRef { index, generation: self.generations[index as usize] })
+    }
+
+    pub(crate) fn get_mut(&mut self, cell: CellRef) -> Option<&mut Cell> {
+        self.slots.get_mut(cell.index as usize)?.as_mut().filter(|c| c.generation == cell.generation)
+    }
+
+    /// Adds a cell that is not there yet; its generation is given here.
+    pub(crate) fn insert(&mut self, mut cell: Cell) -> CellRef {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.generations.push(0);
+            // a shard with four thousand million aggregates does not fit into memory
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let generation = self.generations[index as usize];
+        cell.generation = generation;
+        let (kind, hash, used) = (cell.kind, self.spread(cell.hash), cell.last_used);
+        self.slots[index as usize] = Some(cell);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.table.insert_unique(hash, index, |index| {
+            use std::hash::BuildHasher as _;
+            slots[*index as usize].as_ref().map_or(0, |cell| hasher.hash_one(cell.hash))
+        });
+        let reference = CellRef { index, generation };
+        if let Some(ring) = self.rings.get_mut(kind as usize).and_then(Option::as_mut) {
+            ring.hand.push_back((reference, used));
+            ring.resident += 1;
+        }
+        reference
+    }
+
+    pub(crate) fn remove(&mut self, cell: CellRef) -> Option<Cell> {
+        self.get_mut(cell)?;
+        let taken = self.slots[cell.index as usize].take()?;
+        let hash = self.spread(taken.hash);
+        if let Ok(entry) = self.table.find_entry(hash, |index| *index == cell.index) {
+            entry.remove();
+        }
+        self.generations[cell.index as usize] = cell.generation.wrapping_add(1);
+        self.free.push(cell.index);
+        if let Some(ring) = self.rings.get_mut(taken.kind as usize).and_then(Option::as_mut) {
+            // its place at the hand is dropped when the hand comes by
+            ring.resident -= 1;
+        }
+        Some(taken)
+    }
+
+    /// Every cell, in the order of their places.
+    pub(crate) fn all(&self) -> Vec<CellRef> {
+        self.slots
+            .iter()
+            .zip(0_u32..)
+            .filter_map(|(slot, index)| slot.as_ref().map(|cell| CellRef { index, generation: cell.generation }))
+            .collect()
+    }
+
+    /// The shortest idle time after which some type leaves memory.
+    pub(crate) fn sweep_every(&self) -> Option<Duration> {
+        self.rings.iter().flatten().filter_map(|ring| ring.passivate_after).min()
+    }
+
+    /// Idle cells that should leave: unused for too long, or more than may be resident.
+    pub(crate) fn leavers(&mut self, now: u32) -> Vec<CellRef> {
+        let mut leavers = Vec::new();
+        for kind in 0..self.rings.len() {
+            let Some(mut ring) = self.rings[kind].take() else { continue };
+            let mut over = ring.max_resident.map_or(0, |max| ring.resident.saturating_sub(max));
+            let after = ring.passivate_after.map(|d| u32::try_from(d.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX));
+            // two rounds at most: the first takes second chances away
+            let mut steps = ring.hand.len() * if over > 0 { 2 } else { 1 };
+            while let Some((cell, seen)) = ring.hand.pop_front() {
+                let Some(found) = self.get_mut(cell) else { continue };
+                let expired = after.is_some_and(|after| now.saturating_sub(found.last_used) >= after);
+                let unused = found.last_used == seen;
+                if found.is_idle() && (expired || (over > 0 && unused)) {
+                    over = over.saturating_sub(1);
+                    leavers.push(cell);
+                } else {
+                    // with nothing over, the oldest place that may stay ends an idle sweep
+                    let done = over == 0 && unused && !expired;
+                    let again = if over > 0 || expired { found.last_used } else { seen.max(found.last_used) };
+                    if done {
+                        ring.hand.push_front((cell, seen));
+                        break;
+                    }
+                    ring.hand.push_back((cell, again));
+                }
+                steps = steps.saturating_sub(1);
+                if steps == 0 {
+                    break;
+                }
+            }
+            self.rings[kind] = Some(ring);
+        }
+        leavers
+    }
+
+    /// Whether a type has more residents than it may.
+    pub(crate) fn is_over(&self, kind: u16) -> bool {
+        self.rings
+            .get(kind as usize)
+            .and_then(Option::as_ref)
+            .is_some_and(|ring| ring.max_resident.is_some_and(|max| ring.resident > max))
+    }
+}

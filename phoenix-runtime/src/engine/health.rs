@@ -1,0 +1,52 @@
+//! What the shards tell of themselves.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// The state of an engine, for probes and metrics.
+#[derive(Debug, Default)]
+pub struct Health {
+    pub(crate) struggling: AtomicUsize,
+    pub(crate) fenced: AtomicBool,
+    pub(crate) resident: AtomicUsize,
+    pub(crate) parked: AtomicUsize,
+}
+
+impl Health {
+    /// Whether the store takes what is appended: false while an append is being tried again.
+    #[must_use]
+    pub fn store_answers(&self) -> bool {
+        self.struggling.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether another owner has taken a partition from this engine.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Relaxed)
+    }
+
+    /// How many aggregates are in memory.
+    #[must_use]
+    pub fn resident(&self) -> usize {
+        self.resident.load(Ordering::Relaxed)
+    }
+
+    /// How often an aggregate could not be brought into memory until somebody mends it.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn struggle(&self) -> Struggle<'_> {
+        self.struggling.fetch_add(1, Ordering::Relaxed);
+        Struggle(self)
+    }
+}
+
+/// An append that is being tried again.
+pub(crate) struct Struggle<'a>(&'a Health);
+
+impl Drop for Struggle<'_> {
+    fn drop(&mut self) {
+        self.0.struggling.fetch_sub(1, Ordering::Relaxed);
+    }
+}

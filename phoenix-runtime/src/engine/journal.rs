@@ -1,0 +1,75 @@
+//! Making a batch durable, whatever it takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::ports::{Clock, Seed};
+use crate::engine::health::Health;
+use crate::event_store::port::{Batch, EventStore, StoreError};
+
+/// Waits between attempts to reach the store: doubled each time, with jitter.
+pub(crate) struct Backoff {
+    clock: Arc<dyn Clock>,
+    seed: Arc<dyn Seed>,
+    next: Duration,
+    longest: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(clock: Arc<dyn Clock>, seed: Arc<dyn Seed>, longest: Duration) -> Self {
+        Self { clock, seed, next: Duration::from_millis(10), longest }
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        let micros = u64::try_from(self.next.as_micros()).unwrap_or(u64::MAX).max(2);
+        let jittered = micros / 2 + self.seed.next_u64() % (micros / 2);
+        self.next = (self.next * 2).min(self.longest);
+        self.clock.sleep(Duration::from_micros(jittered)).await;
+    }
+}
+
+/// Appends a batch. While its outcome is unknown the identical rows are sent again, until they are stored or conflict
+/// with themselves.
+///
+/// # Errors
+/// Only final ones: `Fenced`, `Conflict`, `Refused`, `Damaged`.
+pub(crate) async fn persist(
+    store: Arc<dyn EventStore>,
+    batch: Arc<Batch>,
+    mut backoff: Backoff,
+    health: &Health,
+) -> Result<(), StoreError> {
+    let mut uncertain = false;
+    let mut struggle = None;
+    loop {
+        match store.append(Arc::clone(&batch)).await {
+            Ok(()) => return Ok(()),
+            Err(StoreError::Unavailable(reason)) => tracing::warn!(reason, "append not done; trying again"),
+            Err(StoreError::Unknown(reason)) => {
+                uncertain = true;
+                tracing::warn!(reason, "append of unknown outcome; sending the identical rows again");
+            }
+            Err(conflict @ StoreError::Conflict(_)) if uncertain => match is_stored(&*store, &batch).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(conflict),
+                Err(reason) => tracing::warn!(%reason, "can't ask whether the batch is stored; trying again"),
+            },
+            Err(last) => return Err(last),
+        }
+        struggle.get_or_insert_with(|| health.struggle());
+        backoff.wait().await;
+    }
+}
+
+/// Whether the rows that a batch is in conflict with are its own: it is stored whole, so its first command tells.
+async fn is_stored(store: &dyn EventStore, batch: &Batch) -> Result<bool, StoreError> {
+    let Some((record, command)) = batch.records.iter().find_map(|r| Some((r, r.command.as_ref()?))) else {
+        return Ok(false);
+    };
+    let found = store.outcomes(vec![(record.stream.clone(), command.dedup)]).await?;
+    Ok(found.into_iter().flatten().any(|stored| {
+        stored.command.id == command.id
+            && stored.sequence == record.sequence
+            && stored.first_version == record.event.as_ref().map(|event| event.version)
+    }))
+}

@@ -1,0 +1,172 @@
+//! What waits for a shard: one bounded lane a priority, and a reserve for asks from inside a handler, which must get
+//! through when everything else is full of those who wait for them.
+
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::domain::context::CallChain;
+use crate::domain::error::Fault;
+use crate::domain::error::QueryError;
+use crate::domain::id::{AggregateId, Dedup, MessageId};
+use crate::domain::metadata::{Metadata, Priority};
+use crate::domain::pending::{Pending, PendingQuestion, Told};
+
+/// A message on its way to an aggregate.
+pub(crate) struct Mail {
+    /// Index of the aggregate's type in the catalog.
+    pub(crate) kind: u16,
+    pub(crate) id: AggregateId,
+    /// [`identity_hash`](crate::domain::id::identity_hash) of type and id.
+    pub(crate) hash: u64,
+    /// When its caller stops waiting, on the monotonic time.
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) body: Body,
+}
+
+pub(crate) enum Body {
+    Command(Box<CommandMail>),
+    Query(Box<dyn PendingQuestion>),
+}
+
+/// A command with what the engine knows of it.
+pub(crate) struct CommandMail {
+    pub(crate) message: MessageId,
+    /// The caller's key, or the business key of the command's fields.
+    pub(crate) key: Option<String>,
+    pub(crate) dedup: Dedup,
+    pub(crate) metadata: Option<Arc<Metadata>>,
+    pub(crate) chain: CallChain,
+    pub(crate) pending: Box<dyn Pending>,
+    pub(crate) repeat: Repeat,
+}
+
+/// What is known about whether a command was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Its id is new, and it has no key: impossible.
+    Never,
+    /// It has a key.
+    Possible,
+    /// Something says that it was there: the store is asked before anything is decided.
+    Likely,
+    /// The store was asked, and knows nothing of it.
+    Excluded,
+}
+
+impl Mail {
+    pub(crate) fn fail(self, fault: Fault) {
+        match self.body {
+            Body::Command(command) => command.pending.tell(Told::Fault(fault)),
+            Body::Query(query) => query.tell(Err(QueryError::Fault(fault))),
+        }
+    }
+}
+
+const LANES: usize = 4;
+
+/// Where senders leave mail for one shard.
+#[derive(Clone)]
+pub(crate) struct MailboxHandle {
+    lanes: [mpsc::Sender<Mail>; LANES],
+}
+
+/// What became of mail that could not be left.
+pub(crate) enum Undelivered {
+    Full(Mail),
+    Closed(Mail),
+}
+
+const fn lane(priority: Priority, reserve: bool) -> usize {
+    match (reserve, priority) {
+        (true, _) => 0,
+        (false, Priority::High) => 1,
+        (false, Priority::Normal) => 2,
+        (false, Priority::Low) => 3,
+    }
+}
+
+impl MailboxHandle {
+    pub(crate) fn try_send(&self, mail: Mail, priority: Priority, reserve: bool) -> Result<(), Undelivered> {
+        self.lanes[lane(priority, reserve)].try_send(mail).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(mail) => Undelivered::Full(mail),
+            mpsc::error::TrySendError::Closed(mail) => Undelivered::Closed(mail),
+        })
+    }
+
+    /// Waits for room.
+    pub(crate) async fn send(&self, mail: Mail, priority: Priority, reserve: bool) -> Result<(), Undelivered> {
+        self.lanes[lane(priority, reserve)].send(mail).await.map_err(|e| Undelivered::Closed(e.0))
+    }
+}
+
+/// The shard's end.
+pub(crate) struct Mailbox {
+    lanes: [mpsc::Receiver<Mail>; LANES],
+    closed: bool,
+}
+
+pub(crate) fn mailbox(capacity: usize) -> (MailboxHandle, Mailbox) {
+    let pairs: [_; LANES] = std::array::from_fn(|_| mpsc::channel(capacity.max(1)));
+    let mut receivers = Vec::with_capacity(LANES);
+    let lanes = pairs.map(|(sender, receiver)| {
+        receivers.push(receiver);
+        sender
+    });
+    let mut receivers = receivers.into_iter();
+    // there is one receiver for each sender; the fallback is a closed lane
+    let lanes_in = std::array::from_fn(|_| receivers.next().unwrap_or_else(|| mpsc::channel(1).1));
+    (MailboxHandle { lanes }, Mailbox { lanes: lanes_in, closed: false })
+}
+
+impl Mailbox {
+    /// Takes at most `room` messages, fewer if only the reserve may be opened. High goes before normal before low,
+    /// but each lane has a share that the others can't take, so that none starves.
+    /// Ready with `false` when nothing can come any more, but through the reserve.
+    pub(crate) fn poll_take(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        into: &mut Vec<Mail>,
+        room: usize,
+        reserve_only: bool,
+    ) -> Poll<bool> {
+        let before = into.len();
+        let mut ended = 0;
+        let shares = [room, room * 8 / 12, room * 3 / 12, room / 12];
+        for pass in 0..2 {
+            for (number, share) in shares.into_iter().enumerate() {
+                let left = room - (into.len() - before);
+                let wanted = if pass == 0 { share.max(1).min(left) } else { left };
+                if wanted == 0 || (reserve_only && number > 0) {
+                    continue;
+                }
+                let lane = &mut self.lanes[number];
+                if let Poll::Ready(0) = lane.poll_recv_many(cx, into, wanted) {
+                    ended += usize::from(pass == 0 && number > 0);
+                }
+            }
+        }
+        if into.len() > before {
+            Poll::Ready(true)
+        } else if ended == LANES - 1 {
+            self.closed = true;
+            Poll::Ready(false)
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Takes no new mail; what waits can still be taken. The reserve stays open for handlers that are at work.
+    pub(crate) fn close(&mut self) {
+        for lane in self.lanes.iter_mut().skip(1) {
+            lane.close();
+        }
+    }
+
+    /// Whether nothing can come any more, but through the reserve.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+}

@@ -1,0 +1,32 @@
+//! Executes aggregates: each lives in memory, decides one command at a time, and nobody hears of a decision before it
+//! is durable.
+//!
+//! # Layout
+//! - [`engine`](self): [`Engine`] and its builder; [`options`], [`catalog`] (names of this node), [`clock`]
+//! - [`kind`]: an aggregate type with its Rust type hidden
+//! - [`mailbox`]: what waits for a shard, by priority
+//! - [`cell`]: one aggregate in memory; [`cells`]: all of a shard, and who leaves
+//! - [`batch`]: what is decided and not yet durable; [`journal`]: making it durable
+//! - [`health`]: what the shards tell of themselves
+//! - [`activation`]: bringing an aggregate into memory
+//! - [`shard`]: the loop that owns all of these
+
+pub(crate) mod activation;
+pub(crate) mod batch;
+pub mod catalog;
+pub(crate) mod cell;
+pub(crate) mod cells;
+pub mod clock;
+pub mod health;
+pub(crate) mod journal;
+pub(crate) mod kind;
+pub(crate) mod mailbox;
+pub mod options;
+pub(crate) mod shard;
+mod start;
+
+pub use catalog::{Catalog, Owner};
+pub use clock::SystemClock;
+pub use health::Health;
+pub use options::EngineOptions;
+pub use start::{Engine, EngineBuilder, Spawn, StartError};

@@ -1,0 +1,71 @@
+//! The engine's options.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How many partitions the slices are dealt to; a slice belongs to the partition `slice mod 16`.
+pub const PARTITIONS: u16 = 16;
+
+/// The engine's options; the defaults suit a service on a machine of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EngineOptions {
+    /// Single-writer loops; by default one a core.
+    pub shards: Option<u16>,
+    /// How many messages of each priority wait for a shard before it pushes back.
+    pub mailbox_capacity: usize,
+    /// How many messages wait for one aggregate that is busy or on its way into memory.
+    pub aggregate_queue: usize,
+    /// The most commands and queries of a batch: one append makes them durable together.
+    pub max_batch: usize,
+    /// The largest command, event, reply or rejection, encoded, in bytes.
+    pub max_message_bytes: usize,
+    /// The most bytes that the events of one command may have together.
+    pub max_decision_bytes: usize,
+    /// How many idempotency keys a shard keeps in memory for all of its aggregates together.
+    pub max_remembered_keys: usize,
+    /// How long a caller waits who says nothing else.
+    #[serde(with = "millis")]
+    pub ask_timeout: Duration,
+    /// How long an `async` handler may take.
+    #[serde(with = "millis")]
+    pub handler_deadline: Duration,
+    /// How many events are read at once when an aggregate is brought into memory.
+    pub replay_page: usize,
+    /// The longest pause between two attempts to reach the store.
+    #[serde(with = "millis")]
+    pub max_store_backoff: Duration,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            shards: None,
+            mailbox_capacity: 16 * 1024,
+            aggregate_queue: 4 * 1024,
+            max_batch: 2048,
+            max_message_bytes: 256 * 1024,
+            max_decision_bytes: 4 * 1024 * 1024,
+            max_remembered_keys: 4_000_000,
+            ask_timeout: Duration::from_secs(10),
+            handler_deadline: Duration::from_secs(30),
+            replay_page: 1000,
+            max_store_backoff: Duration::from_secs(5),
+        }
+    }
+}
+
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}

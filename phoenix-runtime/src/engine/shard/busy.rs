@@ -1,0 +1,256 @@
+//! What an aggregate may wait for, and what comes of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, select};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::domain::error::{Code, Fault};
+use crate::domain::id::Dedup;
+use crate::domain::pending::{Told, Worked};
+use crate::engine::activation::Loaded;
+use crate::engine::cell::{CellRef, Task, Window};
+use crate::engine::mailbox::{Body, CommandMail, Mail, Repeat};
+use crate::engine::shard::decide::panicked;
+use crate::engine::shard::settle::tell;
+use crate::engine::shard::{Done, Shard};
+use crate::event_store::port::{StoreError, StoredOutcome, StreamId};
+
+impl Shard {
+    /// Starts what a busy cell waits for, if its earlier batches are settled.
+    pub(super) fn advance(&mut self, cell: CellRef) {
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        let settled = found.pins == 0;
+        let Some(busy) = &mut found.busy else { return };
+        match std::mem::replace(&mut busy.with, Task::Activation) {
+            Task::Rebuild if settled => self.start_activation(cell),
+            Task::Question(mail) if settled => {
+                let kind = self.kinds.get(found.kind as usize).map_or("", |kind| kind.name());
+                let stream = StreamId { aggregate: self.names.get(kind), id: found.id.clone() };
+                let dedup = match &mail.body {
+                    Body::Command(command) => command.dedup,
+                    Body::Query(_) => Dedup([0; 16]),
+                };
+                busy.with = Task::Asking(mail);
+                self.questions.push((cell, (stream, dedup)));
+            }
+            Task::Start(mail) if settled => self.start_handler(cell, mail),
+            other => busy.with = other,
+        }
+    }
+
+    /// Asks the store about all possible repeats of this turn at once.
+    pub(super) fn ask_questions(&mut self) -> bool {
+        if self.questions.is_empty() {
+            return false;
+        }
+        let (cells, commands): (Vec<_>, Vec<_>) = self.questions.drain(..).unzip();
+        let (store, mut backoff) = (Arc::clone(&self.store), self.backoff());
+        self.tasks.push(Box::pin(async move {
+            loop {
+                match store.outcomes(commands.clone()).await {
+                    Err(StoreError::Unavailable(reason) | StoreError::Unknown(reason)) => {
+                        tracing::warn!(reason, "can't ask the store about repeats; trying again");
+                    }
+                    answer => return Done::Asked(cells, answer),
+                }
+                backoff.wait().await;
+            }
+        }));
+        true
+    }
+
+    pub(super) fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Activated(cell, Ok(loaded)) => self.activated(cell, loaded),
+            Done::Activated(cell, Err(reason)) => self.park(cell, &reason),
+            Done::Asked(cells, Ok(answers)) => {
+                for (cell, answer) in cells.into_iter().zip(answers) {
+                    self.asked(cell, answer);
+                }
+            }
+            Done::Asked(cells, Err(error)) => {
+                for cell in cells {
+                    if let Some(mail) = self.stop_task(cell) {
+                        mail.fail(Fault::new(Code::StoreFailed, error.to_string()));
+                    }
+                    self.resume(cell);
+                }
+            }
+            Done::Worked(cell, worked) => self.worked(cell, worked),
+            Done::Snapshot => {}
+        }
+    }
+
+    fn activated(&mut self, cell: CellRef, loaded: Loaded) {
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        let before = found.window.len();
+        found.state = Some(loaded.state);
+        found.version = loaded.version;
+        found.snapshot_version = loaded.snapshot_version;
+        found.time_micros = loaded.time_micros;
+        found.window = Window::new(loaded.keys.keys, loaded.keys.complete);
+        self.remembered_keys = (self.remembered_keys + found.window.len()).saturating_sub(before);
+        self.resume(cell);
+    }
+
+    /// The aggregate can't be brought into memory: all who wait are told, and the next message tries again.
+    fn park(&mut self, cell: CellRef, reason: &str) {
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        let id = found.id.clone();
+        let kind = self.kinds.get(found.kind as usize).map_or("", |kind| kind.name());
+        tracing::error!(aggregate = kind, %id, reason, "the aggregate is parked");
+        self.health.parked.fetch_add(1, Ordering::Relaxed);
+        let fault = Fault::new(Code::Parked, format!("{kind}/{id} can't be brought into memory: {reason}"));
+        self.expel(cell, &fault);
+    }
+
+    /// Drops a cell; all who wait for it are told.
+    pub(super) fn expel(&mut self, cell: CellRef, fault: &Fault) {
+        let busy = self.cells.get_mut(cell).and_then(|found| found.busy.take());
+        self.forget(cell);
+        if let Some(busy) = busy {
+            if let Task::Question(mail) | Task::Asking(mail) | Task::Start(mail) | Task::Working(mail) = busy.with {
+                mail.fail(fault.clone());
+            }
+            for mail in busy.queue {
+                self.held = self.held.saturating_sub(1);
+                mail.fail(fault.clone());
+            }
+        }
+    }
+
+    /// The state has changes that no event tells of: it is brought back when earlier batches are settled.
+    pub(super) fn spoilt(&mut self, cell: CellRef) {
+        if let Some(found) = self.cells.get_mut(cell) {
+            found.state = None;
+            self.hold(cell, Task::Rebuild);
+        }
+    }
+
+    /// Takes the message that a cell is busy with.
+    fn stop_task(&mut self, cell: CellRef) -> Option<Mail> {
+        let busy = self.cells.get_mut(cell)?.busy.as_mut()?;
+        match std::mem::replace(&mut busy.with, Task::Rebuild) {
+            Task::Asking(mail) | Task::Working(mail) => Some(mail),
+            _ => None,
+        }
+    }
+
+    /// The store's word on a possible repeat.
+    fn asked(&mut self, cell: CellRef, answer: Option<StoredOutcome>) {
+        let Some(mut mail) = self.stop_task(cell) else { return };
+        let Body::Command(command) = &mut mail.body else { return };
+        match answer {
+            None => {
+                command.repeat = Repeat::Excluded;
+                if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
+                    busy.queue.push_front(mail);
+                    self.held += 1;
+                }
+            }
+            Some(stored) => {
+                let limits = self.cells.get_mut(cell).map(|found| found.kind).and_then(|k| self.kinds.get(k as usize));
+                let room = limits.map_or(0, |kind| kind.options().idempotency_window);
+                let may_grow = self.remembered_keys < self.options.max_remembered_keys;
+                let short = command.dedup.short();
+                if let Some(found) = self.cells.get_mut(cell)
+                    && !found.window.contains(short)
+                {
+                    self.remembered_keys += found.window.push(short, room, may_grow);
+                }
+                answer_repeat(mail, &stored);
+            }
+        }
+        self.resume(cell);
+    }
+
+    fn start_handler(&mut self, cell: CellRef, mut mail: Mail) {
+        let Some((mut context, _)) = self.context(cell, &mail) else { return };
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        let Some(kind) = self.kinds.get(found.kind as usize) else { return };
+        context.chain = context.chain.and(kind.name(), found.id.clone());
+        let Some(state) = found.state.take() else { return };
+        let Body::Command(command) = &mut mail.body else { return };
+        let begun = catch_unwind(AssertUnwindSafe(|| command.pending.begin(state, context)));
+        let future = match begun {
+            Ok(Ok(future)) => future,
+            Ok(Err(fault)) => return self.handler_failed(cell, mail, fault),
+            Err(panic) => return self.handler_failed(cell, mail, panicked("command", &*panic)),
+        };
+        if let Some(busy) = &mut found.busy {
+            busy.with = Task::Working(mail);
+        }
+        let deadline = self.clock.sleep(self.options.handler_deadline);
+        let allowed = self.options.handler_deadline;
+        self.tasks.push(Box::pin(async move {
+            let work = AssertUnwindSafe(future).catch_unwind();
+            let worked = match select(work, deadline).await {
+                Either::Left((Ok(worked), _)) => Ok(worked),
+                Either::Left((Err(panic), _)) => Err(panicked("command", &*panic)),
+                Either::Right(_) => {
+                    Err(Fault::new(Code::DeadlinePassed, format!("the handler took longer than {allowed:?}; not done")))
+                }
+            };
+            Done::Worked(cell, worked)
+        }));
+    }
+
+    /// The state went with the handler: it is brought back.
+    fn handler_failed(&mut self, cell: CellRef, mail: Mail, fault: Fault) {
+        mail.fail(fault);
+        self.spoilt(cell);
+    }
+
+    fn worked(&mut self, cell: CellRef, worked: Result<Worked, Fault>) {
+        // a cell that died meanwhile has another generation: the result does not count
+        let Some(mut mail) = self.stop_task(cell) else { return };
+        let Worked { state, finish } = match worked {
+            Ok(worked) => worked,
+            Err(fault) => return self.handler_failed(cell, mail, fault),
+        };
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        let queue = found.busy.take().map(|busy| busy.queue).unwrap_or_default();
+        let state = found.state.insert(state);
+        let Body::Command(command) = &mut mail.body else { return };
+        let facts = command.pending.facts();
+        let mut records = Vec::new();
+        let run = AssertUnwindSafe(|| command.pending.finish(&mut **state, finish, &mut records));
+        let decided = match catch_unwind(run) {
+            Ok(decided) => decided,
+            Err(panic) => Err(panicked("event", &*panic)),
+        };
+        self.decided(cell, mail, facts, decided.map(|verdict| (verdict, 0)), records);
+        match self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
+            Some(busy) => {
+                let mut queue = queue;
+                busy.queue.append(&mut queue);
+            }
+            None => self.drain_queue(cell, queue),
+        }
+    }
+}
+
+/// Tells a repeat what became of the first, unless its payload is another.
+fn answer_repeat(mut mail: Mail, stored: &StoredOutcome) {
+    let Body::Command(command) = &mut mail.body else { return };
+    if is_same(command, stored) {
+        if let Body::Command(command) = mail.body {
+            tell(command.pending, Told::Stored(&stored.command.outcome));
+        }
+    } else {
+        mail.fail(Fault::new(
+            Code::KeyReused,
+            "this idempotency key belongs to a command with another payload; give each command a key of its own",
+        ));
+    }
+}
+
+fn is_same(command: &mut CommandMail, stored: &StoredOutcome) -> bool {
+    *stored.command.name == *command.pending.facts().name
+        && stored.command.key == command.key
+        && command.pending.encode().is_ok_and(|json| xxh3_64(json) == stored.command.payload_hash)
+}

@@ -1,0 +1,276 @@
+//! Commands and queries on a state.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::domain::aggregate::CommandFacts;
+use crate::domain::context::Context;
+use crate::domain::emit::Recorded;
+use crate::domain::error::{Code, Fault};
+use crate::domain::id::Slice;
+use crate::domain::outcome::{Outcome, OutcomeKind};
+use crate::domain::pending::Verdict;
+use crate::engine::activation::panic_text;
+use crate::engine::batch::{Waiter, Waiting};
+use crate::engine::cell::{CellRef, Task};
+use crate::engine::mailbox::{Body, CommandMail, Mail, Repeat};
+use crate::engine::shard::Shard;
+use crate::event_store::port::{CommandData, EventData, Record, Snapshot, StreamId};
+
+/// What a handler decided, before it goes into the batch.
+pub(super) struct Decision {
+    pub(super) verdict: Verdict,
+    pub(super) records: Vec<Recorded>,
+}
+
+impl Shard {
+    /// A command for an aggregate that is not busy.
+    pub(super) fn command(&mut self, cell: CellRef, mut mail: Mail) {
+        let suspicious = self.now < self.suspicious_until;
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        let Body::Command(command) = &mut mail.body else { return };
+        if command.repeat == Repeat::Possible
+            && (found.window.contains(command.dedup.short()) || (suspicious && !found.window.complete))
+        {
+            command.repeat = Repeat::Likely;
+        }
+        if command.repeat == Repeat::Likely {
+            return self.hold(cell, Task::Question(mail));
+        }
+        if mail.deadline.is_some_and(|deadline| deadline < self.now) {
+            let expired =
+                Fault::new(Code::DeadlinePassed, "its caller's time-out passed before it was decided; not done");
+            return match self.may_refuse(cell, &mail) {
+                true => mail.fail(expired),
+                false => self.hold(cell, Task::Question(mail)),
+            };
+        }
+        // needed to decide anew if the batch fails, and to compare with a repeat
+        let encoded = catch_unwind(AssertUnwindSafe(|| command.pending.encode().map(<[u8]>::len)));
+        match encoded {
+            Ok(Ok(bytes)) if bytes <= self.options.max_message_bytes => {}
+            Ok(Ok(bytes)) => return mail.fail(too_large("command", bytes, self.options.max_message_bytes)),
+            Ok(Err(reason)) => return mail.fail(Fault::new(Code::InvalidMessage, reason.to_string())),
+            Err(panic) => return mail.fail(panicked("Serialize", &*panic)),
+        }
+        let facts = command.pending.facts();
+        if !facts.creates && found.version == 0 {
+            let body = Vec::new();
+            let decision = Decision { verdict: Verdict { kind: OutcomeKind::NotFound, body }, records: Vec::new() };
+            return self.take(cell, mail, facts, decision);
+        }
+        if facts.asynchronous {
+            return self.hold(cell, Task::Start(mail));
+        }
+        let Some((context, cell_state)) = self.context(cell, &mail) else { return };
+        let Body::Command(command) = &mut mail.body else { return };
+        let Some(state) = cell_state else { return };
+        let mut records = Vec::new();
+        let run = AssertUnwindSafe(|| command.pending.decide(&mut **state, &context, &mut records));
+        let decided = match catch_unwind(run) {
+            Ok(decided) => decided,
+            Err(panic) => Err(panicked(if records.is_empty() { "command" } else { "event" }, &*panic)),
+        };
+        self.decided(cell, mail, facts, decided.map(|verdict| (verdict, context.now_micros)), records);
+    }
+
+    /// What comes of a decision, at once or after an `async` handler.
+    pub(super) fn decided(
+        &mut self,
+        cell: CellRef,
+        mail: Mail,
+        facts: &'static CommandFacts,
+        decided: Result<(Verdict, i64), Fault>,
+        records: Vec<Recorded>,
+    ) {
+        let within = decided.and_then(|(verdict, _)| self.check_size(&verdict, &records).map(|()| verdict));
+        match within {
+            Ok(verdict) => self.take(cell, mail, facts, Decision { verdict, records }),
+            Err(fault) => {
+                if !records.is_empty() {
+                    // the state has changes that no event tells of
+                    self.spoilt(cell);
+                }
+                mail.fail(fault);
+            }
+        }
+    }
+
+    fn check_size(&self, verdict: &Verdict, records: &[Recorded]) -> Result<(), Fault> {
+        let most = self.options.max_message_bytes;
+        let largest = records.iter().map(|r| r.payload.len()).chain([verdict.body.len()]).max().unwrap_or(0);
+        if largest > most {
+            return Err(too_large("event, reply or rejection", largest, most));
+        }
+        let all = records.iter().map(|r| r.payload.len() + 64).sum::<usize>();
+        if all > self.options.max_decision_bytes {
+            return Err(too_large("events of one command", all, self.options.max_decision_bytes));
+        }
+        Ok(())
+    }
+
+    /// Whether a command may be told something that is not appended with its key. If not, the store is asked first:
+    /// no unique key can catch what is not appended.
+    fn may_refuse(&mut self, cell: CellRef, mail: &Mail) -> bool {
+        let Body::Command(command) = &mail.body else { return true };
+        match command.repeat {
+            Repeat::Never | Repeat::Excluded => true,
+            Repeat::Likely => false,
+            Repeat::Possible => self.cells.get_mut(cell).is_some_and(|found| found.window.complete),
+        }
+    }
+
+    /// Puts a decision into the open batch.
+    pub(super) fn take(&mut self, cell: CellRef, mut mail: Mail, facts: &'static CommandFacts, decision: Decision) {
+        let Decision { verdict, records } = decision;
+        if records.is_empty() && !self.may_refuse(cell, &mail) {
+            // the state is unchanged: ask first, decide again
+            return self.hold(cell, Task::Question(mail));
+        }
+        let wall = self.clock.wall_micros();
+        let Some(kind) = self.kinds.get(mail.kind as usize) else { return };
+        let (aggregate, options, codec) = (self.names.get(kind.name()), kind.options(), kind.codec());
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        let stream = StreamId { aggregate, id: found.id.clone() };
+        let slice = Slice::from_hash(found.hash);
+        let time_micros = wall.max(found.time_micros);
+        let first_record = self.open.records.len();
+        let version = found.version + records.len() as u64;
+        let told = if verdict.kind == OutcomeKind::NotFound { Waiting::NotFound } else { Waiting::Decided };
+        let Body::Command(command) = &mut mail.body else { return };
+        let stores_outcome = command.repeat != Repeat::Never;
+        if !records.is_empty() || stores_outcome {
+            let outcome = Outcome { kind: verdict.kind, version, codec, body: verdict.body };
+            let name = self.names.get(facts.name);
+            let mut data = Some(Box::new(command_data(command, name, outcome)));
+            if records.is_empty() {
+                let (event, command) = (None, data.take());
+                self.open.records.push(Record { stream, slice, sequence: 0, time_micros, event, command });
+            } else {
+                for (recorded, version) in records.into_iter().zip(found.version + 1..) {
+                    let event = Some(EventData {
+                        version,
+                        name: self.names.get(recorded.name),
+                        schema_version: recorded.schema_version,
+                        codec,
+                        payload: recorded.payload,
+                    });
+                    let (stream, command) = (stream.clone(), data.take());
+                    self.open.records.push(Record { stream, slice, sequence: 0, time_micros, event, command });
+                }
+                found.version = version;
+                found.time_micros = time_micros;
+            }
+            if stores_outcome {
+                let may_grow = self.remembered_keys < self.options.max_remembered_keys;
+                self.remembered_keys += found.window.push(command.dedup.short(), options.idempotency_window, may_grow);
+            }
+        }
+        found.pins += 1;
+        self.open.waiters.push(Waiter { cell, mail, version, first_record, told });
+        if options.snapshot_every.is_some_and(|every| version - found.snapshot_version >= every) {
+            self.snapshot(cell);
+        }
+    }
+
+    /// Encodes the state now; it is written when its version is durable, and thrown away if that fails.
+    fn snapshot(&mut self, cell: CellRef) {
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        let (Some(kind), Some(state)) = (self.kinds.get(found.kind as usize), &found.state) else { return };
+        let stream = StreamId { aggregate: self.names.get(kind.name()), id: found.id.clone() };
+        // also after a failure: the next attempt is due after as many events again
+        found.snapshot_version = found.version;
+        match catch_unwind(AssertUnwindSafe(|| kind.snapshot(state))) {
+            Ok(Ok(Some(payload))) => self.open.snapshots.push(Snapshot {
+                stream,
+                version: found.version,
+                time_micros: found.time_micros,
+                fingerprint: kind.fingerprint(),
+                codec: kind.codec(),
+                payload,
+            }),
+            Ok(Ok(None)) => {}
+            Ok(Err(reason)) => tracing::error!(%stream, %reason, "the state can't be encoded; no snapshot taken"),
+            Err(panic) => tracing::error!(%stream, reason = panic_text(&*panic), "encoding the state panicked"),
+        }
+    }
+
+    /// A query for an aggregate that is not busy.
+    pub(super) fn query(&mut self, cell: CellRef, mut mail: Mail) {
+        if mail.deadline.is_some_and(|deadline| deadline < self.now) {
+            return mail.fail(Fault::new(Code::DeadlinePassed, "its caller's time-out passed before it was answered"));
+        }
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        let version = found.version;
+        let Body::Query(query) = &mut mail.body else { return };
+        let told = if version == 0 {
+            Waiting::Absent
+        } else {
+            let Some(state) = &mut found.state else { return };
+            match catch_unwind(AssertUnwindSafe(|| query.answer(&mut **state))) {
+                Ok(Ok(())) => Waiting::Answered,
+                Ok(Err(fault)) => return mail.fail(fault),
+                Err(panic) => return mail.fail(panicked("query", &*panic)),
+            }
+        };
+        found.pins += 1;
+        let first_record = self.open.records.len();
+        self.open.waiters.push(Waiter { cell, mail, version, first_record, told });
+    }
+
+    /// What a handler may know, and the state that it decides on.
+    #[allow(clippy::type_complexity, reason = "a pair, named where it is taken apart")]
+    pub(super) fn context(
+        &mut self,
+        cell: CellRef,
+        mail: &Mail,
+    ) -> Option<(Context, Option<&mut crate::domain::pending::AnyState>)> {
+        let wall = self.clock.wall_micros();
+        let found = self.cells.get_mut(cell)?;
+        let Body::Command(command) = &mail.body else { return None };
+        let context = Context {
+            id: found.id.clone(),
+            version: found.version,
+            now_micros: wall.max(found.time_micros),
+            message: command.message,
+            metadata: command.metadata.clone(),
+            resources: self.resources.clone(),
+            chain: command.chain.clone(),
+        };
+        Some((context, found.state.as_mut()))
+    }
+
+    /// From now on possible repeats are asked about before they are decided.
+    pub(super) fn suspect(&mut self, duration: Duration) {
+        self.suspicious_until = self.now + duration;
+    }
+}
+
+fn command_data(command: &mut CommandMail, name: std::sync::Arc<str>, outcome: Outcome) -> CommandData {
+    // it was encoded before it was decided; a command that is not found may not have been
+    let payload_hash =
+        if command.repeat == Repeat::Never { 0 } else { command.pending.encode().map(xxh3_64).unwrap_or_default() };
+    let metadata = command.metadata.as_deref();
+    CommandData {
+        id: command.message,
+        dedup: command.dedup,
+        name,
+        key: command.key.clone(),
+        payload_hash,
+        outcome,
+        correlation_id: metadata.and_then(|m| m.correlation_id.clone()),
+        causation_id: metadata.and_then(|m| m.causation_id.clone()),
+    }
+}
+
+fn too_large(what: &str, bytes: usize, most: usize) -> Fault {
+    Fault::new(Code::TooLarge, format!("{what}: {bytes} bytes where at most {most} are allowed; nothing was stored"))
+}
+
+pub(super) fn panicked(handler: &str, panic: &(dyn std::any::Any + Send)) -> Fault {
+    let text = panic_text(panic);
+    tracing::error!(handler, text, "a handler panicked");
+    Fault::new(Code::Panicked, format!("the {handler} handler panicked: {text}; nothing was stored"))
+}

@@ -1,0 +1,130 @@
+//! A message meets its aggregate.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::domain::error::{Code, Fault};
+use crate::domain::id::Slice;
+use crate::engine::activation::activate;
+use crate::engine::batch::partition_of;
+use crate::engine::cell::{Busy, Cell, CellRef, Task, Window};
+use crate::engine::mailbox::{Body, Mail};
+use crate::engine::shard::{Done, Shard, ownership_lost};
+use crate::event_store::port::StreamId;
+
+impl Shard {
+    /// Takes a message from the mailbox.
+    pub(super) fn deliver(&mut self, mail: Mail) {
+        let partition = partition_of(Slice::from_hash(mail.hash));
+        if self.epochs.get(partition.0 as usize).copied().flatten().is_none() {
+            return mail.fail(ownership_lost());
+        }
+        let cell = match self.cells.find(mail.kind, mail.hash, mail.id.as_str()) {
+            Some(cell) => cell,
+            None => self.summon(&mail),
+        };
+        let Some(found) = self.cells.get_mut(cell) else { return mail.fail(ownership_lost()) };
+        match &mut found.busy {
+            Some(busy) if busy.queue.len() >= self.options.aggregate_queue => mail.fail(Fault::new(
+                Code::MailboxFull,
+                format!("{} messages wait for this aggregate already; try again later", busy.queue.len()),
+            )),
+            Some(busy) => {
+                busy.queue.push_back(mail);
+                self.held += 1;
+            }
+            None => self.execute(cell, mail),
+        }
+    }
+
+    /// Executes a message on an aggregate that is not busy. Afterwards it may be.
+    pub(super) fn execute(&mut self, cell: CellRef, mail: Mail) {
+        let now = self.now_seconds();
+        if let Some(cell) = self.cells.get_mut(cell) {
+            cell.last_used = now;
+        }
+        match &mail.body {
+            Body::Command(_) => self.command(cell, mail),
+            Body::Query(_) => self.query(cell, mail),
+        }
+    }
+
+    /// A new cell for an aggregate that is not in memory, on its way there.
+    fn summon(&mut self, mail: &Mail) -> CellRef {
+        let cell = self.cells.insert(Cell {
+            id: mail.id.clone(),
+            hash: mail.hash,
+            kind: mail.kind,
+            generation: 0,
+            pins: 0,
+            last_used: self.now_seconds(),
+            state: None,
+            version: 0,
+            snapshot_version: 0,
+            time_micros: i64::MIN,
+            window: Window::default(),
+            busy: None,
+        });
+        self.health.resident.fetch_add(1, Ordering::Relaxed);
+        self.hold(cell, Task::Activation);
+        if self.cells.is_over(mail.kind) {
+            self.passivate();
+        }
+        cell
+    }
+
+    /// Makes a cell busy; what needs its earlier batches settled starts when they are.
+    pub(super) fn hold(&mut self, cell: CellRef, with: Task) {
+        if let Some(found) = self.cells.get_mut(cell) {
+            // who waits already keeps waiting
+            let queue = found.busy.take().map(|busy| busy.queue).unwrap_or_default();
+            let activate = matches!(with, Task::Activation);
+            found.busy = Some(Box::new(Busy { with, queue }));
+            if activate {
+                self.start_activation(cell);
+            } else {
+                self.advance(cell);
+            }
+        }
+    }
+
+    pub(super) fn start_activation(&mut self, cell: CellRef) {
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        found.state = None;
+        let Some(kind) = self.kinds.get(found.kind as usize).map(Arc::clone) else { return };
+        let stream = StreamId { aggregate: self.names.get(kind.name()), id: found.id.clone() };
+        let (store, page, backoff) = (Arc::clone(&self.store), self.options.replay_page, self.backoff());
+        self.tasks
+            .push(Box::pin(async move { Done::Activated(cell, activate(store, kind, stream, page, backoff).await) }));
+    }
+
+    /// The cell is busy no longer: those who waited are executed, in their order, until it is busy again.
+    pub(super) fn resume(&mut self, cell: CellRef) {
+        let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.take()) else { return };
+        self.drain_queue(cell, busy.queue);
+    }
+
+    pub(super) fn drain_queue(&mut self, cell: CellRef, mut queue: VecDeque<Mail>) {
+        while let Some(mail) = queue.pop_front() {
+            self.held = self.held.saturating_sub(1);
+            self.execute(cell, mail);
+            if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
+                busy.queue.append(&mut queue);
+                return;
+            }
+        }
+        self.drop_if_nothing(cell);
+    }
+
+    /// An aggregate without events and keys takes no memory: otherwise asking for made-up ids would.
+    pub(super) fn drop_if_nothing(&mut self, cell: CellRef) {
+        if let Some(found) = self.cells.get_mut(cell)
+            && found.is_idle()
+            && found.version == 0
+            && found.window.len() == 0
+        {
+            self.forget(cell);
+        }
+    }
+}

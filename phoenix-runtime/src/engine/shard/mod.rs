@@ -1,0 +1,300 @@
+//! The loop that owns its aggregates: takes mail, decides, and tells callers what became durable.
+//!
+//! One task, the single writer of its aggregates. A turn polls, in this order: the append in flight, side tasks
+//! (activations, questions to the store, `async` handlers), the mailbox, the timer. What was decided goes into the
+//! open batch; it is sent when no other is in flight. Batch N+1 is sent only when N's outcome is known.
+//!
+//! # Layout
+//! - [`deliver`]: a message meets its aggregate
+//! - [`decide`]: commands and queries on a state
+//! - [`busy`]: what an aggregate may wait for, and what comes of it
+//! - [`settle`]: the outcome of a batch: tell, or undo
+
+mod busy;
+mod decide;
+mod deliver;
+mod settle;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
+
+use crate::domain::context::Resources;
+use crate::domain::error::{Code, Fault};
+use crate::domain::id::Dedup;
+use crate::domain::pending::Worked;
+use crate::domain::ports::{BoxFuture, Clock, Seed};
+use crate::engine::activation::Loaded;
+use crate::engine::batch::{OpenBatch, Sealed, Sequences};
+use crate::engine::cell::CellRef;
+use crate::engine::cells::Cells;
+use crate::engine::health::Health;
+use crate::engine::journal::{Backoff, persist};
+use crate::engine::kind::Kind;
+use crate::engine::mailbox::{Mail, Mailbox};
+use crate::engine::options::EngineOptions;
+use crate::event_store::port::{Epoch, EventStore, StoreError, StoredOutcome, StreamId};
+
+/// What a shard works with.
+pub(crate) struct Parts {
+    pub(crate) options: EngineOptions,
+    pub(crate) kinds: Vec<Arc<dyn Kind>>,
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) seed: Arc<dyn Seed>,
+    pub(crate) resources: Resources,
+    pub(crate) health: Arc<Health>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) sequences: Sequences,
+    /// By partition; `None` where this shard may not write.
+    pub(crate) epochs: Vec<Option<Epoch>>,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// What the engine is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Running,
+    /// Takes nothing new and finishes what is there.
+    Draining,
+    /// Ends at once.
+    Stopped,
+}
+
+/// The end of a side task.
+enum Done {
+    Activated(CellRef, Result<Loaded, String>),
+    Asked(Vec<CellRef>, Result<Vec<Option<StoredOutcome>>, StoreError>),
+    Worked(CellRef, Result<Worked, Fault>),
+    Snapshot,
+}
+
+/// How long after a repeat got as far as the store's unique key all possible repeats are asked about beforehand.
+const SUSPICION: Duration = Duration::from_secs(10);
+
+/// How often the hand of passivation moves where nothing else sets the pace.
+const SWEEP: Duration = Duration::from_secs(1);
+
+pub(crate) struct Shard {
+    options: EngineOptions,
+    kinds: Vec<Arc<dyn Kind>>,
+    /// Wire names of the kinds, and of what they write, each once.
+    names: Names,
+    store: Arc<dyn EventStore>,
+    clock: Arc<dyn Clock>,
+    seed: Arc<dyn Seed>,
+    resources: Resources,
+    health: Arc<Health>,
+    mailbox: Mailbox,
+    phase: watch::Receiver<Phase>,
+    epochs: Vec<Option<Epoch>>,
+    sequences: Sequences,
+    cells: Cells,
+    open: OpenBatch,
+    in_flight: Option<(Sealed, BoxFuture<'static, Result<(), StoreError>>)>,
+    tasks: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Asked together at the end of the turn.
+    questions: Vec<(CellRef, (StreamId, Dedup))>,
+    /// Mail that waits behind busy aggregates.
+    held: usize,
+    remembered_keys: usize,
+    suspicious_until: Duration,
+    /// The monotonic time of this turn.
+    now: Duration,
+    sweep: Option<BoxFuture<'static, ()>>,
+    draining: bool,
+}
+
+/// Names as shared text, one copy a shard: a count of references that two cores fight over is slower than a search.
+#[derive(Default)]
+struct Names(Vec<(&'static str, Arc<str>)>);
+
+impl Names {
+    fn get(&mut self, name: &'static str) -> Arc<str> {
+        if let Some((_, shared)) = self.0.iter().find(|(known, _)| std::ptr::eq(*known, name)) {
+            return Arc::clone(shared);
+        }
+        let shared: Arc<str> = name.into();
+        self.0.push((name, Arc::clone(&shared)));
+        shared
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let cells = Cells::new(parts.kinds.iter().map(|kind| kind.options()));
+        Self {
+            options: parts.options,
+            kinds: parts.kinds,
+            names: Names::default(),
+            store: parts.store,
+            now: parts.clock.monotonic(),
+            clock: parts.clock,
+            seed: parts.seed,
+            resources: parts.resources,
+            health: parts.health,
+            mailbox: parts.mailbox,
+            phase: parts.phase,
+            epochs: parts.epochs,
+            sequences: parts.sequences,
+            cells,
+            open: OpenBatch::default(),
+            in_flight: None,
+            tasks: FuturesUnordered::new(),
+            questions: Vec::new(),
+            held: 0,
+            remembered_keys: 0,
+            suspicious_until: Duration::ZERO,
+            sweep: None,
+            draining: false,
+        }
+    }
+
+    /// Runs until it is drained or stopped.
+    pub(crate) async fn run(mut self) {
+        let mut phase = self.phase.clone();
+        let mut changed: BoxFuture<'static, watch::Receiver<Phase>> = Box::pin(async move {
+            // an engine that is gone counts as stopped
+            let _ = phase.changed().await;
+            phase
+        });
+        let mut mail = Vec::new();
+        poll_fn(|cx| {
+            while let Poll::Ready(mut phase) = changed.as_mut().poll(cx) {
+                let current = if phase.has_changed().is_err() { Phase::Stopped } else { *phase.borrow() };
+                match current {
+                    Phase::Stopped => return Poll::Ready(()),
+                    Phase::Draining => {
+                        self.draining = true;
+                        self.mailbox.close();
+                    }
+                    Phase::Running => {}
+                }
+                changed = Box::pin(async move {
+                    let _ = phase.changed().await;
+                    phase
+                });
+            }
+            loop {
+                let progress = self.turn(cx, &mut mail);
+                if self.draining && self.is_finished() {
+                    return Poll::Ready(());
+                }
+                if !progress {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await;
+    }
+
+    fn is_finished(&self) -> bool {
+        self.mailbox.is_closed()
+            && self.open.is_empty()
+            && self.in_flight.is_none()
+            && self.tasks.is_empty()
+            && self.held == 0
+    }
+
+    /// Does what can be done now. Says whether it did anything.
+    fn turn(&mut self, cx: &mut TaskContext<'_>, mail: &mut Vec<Mail>) -> bool {
+        let mut progress = false;
+        self.now = self.clock.monotonic();
+
+        if let Some((_, append)) = &mut self.in_flight
+            && let Poll::Ready(outcome) = append.as_mut().poll(cx)
+            && let Some((sealed, _)) = self.in_flight.take()
+        {
+            self.settle(sealed, outcome);
+            progress = true;
+        }
+        while let Poll::Ready(Some(done)) = self.tasks.poll_next_unpin(cx) {
+            self.on_done(done);
+            progress = true;
+        }
+
+        // no room while a full batch waits for the one in flight: mail then waits in the mailbox, which pushes back
+        let room = self.options.max_batch.saturating_sub(self.open.waiters.len());
+        let reserve_only = self.held > self.options.mailbox_capacity;
+        if room > 0 {
+            if let Poll::Ready(more) = self.mailbox.poll_take(cx, mail, room, reserve_only) {
+                progress |= more;
+                for mail in mail.drain(..) {
+                    self.deliver(mail);
+                }
+            }
+        }
+        progress |= self.poll_sweep(cx);
+        progress |= self.ask_questions();
+        if self.in_flight.is_none() && !self.open.is_empty() {
+            self.send();
+            progress = true;
+        }
+        progress
+    }
+
+    fn send(&mut self) {
+        let sealed = self.open.seal(&mut self.sequences, &self.epochs);
+        metrics::histogram!("phoenix_batch_records")
+            .record(u32::try_from(sealed.batch.records.len()).unwrap_or(u32::MAX));
+        let (store, batch, backoff) = (Arc::clone(&self.store), Arc::clone(&sealed.batch), self.backoff());
+        let (health, clock) = (Arc::clone(&self.health), Arc::clone(&self.clock));
+        let append = Box::pin(async move {
+            let began = clock.monotonic();
+            let outcome = persist(store, batch, backoff, &health).await;
+            metrics::histogram!("phoenix_append_seconds")
+                .record((clock.monotonic().saturating_sub(began)).as_secs_f64());
+            outcome
+        });
+        self.in_flight = Some((sealed, append));
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(Arc::clone(&self.clock), Arc::clone(&self.seed), self.options.max_store_backoff)
+    }
+
+    /// Seconds, for who was used when.
+    fn now_seconds(&self) -> u32 {
+        u32::try_from(self.now.as_secs()).unwrap_or(u32::MAX)
+    }
+
+    fn poll_sweep(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let Some(every) = self.cells.sweep_every() else { return false };
+        let (clock, pause) = (&self.clock, every.min(SWEEP));
+        let sweep = self.sweep.get_or_insert_with(|| clock.sleep(pause));
+        if sweep.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.sweep = None;
+        self.passivate();
+        true
+    }
+
+    fn passivate(&mut self) {
+        let now = self.now_seconds();
+        for cell in self.cells.leavers(now) {
+            self.forget(cell);
+        }
+    }
+
+    /// Drops a cell, with its share of the remembered keys.
+    fn forget(&mut self, cell: CellRef) {
+        if let Some(cell) = self.cells.remove(cell) {
+            self.remembered_keys = self.remembered_keys.saturating_sub(cell.window.len());
+            self.health.resident.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn ownership_lost() -> Fault {
+    Fault::new(
+        Code::OwnershipLost,
+        "another node owns this aggregate now; send the command again with the same idempotency key",
+    )
+}

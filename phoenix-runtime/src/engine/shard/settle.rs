@@ -1,0 +1,271 @@
+//! The outcome of a batch: tell, or undo.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::domain::error::{Code, Fault, QueryError};
+use crate::domain::id::Slice;
+use crate::domain::pending::{Pending, Told};
+use crate::engine::batch::{Sealed, Waiter, Waiting, partition_of};
+use crate::engine::cell::{Busy, CellRef, Task};
+use crate::engine::mailbox::{Body, Mail, Repeat};
+use crate::engine::shard::{Done, SUSPICION, Shard, ownership_lost};
+use crate::event_store::port::{ConflictKind, Partition, Snapshot, StoreError};
+
+/// Tells a caller; a reply that panics while it is handed over harms nobody else.
+pub(super) fn tell(pending: Box<dyn Pending>, told: Told<'_>) {
+    if catch_unwind(AssertUnwindSafe(|| pending.tell(told))).is_err() {
+        tracing::error!("handing over an answer panicked");
+    }
+}
+
+impl Shard {
+    pub(super) fn settle(&mut self, sealed: Sealed, outcome: Result<(), StoreError>) {
+        let Err(error) = outcome else {
+            return self.committed(sealed);
+        };
+        metrics::counter!("phoenix_batches_failed_total").increment(1);
+        self.sequences.take_back(&sealed.batch.records);
+        match error {
+            StoreError::Fenced { partition, .. } => {
+                tracing::error!(%error, "a partition has another owner now");
+                self.lose(partition, sealed.waiters);
+            }
+            StoreError::Conflict(conflicts) => {
+                tracing::info!(conflicts = conflicts.len(), first = ?conflicts.first(), "a batch is in conflict; deciding anew");
+                if conflicts.iter().any(|c| c.kind == ConflictKind::Key) {
+                    self.suspect(SUSPICION);
+                }
+                if conflicts.iter().any(|c| c.kind == ConflictKind::Sequence) {
+                    // somebody else has written to a slice of ours, and the fence did not say so
+                    tracing::error!("the sequence of a slice is not where its owner left it");
+                    let mine: Vec<_> = sealed.batch.epochs.iter().map(|(partition, _)| *partition).collect();
+                    let mut waiters = sealed.waiters;
+                    for partition in mine {
+                        waiters = self.lose_partition(partition, waiters);
+                    }
+                    return;
+                }
+                self.undo(sealed.waiters);
+            }
+            StoreError::Refused { index, reason } => {
+                let culprit = sealed
+                    .waiters
+                    .iter()
+                    .rposition(|w| w.first_record <= index && matches!(w.told, Waiting::Decided | Waiting::NotFound));
+                let mut waiters = sealed.waiters;
+                if let Some(culprit) = culprit {
+                    let waiter = waiters.remove(culprit);
+                    self.undo_with(waiters, Some((waiter, Fault::new(Code::TooLarge, reason))));
+                } else {
+                    self.undo(waiters);
+                }
+            }
+            other => {
+                tracing::error!(error = %other, "a batch can't be appended");
+                let fault = Fault::new(Code::StoreFailed, other.to_string());
+                let cells: HashSet<CellRef> = sealed.waiters.iter().map(|w| w.cell).collect();
+                let mut mails: Vec<Mail> = sealed.waiters.into_iter().map(|w| w.mail).collect();
+                mails.extend(self.withdraw(|cell| cells.contains(&cell)).into_iter().map(|(_, mail)| mail));
+                for cell in cells {
+                    self.expel(cell, &fault);
+                }
+                for mail in mails {
+                    mail.fail(fault.clone());
+                }
+            }
+        }
+    }
+
+    fn committed(&mut self, sealed: Sealed) {
+        let (mut decided, mut rejected) = (0_u64, 0_u64);
+        for Waiter { cell, mail, version, told, .. } in sealed.waiters {
+            match (mail.body, told) {
+                (Body::Command(command), Waiting::NotFound) => {
+                    rejected += 1;
+                    tell(command.pending, Told::NotFound);
+                }
+                (Body::Command(command), _) => {
+                    decided += 1;
+                    tell(command.pending, Told::Decided { version });
+                }
+                (Body::Query(query), Waiting::Absent) => query.tell(Err(QueryError::NotFound)),
+                (Body::Query(query), _) => {
+                    if catch_unwind(AssertUnwindSafe(|| query.tell(Ok(version)))).is_err() {
+                        tracing::error!("handing over an answer panicked");
+                    }
+                }
+            }
+            self.unpin(cell);
+        }
+        metrics::counter!("phoenix_commands_total", "outcome" => "decided").increment(decided);
+        metrics::counter!("phoenix_commands_total", "outcome" => "not-found").increment(rejected);
+        for snapshot in sealed.snapshots {
+            self.write_snapshot(snapshot);
+        }
+    }
+
+    fn write_snapshot(&mut self, snapshot: Snapshot) {
+        let store = Arc::clone(&self.store);
+        self.tasks.push(Box::pin(async move {
+            let (stream, version) = (snapshot.stream.clone(), snapshot.version);
+            if let Err(error) = store.put_snapshot(snapshot).await {
+                // the stream has everything: the next snapshot is as good
+                tracing::warn!(%stream, version, %error, "the snapshot was not written");
+            }
+            Done::Snapshot
+        }));
+    }
+
+    /// One waiter less rests on this cell.
+    fn unpin(&mut self, cell: CellRef) {
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        found.pins = found.pins.saturating_sub(1);
+        if found.pins == 0 {
+            if found.busy.is_some() {
+                self.advance(cell);
+            } else {
+                self.drop_if_nothing(cell);
+            }
+        }
+    }
+
+    fn undo(&mut self, waiters: Vec<Waiter>) {
+        self.undo_with(waiters, None);
+    }
+
+    /// A batch failed: the cells that it touched, and everything that was decided on them since, are brought back from
+    /// the store, and their messages are done anew in their first order, before anything newer. Who is `refused`
+    /// is told instead.
+    fn undo_with(&mut self, waiters: Vec<Waiter>, refused: Option<(Waiter, Fault)>) {
+        let mut order = Vec::new();
+        let mut again: HashMap<CellRef, Vec<Mail>> = HashMap::new();
+        if let Some((waiter, fault)) = refused {
+            order.push(waiter.cell);
+            again.insert(waiter.cell, Vec::new());
+            self.release(waiter.cell);
+            waiter.mail.fail(fault);
+        }
+        for waiter in waiters {
+            let mails = again.entry(waiter.cell).or_insert_with(|| {
+                order.push(waiter.cell);
+                Vec::new()
+            });
+            mails.push(waiter.mail);
+            self.release(waiter.cell);
+        }
+        for (cell, mail) in self.withdraw(|cell| again.contains_key(&cell)) {
+            again.entry(cell).or_default().push(mail);
+        }
+        for cell in order {
+            let mails = again.remove(&cell).unwrap_or_default();
+            self.bring_back(cell, mails);
+        }
+    }
+
+    fn release(&mut self, cell: CellRef) {
+        if let Some(found) = self.cells.get_mut(cell) {
+            found.pins = found.pins.saturating_sub(1);
+        }
+    }
+
+    /// Takes what concerns some cells out of the open batch.
+    fn withdraw(&mut self, concerns: impl Fn(CellRef) -> bool) -> Vec<(CellRef, Mail)> {
+        let mut taken = Vec::new();
+        let open = std::mem::take(&mut self.open);
+        let mut records = open.records.into_iter().map(Some).collect::<Vec<_>>();
+        let ends: Vec<usize> = open.waiters.iter().skip(1).map(|w| w.first_record).chain([records.len()]).collect();
+        let mut gone = Vec::new();
+        for (waiter, end) in open.waiters.into_iter().zip(ends) {
+            let range = waiter.first_record..end;
+            if concerns(waiter.cell) {
+                if let Some(found) = self.cells.get_mut(waiter.cell) {
+                    found.pins = found.pins.saturating_sub(1);
+                    gone.push((found.kind, found.id.clone()));
+                }
+                taken.push((waiter.cell, waiter.mail));
+            } else {
+                let first_record = self.open.records.len();
+                self.open.records.extend(records[range].iter_mut().filter_map(Option::take));
+                self.open.waiters.push(Waiter { first_record, ..waiter });
+            }
+        }
+        self.open.snapshots.extend(open.snapshots.into_iter().filter(|s| {
+            !gone.iter().any(|(kind, id)| {
+                *id == s.stream.id && self.kinds.get(*kind as usize).is_some_and(|k| *k.name() == *s.stream.aggregate)
+            })
+        }));
+        taken
+    }
+
+    fn bring_back(&mut self, cell: CellRef, mails: Vec<Mail>) {
+        let Some(found) = self.cells.get_mut(cell) else {
+            for mail in mails {
+                mail.fail(ownership_lost());
+            }
+            return;
+        };
+        let mut queue: std::collections::VecDeque<Mail> = mails.into();
+        for mail in &mut queue {
+            if let Body::Command(command) = &mut mail.body
+                && command.repeat == Repeat::Possible
+            {
+                // it may be the very repeat that the batch failed for: ask about all of them, at once
+                command.repeat = Repeat::Likely;
+            }
+        }
+        self.held += queue.len();
+        let activating = match found.busy.take() {
+            Some(busy) => {
+                let Busy { with, queue: behind } = *busy;
+                let activating = matches!(with, Task::Activation);
+                if let Task::Question(mail) | Task::Asking(mail) | Task::Start(mail) | Task::Working(mail) = with {
+                    self.held += 1;
+                    queue.push_back(mail);
+                }
+                queue.extend(behind);
+                activating
+            }
+            None => false,
+        };
+        found.state = None;
+        found.busy = Some(Box::new(Busy { with: Task::Activation, queue }));
+        self.questions.retain(|(asked, _)| *asked != cell);
+        if !activating {
+            self.start_activation(cell);
+        }
+    }
+
+    fn lose(&mut self, partition: Partition, waiters: Vec<Waiter>) {
+        let rest = self.lose_partition(partition, waiters);
+        self.undo(rest);
+    }
+
+    /// Another node owns the partition: everything of it here is told and forgotten. Gives back the other waiters.
+    fn lose_partition(&mut self, partition: Partition, waiters: Vec<Waiter>) -> Vec<Waiter> {
+        self.health.fenced.store(true, Ordering::Relaxed);
+        if let Some(epoch) = self.epochs.get_mut(partition.0 as usize) {
+            *epoch = None;
+        }
+        let lost = |mail: &Mail| partition_of(Slice::from_hash(mail.hash)) == partition;
+        let (gone, rest): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|w| lost(&w.mail));
+        let mut mails: Vec<Mail> = gone.into_iter().map(|w| w.mail).collect();
+        let cells: Vec<CellRef> = self
+            .cells
+            .all()
+            .into_iter()
+            .filter(|cell| self.cells.get_mut(*cell).is_some_and(|c| partition_of(c.slice()) == partition))
+            .collect();
+        mails.extend(self.withdraw(|cell| cells.contains(&cell)).into_iter().map(|(_, mail)| mail));
+        self.questions.retain(|(cell, _)| !cells.contains(cell));
+        for cell in cells {
+            self.expel(cell, &ownership_lost());
+        }
+        for mail in mails {
+            mail.fail(ownership_lost());
+        }
+        rest
+    }
+}
