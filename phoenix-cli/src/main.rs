@@ -1,2 +1,45 @@
-//! Cli.
-fn main() {}
+//! `phoenix-cli`: scaffolds, inspects and measures Phoenix services.
+//!
+//! # Layout
+//! One module a subcommand:
+//! - [`new`]: renders a template, and runs it where asked to
+//! - [`events`]: lists a stream of a store
+//! - [`state`]: shows the state of an aggregate at a version
+//!
+//! [`checkout`] knows where the sources are that this binary was built from.
+
+#![forbid(unsafe_code)]
+
+mod checkout;
+mod new;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Scaffolds, inspects and measures Phoenix services.
+#[derive(Debug, Parser)]
+#[command(name = "phoenix-cli", version, arg_required_else_help = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    New(new::Options),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::New(options) => new::run(options).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => {
+            eprintln!("{report:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
