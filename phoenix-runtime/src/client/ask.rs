@@ -105,7 +105,6 @@ macro_rules! options {
     () => {
         /// How long to wait; the engine's `ask_timeout` by default. A command that timed out may still be done: send
         /// it again with the same idempotency key.
-        #[must_use]
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.0.options.timeout = Some(timeout);
             self
@@ -113,28 +112,24 @@ macro_rules! options {
 
         /// Makes this command a repeat of any other of the same name and key to the same aggregate: it is done once,
         /// and every repeat gets the first answer. A command with a key in its own fields (`idempotent_by`) has that.
-        #[must_use]
         pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
             self.0.options.key = Some(key.into());
             self
         }
 
         /// Its place in the mailbox.
-        #[must_use]
         pub fn priority(mut self, priority: Priority) -> Self {
             self.0.options.priority = priority;
             self
         }
 
         /// What travels along.
-        #[must_use]
         pub fn metadata(mut self, metadata: Metadata) -> Self {
             self.0.options.metadata = Some(metadata);
             self
         }
 
         /// Says that this command was sent before, so that the store is asked about it before it is decided.
-        #[must_use]
         pub fn repeated(mut self) -> Self {
             self.0.options.repeat = self.0.options.key.is_some();
             self

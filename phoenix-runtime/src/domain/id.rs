@@ -181,15 +181,12 @@ impl Dedup {
     /// Eight bytes that stand for this key where a false match costs a question and no more.
     #[must_use]
     pub fn short(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        let whole = u128::from_le_bytes(self.0);
         // a time-ordered id has its randomness in the second half
-        u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ u64::from_le_bytes(last_eight(&self.0))
+        #[allow(clippy::cast_possible_truncation, reason = "the two halves, folded")]
+        let folded = (whole ^ (whole >> 64)) as u64;
+        folded
     }
-}
-
-fn last_eight(bytes: &[u8; 16]) -> [u8; 8] {
-    let [.., a, b, c, d, e, f, g, h] = *bytes;
-    [a, b, c, d, e, f, g, h]
 }
 
 #[cfg(test)]

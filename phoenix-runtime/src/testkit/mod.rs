@@ -1,8 +1,12 @@
 //! What tests of services, stores and of the runtime itself are made of.
 //!
 //! # Layout
+//! - [`clock`]: time that a test moves by hand
+//! - [`simulation`]: a seeded world on one thread under the real engine
 //! - [`conformance`]: what an event store is, as a suite that every adapter passes
 //! - [`fixture`]: given/when/then on one aggregate, without any I/O
 
+pub mod clock;
 pub mod conformance;
+pub mod simulation;
 pub mod fixture;

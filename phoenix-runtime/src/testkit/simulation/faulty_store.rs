@@ -1,0 +1,225 @@
+//! A store that fails as networks and disks do, by a seed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
+use crate::domain::ports::BoxFuture;
+use crate::event_store::port::{
+    Batch, Conflict, ConflictKind, Epoch, EventStore, KnownKeys, Partition, Position, Snapshot, StoreError,
+    StoredEvent, StoredOutcome, StreamId,
+};
+use crate::testkit::simulation::executor::{Simulation, TaskGroup};
+
+/// How often things go wrong: once in so many calls, 0 for never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Faults {
+    /// A call fails before anything is written.
+    pub before: u64,
+    /// An append is written, and the answer is lost.
+    pub after: u64,
+    /// The connection is torn: the answer is lost, and what was sent arrives later, or never.
+    pub torn: u64,
+    /// An append is told of a conflict that is not there.
+    pub conflict: u64,
+    /// A call takes long.
+    pub slow: u64,
+    /// The longest that a slow call takes.
+    pub slowest: Duration,
+}
+
+impl Faults {
+    /// Nothing goes wrong.
+    pub const NONE: Self =
+        Self { before: 0, after: 0, torn: 0, conflict: 0, slow: 0, slowest: Duration::from_millis(50) };
+
+    /// A bad day.
+    pub const MANY: Self =
+        Self { before: 12, after: 12, torn: 16, conflict: 12, slow: 4, slowest: Duration::from_millis(200) };
+}
+
+/// A store in a simulated world that fails now and then.
+#[derive(Clone)]
+pub struct FaultyStore {
+    inner: Arc<dyn EventStore>,
+    world: Simulation,
+    faults: Faults,
+    /// Where torn requests go on: the database's side, which a killed client does not take along.
+    remote: TaskGroup,
+    healthy: Arc<AtomicBool>,
+    /// The first commands of batches that were sent: a conflict that is not there is told to new ones only.
+    sent: Arc<Mutex<Vec<MessageId>>>,
+}
+
+impl FaultyStore {
+    /// Fails as `faults` says, over `inner`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn EventStore>, world: &Simulation, faults: Faults) -> Self {
+        let remote = world.group();
+        let (healthy, sent) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        Self { inner, world: world.clone(), faults, remote, healthy, sent }
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn heal(&self) {
+        self.healthy.store(true, Ordering::Relaxed);
+    }
+
+    fn happens(&self, once_in: u64) -> bool {
+        once_in > 0 && !self.healthy.load(Ordering::Relaxed) && self.world.once_in(once_in)
+    }
+
+    fn random_delay(&self) -> Duration {
+        let micros = u64::try_from(self.faults.slowest.as_micros()).unwrap_or(1);
+        Duration::from_micros(1 + self.world.below(micros))
+    }
+
+    async fn latency(&self) {
+        if self.happens(self.faults.slow) {
+            self.world.sleep(self.random_delay()).await;
+        } else if self.world.once_in(2) {
+            self.world.yield_now().await;
+        }
+    }
+
+    async fn read(&self) -> Result<(), StoreError> {
+        self.latency().await;
+        if self.happens(self.faults.before) {
+            return Err(StoreError::Unavailable("simulated: connection refused".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn is_new(&self, batch: &Batch) -> bool {
+        let first = batch.records.iter().find_map(|r| r.command.as_ref()).map(|c| c.id);
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        first.is_some_and(|first| {
+            let new = !sent.contains(&first);
+            if new {
+                sent.push(first);
+            }
+            new
+        })
+    }
+
+    async fn faulty_append(&self, batch: Arc<Batch>) -> Result<(), StoreError> {
+        self.latency().await;
+        if self.is_new(&batch) && self.happens(self.faults.conflict) {
+            return Err(StoreError::Conflict(vec![Conflict { index: 0, kind: ConflictKind::Version }]));
+        }
+        if self.happens(self.faults.before) {
+            return Err(StoreError::Unavailable("simulated: connection refused".to_owned()));
+        }
+        if self.happens(self.faults.torn) {
+            if self.world.once_in(2) {
+                let (inner, world, delay) = (Arc::clone(&self.inner), self.world.clone(), self.random_delay());
+                self.world.spawn(self.remote, async move {
+                    world.sleep(delay).await;
+                    // nobody waits for what becomes of it
+                    let _ = inner.append(batch).await;
+                });
+            }
+            return Err(StoreError::Unknown("simulated: connection reset".to_owned()));
+        }
+        let outcome = self.inner.append(batch).await;
+        self.latency().await;
+        if outcome.is_ok() && self.happens(self.faults.after) {
+            return Err(StoreError::Unknown("simulated: connection reset after the commit".to_owned()));
+        }
+        outcome
+    }
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultyStore({:?}, {:?})", self.inner, self.faults)
+    }
+}
+
+impl EventStore for FaultyStore {
+    fn name(&self) -> String {
+        format!("faulty {}", self.inner.name())
+    }
+
+    fn is_durable(&self) -> bool {
+        self.inner.is_durable()
+    }
+
+    fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
+        self.inner.acquire(partitions)
+    }
+
+    fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.faulty_append(batch))
+    }
+
+    fn last_sequences(&self, slices: Vec<Slice>) -> BoxFuture<'_, Result<BTreeMap<Slice, u64>, StoreError>> {
+        self.inner.last_sequences(slices)
+    }
+
+    fn read_stream(
+        &self,
+        stream: StreamId,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        Box::pin(async move {
+            self.read().await?;
+            self.inner.read_stream(stream, from, limit).await
+        })
+    }
+
+    fn read_all(
+        &self,
+        position: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<(Vec<StoredEvent>, Position), StoreError>> {
+        Box::pin(async move {
+            self.read().await?;
+            self.inner.read_all(position, limit).await
+        })
+    }
+
+    fn outcomes(
+        &self,
+        commands: Vec<(StreamId, Dedup)>,
+    ) -> BoxFuture<'_, Result<Vec<Option<StoredOutcome>>, StoreError>> {
+        Box::pin(async move {
+            self.read().await?;
+            self.inner.outcomes(commands).await
+        })
+    }
+
+    fn known_keys(&self, stream: StreamId, limit: usize) -> BoxFuture<'_, Result<KnownKeys, StoreError>> {
+        Box::pin(async move {
+            self.read().await?;
+            self.inner.known_keys(stream, limit).await
+        })
+    }
+
+    fn put_snapshot(&self, snapshot: Snapshot) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.read().await?;
+            self.inner.put_snapshot(snapshot).await
+        })
+    }
+
+    fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>> {
+        Box::pin(async move {
+            self.read().await?;
+            self.inner.snapshot(stream, at_most).await
+        })
+    }
+
+    fn ids(
+        &self,
+        aggregate: Arc<str>,
+        after: Option<AggregateId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>> {
+        self.inner.ids(aggregate, after, limit)
+    }
+}
