@@ -5,6 +5,8 @@
 //! - [`domain`]: what an aggregate is, without anything that runs it
 //! - `event_store`: where events are kept
 //! - `testkit`: what tests are made of
+//!
+//! Beside them [`prelude`] has what a service imports, the macros among it.
 
 #![forbid(unsafe_code)]
 
@@ -15,10 +17,15 @@ pub mod domain;
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod event_store;
+pub mod prelude;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
-/// For generated code only. The name carries the version, so that macros of another release say so.
+pub use phoenix_macros::{
+    Command, Event, Events, Query, Schema, aggregate, command_handler, event_handler, event_sourced, query_handler,
+};
+
+/// For generated code only. Nothing in it is promised to anybody else: the macros are of the same release.
 #[doc(hidden)]
 pub mod __private {
     pub use ::core;

@@ -103,6 +103,43 @@ pub fn unknown_version<E: Event>(name: &str, found: u32) -> CodecError {
     CodecError::UnknownVersion { name: name.to_owned(), found, known: E::VERSION, remedy }
 }
 
+/// [`Event::read`] of an event that is upcast from `Old`: its own form is decoded, an older one is read by `Old`.
+///
+/// # Errors
+/// As [`Event::read`].
+pub fn read_upcast<E: Event, Old: Upcast<E>, C: Codec>(
+    name: &str,
+    version: u32,
+    codec: u8,
+    bytes: &[u8],
+) -> Result<E, CodecError> {
+    if version == E::VERSION && name == E::NAME {
+        return decode_stored::<C, E>(codec, bytes);
+    }
+    let is_older = version <= Old::VERSION && name == Old::NAME
+        || std::iter::successors(Old::PREVIOUS, |earlier| earlier.previous)
+            .any(|earlier| version <= earlier.version && name == earlier.name);
+    if !is_older {
+        return Err(unknown_version::<E>(name, version));
+    }
+    match Old::read::<C>(name, version, codec, bytes) {
+        Ok(old) => Ok(old.into()),
+        // said about the form that the caller asked for
+        Err(CodecError::UnknownVersion { .. }) => Err(unknown_version::<E>(name, version)),
+        Err(error) => Err(error),
+    }
+}
+
+/// An older form of the event `E`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be upcast to `{E}`",
+    label = "no older form of `{E}`",
+    note = "it is an event, `#[derive(Event)]`, that `{E}` is made from: `impl From<{Self}> for {E}`"
+)]
+pub trait Upcast<E>: Event + Into<E> {}
+#[diagnostic::do_not_recommend]
+impl<E, Old: Event + Into<E>> Upcast<E> for Old {}
+
 /// An earlier form of an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Lineage {

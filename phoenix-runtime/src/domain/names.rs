@@ -1,7 +1,9 @@
 //! Checks over the table of an aggregate, made by the compiler: a failure is a panic in a constant, reported at the
 //! user's token.
 
-use crate::domain::aggregate::Part;
+use crate::domain::aggregate::{Aggregate, CommandFacts, EventEntry, QueryEntry};
+use crate::domain::handle::{Answers, Decides, Evolves};
+use crate::domain::message::{Command, Event, Query};
 
 /// FNV-1a, 64 bits: compares names quickly at compile time. Never stored.
 #[must_use]
@@ -65,24 +67,25 @@ impl Text {
 
 macro_rules! own_name {
     ($function:ident, $field:ident, [$($facts:ident)?], $plural:literal, $attribute:literal) => {
-        /// Fails the build at the caller if an earlier message of `A` has the wire name of this one.
+        /// Fails the build at the caller if a message of `A` that stands before the one of block `number` and this Rust
+        /// name has the same wire name. It is looked for and not counted, because `#[cfg]` may leave out others.
         #[track_caller]
         #[allow(clippy::panic, reason = "this is how a constant reports")]
-        pub const fn $function<A>(aggregate: &str, parts: &[Option<&'static Part<A>>], number: usize, index: usize) {
-            let Some(mine) = parts[number - 1] else { return };
-            let mine = &mine.$field[index]$(.$facts)?;
+        const fn $function<A: Aggregate>(number: usize, name: &str, hash: u64, rust: &str) {
             let mut p = 0;
             while p < number {
-                if let Some(part) = parts[p] {
-                    let end = if p + 1 == number { index } else { part.$field.len() };
+                if let Some(part) = A::PARTS[p] {
                     let mut i = 0;
-                    while i < end {
+                    while i < part.$field.len() {
                         let other = &part.$field[i]$(.$facts)?;
-                        if other.hash == mine.hash && same(other.name, mine.name) {
+                        if other.hash == hash && same(other.name, name) {
+                            if p + 1 == number && same(other.rust, rust) {
+                                return;
+                            }
                             let text = Text::new()
-                                .and("`").and(mine.rust).and("` and `").and(other.rust)
-                                .and(concat!("`, two ", $plural, " of the aggregate `")).and(aggregate)
-                                .and("`, have one wire name, `").and(mine.name)
+                                .and("`").and(rust).and("` and `").and(other.rust)
+                                .and(concat!("`, two ", $plural, " of the aggregate `")).and(A::NAME)
+                                .and("`, have one wire name, `").and(name)
                                 .and(concat!("`: give one of them another with #[", $attribute, "(name = \"...\")]"));
                             panic!("{}", text.as_str());
                         }
@@ -94,14 +97,37 @@ macro_rules! own_name {
         }
     };
 }
-own_name!(own_event_name, events, [], "events", "event");
-own_name!(own_command_name, commands, [facts], "commands", "command");
-own_name!(own_query_name, queries, [], "queries", "query");
+own_name!(event_name, events, [], "events", "event");
+own_name!(command_name, commands, [facts], "commands", "command");
+own_name!(query_name, queries, [], "queries", "query");
+
+/// Fails the build at the caller unless the wire name of `E` is its own among the events of `A`.
+#[track_caller]
+pub const fn own_event<A: Evolves<E>, E: Event>(number: usize) {
+    let EventEntry { name, hash, rust, .. } = &<A as Evolves<E>>::ENTRY;
+    event_name::<A>(number, name, *hash, rust);
+}
+
+/// Fails the build at the caller unless `C` is meant for `A`, and its wire name its own among the commands of `A`.
+#[track_caller]
+pub const fn own_command<A: Decides<C>, C: Command>(number: usize) {
+    let CommandFacts { name, hash, rust, declared, of, .. } = <A as Decides<C>>::FACTS;
+    addressed_to(*declared, of, rust);
+    command_name::<A>(number, name, *hash, rust);
+}
+
+/// Fails the build at the caller unless `Q` is meant for `A`, and its wire name its own among the queries of `A`.
+#[track_caller]
+pub const fn own_query<A: Answers<Q>, Q: Query>(number: usize) {
+    let QueryEntry { name, hash, rust, declared, of, .. } = &<A as Answers<Q>>::ENTRY;
+    addressed_to(*declared, of, rust);
+    query_name::<A>(number, name, *hash, rust);
+}
 
 /// Fails the build at the caller if the message is addressed to another aggregate.
 #[track_caller]
 #[allow(clippy::panic, reason = "this is how a constant reports")]
-pub const fn addressed_to(declared: Option<&'static str>, of: &'static str, rust: &'static str) {
+const fn addressed_to(declared: Option<&'static str>, of: &'static str, rust: &'static str) {
     if let Some(name) = declared
         && !same(name, of)
     {

@@ -72,6 +72,8 @@ pub struct Definition {
     pub name: &'static str,
     /// The Rust module and name: tells equally named types apart.
     pub path: &'static str,
+    /// The `#[serde(...)]` options of the type, which may change how it is written.
+    pub serde: &'static str,
     /// Its shape.
     pub body: fn() -> Body,
 }
@@ -93,6 +95,8 @@ impl Serialize for Definition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Body {
+    /// A struct without fields.
+    Unit,
     /// A struct with named fields.
     Struct(Vec<Field>),
     /// A tuple struct.
@@ -117,6 +121,8 @@ pub struct Field {
 pub struct Variant {
     /// Its name on the wire.
     pub name: &'static str,
+    /// The `#[serde(...)]` options of the variant, which may change how it is written.
+    pub serde: &'static str,
     /// What it holds; `None` for a unit variant.
     pub body: Option<Body>,
 }
@@ -127,7 +133,18 @@ pub struct Document {
     /// The type itself.
     pub root: Type,
     /// Definitions by path.
-    pub definitions: BTreeMap<&'static str, Body>,
+    pub definitions: BTreeMap<&'static str, Described>,
+}
+
+/// A [`Definition`] whose fields were listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Described {
+    /// The name on the wire.
+    pub name: &'static str,
+    /// The `#[serde(...)]` options of the type, which may change how it is written.
+    pub serde: &'static str,
+    /// Its shape.
+    pub body: Body,
 }
 
 impl Document {
@@ -142,7 +159,8 @@ impl Document {
                     if !definitions.contains_key(definition.path) {
                         let body = (definition.body)();
                         queue.extend(body.members());
-                        definitions.insert(definition.path, body);
+                        let Definition { name, path, serde, .. } = definition;
+                        definitions.insert(path, Described { name, serde, body });
                     }
                 }
                 Type::Option(inner) | Type::List(inner) | Type::Set(inner) | Type::Array(inner, _) => {
@@ -160,6 +178,7 @@ impl Document {
 impl Body {
     fn members(&self) -> Vec<Type> {
         match self {
+            Self::Unit => Vec::new(),
             Self::Struct(fields) => fields.iter().map(|f| f.shape.clone()).collect(),
             Self::Tuple(members) => members.clone(),
             Self::Enum(variants) => variants.iter().filter_map(|v| v.body.as_ref()).flat_map(Self::members).collect(),
@@ -180,7 +199,7 @@ fn write_type(shape: &Type, text: &mut String, open: &mut BTreeSet<&'static str>
     // writing to a String can't fail
     match shape {
         Type::Defined(definition) => {
-            let _ = write!(text, "{}", definition.name);
+            let _ = write!(text, "{}[{}]", definition.name, definition.serde);
             if open.insert(definition.path) {
                 write_body(&(definition.body)(), text, open);
                 open.remove(definition.path);
@@ -210,6 +229,7 @@ fn wrap(word: &str, members: &[&Type], text: &mut String, open: &mut BTreeSet<&'
 
 fn write_body(body: &Body, text: &mut String, open: &mut BTreeSet<&'static str>) {
     match body {
+        Body::Unit => text.push_str("unit"),
         Body::Struct(fields) => {
             text.push('{');
             for field in fields {
@@ -223,7 +243,7 @@ fn write_body(body: &Body, text: &mut String, open: &mut BTreeSet<&'static str>)
         Body::Enum(variants) => {
             text.push('<');
             for variant in variants {
-                text.push_str(variant.name);
+                let _ = write!(text, "{}[{}]", variant.name, variant.serde);
                 if let Some(body) = &variant.body {
                     write_body(body, text, open);
                 }

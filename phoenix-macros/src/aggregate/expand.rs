@@ -1,0 +1,75 @@
+//! The impls of an aggregate.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::DeriveInput;
+
+use super::parse::Aggregate;
+use crate::errors::Errors;
+use crate::schema;
+
+/// How many blocks an aggregate may have, as in the runtime.
+const MAX_PARTS: usize = 16;
+
+pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Errors) -> TokenStream {
+    let Aggregate { runtime, name, codec, .. } = aggregate;
+    let ident = &input.ident;
+    let at = ident.span();
+    let is_plain = input.generics.params.is_empty();
+    let schema = schema::implementation(runtime, input, errors);
+    let cfgs = input.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
+    if !is_plain {
+        return quote!(#(#cfgs)* const _: () = { #schema };);
+    }
+    let numbers = (1..=MAX_PARTS).map(Literal::usize_unsuffixed);
+    let settings = settings(aggregate);
+    // reported at the name of the struct
+    let snapshots = match aggregate.snapshot_every {
+        Some(None) => quote_spanned!(at=> #runtime::Off),
+        _ => quote_spanned!(at=> #runtime::On),
+    };
+    let codec = codec.tokens(runtime);
+    let head = quote_spanned!(at=> impl #runtime::Aggregate for #ident);
+    let body = quote! {
+        const NAME: &'static #runtime::core::primitive::str = #name;
+        const OPTIONS: #runtime::Options = #runtime::Options { #settings ..#runtime::Options::DEFAULT };
+        type Codec = #codec;
+        type Snapshots = #snapshots;
+        const PARTS: &'static [#runtime::core::option::Option<&'static #runtime::Part<Self>>] = {
+            use #runtime::NoPart as _;
+            &[#(#runtime::Probe::<Self, #numbers>::FOUND),*]
+        };
+    };
+    let aggregate = quote_spanned!(at=> #[automatically_derived] #head { #body });
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            #aggregate
+            #schema
+        };
+    }
+}
+
+/// Only what differs from the runtime's defaults.
+fn settings(aggregate: &Aggregate) -> TokenStream {
+    let Aggregate { runtime, .. } = aggregate;
+    let some = quote!(#runtime::core::option::Option::Some);
+    let every = aggregate.snapshot_every.map(|every| match every {
+        Some(events) => {
+            let events = Literal::u64_unsuffixed(events);
+            quote!(snapshot_every: #some(#events),)
+        }
+        None => quote!(snapshot_every: #runtime::core::option::Option::None,),
+    });
+    let window = aggregate.idempotency_window.map(Literal::u64_unsuffixed);
+    let window = window.map(|keys| quote!(idempotency_window: #keys,));
+    let after = aggregate.passivate_after.map(|after| {
+        let millis = Literal::u128_unsuffixed(after.as_millis());
+        quote!(passivate_after: #some(#runtime::core::time::Duration::from_millis(#millis)),)
+    });
+    let resident = aggregate.max_resident.map(Literal::u64_unsuffixed);
+    let resident = resident.map(|most| quote!(max_resident: #some(#most),));
+    let logic = aggregate.logic_version.map(Literal::u64_unsuffixed);
+    let logic = logic.map(|version| quote!(logic_version: #version,));
+    quote!(#every #window #after #resident #logic)
+}

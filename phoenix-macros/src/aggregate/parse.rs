@@ -1,0 +1,138 @@
+//! What `#[aggregate(...)]` says.
+
+use std::time::Duration;
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens as _, quote_spanned};
+use syn::{Data, DeriveInput, Type};
+
+use crate::errors::Errors;
+use crate::names;
+use crate::options::{self, Spec};
+use crate::tokens::{Runtime, text};
+
+const SPEC: Spec = Spec {
+    of: "#[aggregate]",
+    known: &[
+        "name",
+        "snapshot_every",
+        "idempotency_window",
+        "passivate_after",
+        "max_resident",
+        "logic_version",
+        "codec",
+        "crate",
+    ],
+};
+
+/// The options, with the defaults left to the runtime.
+pub(super) struct Aggregate {
+    pub(super) runtime: Runtime,
+    pub(super) name: String,
+    /// `Some(None)` for `never`.
+    pub(super) snapshot_every: Option<Option<u64>>,
+    pub(super) idempotency_window: Option<u64>,
+    pub(super) passivate_after: Option<Duration>,
+    pub(super) max_resident: Option<u64>,
+    pub(super) logic_version: Option<u64>,
+    pub(super) codec: Codec,
+}
+
+/// How events, replies and snapshots are encoded.
+pub(super) enum Codec {
+    Json,
+    Postcard,
+    Other(Type),
+}
+
+pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Errors) -> Aggregate {
+    let mut path = None;
+    let mut name = None;
+    let mut aggregate = Aggregate {
+        runtime: Runtime::at(None),
+        name: String::new(),
+        snapshot_every: None,
+        idempotency_window: None,
+        passivate_after: None,
+        max_resident: None,
+        logic_version: None,
+        codec: Codec::Json,
+    };
+    let (mut misread, most) = (false, u64::from(u32::MAX));
+    options::read(&SPEC, arguments, errors, |option, value| {
+        misread |= option == "name";
+        match option {
+            "name" => name = Some(value.text()?),
+            "snapshot_every" => {
+                aggregate.snapshot_every = Some(value.number_or_never(1, u64::MAX)?.map(|number| number.value));
+            }
+            "idempotency_window" => aggregate.idempotency_window = Some(value.number(0, most)?.value),
+            "passivate_after" => aggregate.passivate_after = value.duration_or_never()?,
+            "max_resident" => aggregate.max_resident = Some(value.number(1, most)?.value),
+            "logic_version" => aggregate.logic_version = Some(value.number(1, most)?.value),
+            "codec" => aggregate.codec = codec(value.ty()?)?,
+            _ => path = Some(value.path()?),
+        }
+        Ok(())
+    });
+    aggregate.runtime = Runtime::at(path.as_ref());
+    aggregate.name = match name {
+        Some(name) => names::given(&name, errors),
+        // the mistake in the name's value was told already
+        None if misread => names::of_type(&input.ident),
+        None => names::missing(&input.ident, Span::call_site(), SPEC.of, "an aggregate", errors),
+    };
+    shape(input, errors);
+    aggregate
+}
+
+fn codec(ty: Type) -> syn::Result<Codec> {
+    let word = text(&ty);
+    let is_word = word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    match word.as_str() {
+        "json" => Ok(Codec::Json),
+        "postcard" => Ok(Codec::Postcard),
+        _ if is_word => {
+            let hint = names::hint(&word, &["json", "postcard"]);
+            let rule = "`codec` of #[aggregate] takes `json`, `postcard`, or a type that implements `Codec`";
+            Err(syn::Error::new_spanned(&ty, format!("there is no codec `{word}`{hint}\n{rule}")))
+        }
+        _ => Ok(Codec::Other(ty)),
+    }
+}
+
+/// The rules of the type itself.
+fn shape(input: &DeriveInput, errors: &mut Errors) {
+    if let Data::Union(union) = &input.data {
+        errors.on(union.union_token, "an aggregate is a struct, or an enum: a union has no schema");
+    }
+    for parameter in input.generics.lifetimes() {
+        errors.on(parameter, "an aggregate outlives every borrow: it can't have a lifetime; own the data instead");
+    }
+    for parameter in input.generics.params.iter().filter(|p| !matches!(p, syn::GenericParam::Lifetime(_))) {
+        errors.on(
+            parameter,
+            "an aggregate has one wire name and one table of handlers: it can't be generic; write one type for each use",
+        );
+    }
+    let derives = input.attrs.iter().filter(|attribute| attribute.path().is_ident("derive"));
+    for derive in derives {
+        // what can't be read here is refused by the compiler
+        let _ = derive.parse_nested_meta(|meta| {
+            if meta.path.segments.last().is_some_and(|last| last.ident == "Schema") {
+                errors.on(&meta.path, "#[aggregate] derives the schema of its state: remove `Schema` here");
+            }
+            Ok(())
+        });
+    }
+}
+
+impl Codec {
+    pub(super) fn tokens(&self, runtime: &Runtime) -> TokenStream {
+        match self {
+            Self::Json => quote_spanned!(Span::call_site()=> #runtime::Json),
+            Self::Postcard => quote_spanned!(Span::call_site()=> #runtime::Postcard),
+            Self::Other(ty) => ty.to_token_stream(),
+        }
+    }
+}

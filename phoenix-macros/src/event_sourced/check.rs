@@ -1,0 +1,304 @@
+//! The rules of handlers. A handler that breaks one is marked as refused, and still gets its impl.
+
+use proc_macro2::{Ident, TokenStream};
+
+use syn::{Attribute, FnArg, GenericParam, Meta, PatType, Receiver, ReceiverKind, ReturnType, Safety, Signature, Type};
+
+use super::parse::{Block, Item, Method, handler_word};
+use crate::errors::Errors;
+use crate::options::{self, Expression, Spec};
+use crate::tokens::{peeled, text};
+
+/// A block whose handlers are known.
+pub(super) struct Checked {
+    pub(super) attributes: Vec<Attribute>,
+    pub(super) head: TokenStream,
+    pub(super) aggregate: Type,
+    pub(super) members: Vec<Member>,
+    /// Whether the aggregate can be the subject of impls of ours.
+    pub(super) is_plain: bool,
+}
+
+/// What is given back, and what it handles.
+pub(super) enum Member {
+    Other(TokenStream),
+    Method(Box<Method>, Option<Handler>),
+}
+
+/// What a handler is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Command,
+    Event,
+    Query,
+}
+
+impl Role {
+    fn of(word: &str) -> Self {
+        match word {
+            "command_handler" => Self::Command,
+            "event_handler" => Self::Event,
+            _ => Self::Query,
+        }
+    }
+
+    fn spec(self) -> &'static Spec {
+        match self {
+            Self::Command => &Spec { of: "#[command_handler]", known: &["reply", "create", "uses"] },
+            Self::Event => &Spec { of: "#[event_handler]", known: &[] },
+            Self::Query => &Spec { of: "#[query_handler]", known: &[] },
+        }
+    }
+
+    fn form(self) -> &'static str {
+        match self {
+            Self::Command => "fn name(&self, command: Command) -> Event",
+            Self::Event => "fn name(&mut self, event: &Event)",
+            Self::Query => "fn name(&self, query: Query) -> Reply",
+        }
+    }
+}
+
+/// A handler as the author wrote it.
+pub(super) struct Handler {
+    pub(super) role: Role,
+    pub(super) method: Ident,
+    pub(super) message: Type,
+    /// `None` for `()`.
+    pub(super) returns: Option<Type>,
+    /// The type of the second parameter.
+    pub(super) context: Option<Type>,
+    pub(super) is_async: bool,
+    pub(super) settings: Settings,
+    /// It breaks a rule: its impl is not to call it.
+    pub(super) is_refused: bool,
+}
+
+/// The options of a command handler.
+pub(super) struct Settings {
+    pub(super) reply: Option<Expression>,
+    pub(super) creates: bool,
+    pub(super) uses: Vec<Type>,
+}
+
+pub(super) fn check(block: Block, errors: &mut Errors) -> Checked {
+    let Block { attributes, head, generics, of_trait, aggregate, items } = block;
+    let before = errors.count();
+    if let Some(of_trait) = of_trait {
+        errors
+            .on(of_trait, "#[event_sourced] is for an inherent `impl Aggregate { ... }`, not for the impl of a trait");
+    }
+    for parameter in &generics.params {
+        errors.on(
+            parameter,
+            "an aggregate has one wire name and one table of handlers: it can't be generic; write one block for each type",
+        );
+    }
+    let is_plain = errors.count() == before;
+    let members = items
+        .into_iter()
+        .map(|item| match item {
+            Item::Other(tokens, error) => {
+                if let Some(error) = error {
+                    errors.push(error);
+                }
+                Member::Other(tokens)
+            }
+            Item::Method(method) => {
+                let handler = handler(&method, errors);
+                Member::Method(method, handler)
+            }
+        })
+        .collect();
+    Checked { attributes, head, aggregate, members, is_plain }
+}
+
+fn handler(method: &Method, errors: &mut Errors) -> Option<Handler> {
+    let (first, more) = method.ours.split_first()?;
+    let before = errors.count();
+    for attribute in more {
+        errors.on(attribute, "a method is one handler only: remove this attribute, or split the method");
+    }
+    let role = Role::of(handler_word(first)?);
+    let settings = settings(role, first, errors);
+    let signature = &method.signature;
+    qualifiers(role, signature, errors);
+    let mut inputs = signature.inputs.iter();
+    match inputs.next() {
+        Some(FnArg::Receiver(given)) => receiver(role, given, errors),
+        _ => {
+            errors.at(signature.ident.span(), format!("a handler is a method: `{}`", role.form()));
+            return None;
+        }
+    }
+    let returns = returned(role, signature, errors);
+    let mut inputs = inputs.filter_map(|input| match input {
+        FnArg::Typed(typed) => Some(typed),
+        FnArg::Receiver(_) => None,
+    });
+    let Some(PatType { ty: message, .. }) = inputs.next() else {
+        errors.at(signature.ident.span(), format!("a handler takes its message: `{}`", role.form()));
+        return None;
+    };
+    let message = message_type(role, message, errors);
+    let context = inputs.next().and_then(|given| context_type(role, given, errors));
+    for extra in inputs {
+        errors.on(extra, "a handler takes its message and at most a `&Context`");
+    }
+    if signature.generics.type_params().any(|parameter| names(&message, &parameter.ident)) {
+        return None;
+    }
+    Some(Handler {
+        role,
+        method: signature.ident.clone(),
+        message,
+        returns,
+        context,
+        is_async: signature.asyncness.is_some(),
+        settings,
+        is_refused: errors.count() != before,
+    })
+}
+
+fn settings(role: Role, attribute: &Attribute, errors: &mut Errors) -> Settings {
+    let mut settings = Settings { reply: None, creates: true, uses: Vec::new() };
+    let tokens = match &attribute.meta {
+        Meta::Path(_) => return settings,
+        Meta::List(list) => list.tokens.clone(),
+        Meta::NameValue(given) => {
+            let of = role.spec().of;
+            errors.on(&given.value, format!("options of {of} are written in parentheses"));
+            return settings;
+        }
+    };
+    options::read(role.spec(), tokens, errors, |name, value| {
+        match name {
+            "reply" => settings.reply = Some(value.expression()?),
+            "create" => settings.creates = value.truth()?,
+            _ => settings.uses = value.types()?,
+        }
+        Ok(())
+    });
+    settings
+}
+
+/// What stands before and after the name of the method.
+fn qualifiers(role: Role, signature: &Signature, errors: &mut Errors) {
+    if let Safety::Unsafe(token) = &signature.safety {
+        errors.on(token, "a handler is called by the runtime: it can't be `unsafe`");
+    }
+    if let Some(abi) = &signature.abi {
+        errors.on(abi, "a handler is called by the runtime: it can't be `extern`");
+    }
+    for parameter in &signature.generics.params {
+        match parameter {
+            GenericParam::Lifetime(_) => {
+                errors.on(parameter, "a handler needs no lifetime: it borrows the state, and what it returns is owned");
+            }
+            _ => errors.on(parameter, "a handler is for one message: it can't be generic; write one for each message"),
+        }
+    }
+    match (&signature.asyncness, role) {
+        (Some(token), Role::Event) => errors.on(
+            token,
+            "an event handler is replayed: it can't be `async`; do the I/O in an `async` command handler and put what it found into the event",
+        ),
+        (Some(token), Role::Query) => {
+            errors.on(token, "a query handler reads the state at one moment: it can't be `async`");
+        }
+        _ => {}
+    }
+}
+
+fn receiver(role: Role, given: &Receiver, errors: &mut Errors) {
+    let (borrows, changes) = match &given.kind {
+        ReceiverKind::Reference(_, _, mutability) => (true, mutability.is_some()),
+        ReceiverKind::Typed(_, ty) => match peeled(ty) {
+            Type::Reference(reference) => (true, reference.mutability.is_some()),
+            _ => (false, false),
+        },
+        _ => (false, false),
+    };
+    let rule = match role {
+        Role::Command if !borrows || changes => {
+            "a command handler decides and changes nothing: it takes `&self`; change the state in the `#[event_handler]` of the event that it returns"
+        }
+        Role::Event if !borrows || !changes => "an event handler changes the state: it takes `&mut self`",
+        Role::Query if !borrows || changes => "a query handler only reads: it takes `&self`",
+        _ => return,
+    };
+    errors.on(given, rule);
+}
+
+fn returned(role: Role, signature: &Signature, errors: &mut Errors) -> Option<Type> {
+    let ReturnType::Type(_, ty) = &signature.output else { return None };
+    let is_unit = matches!(peeled(ty), Type::Tuple(tuple) if tuple.elems.is_empty());
+    match (role, peeled(ty)) {
+        (Role::Event, _) if !is_unit => errors.on(
+            ty,
+            "an event has happened: its handler returns nothing and can't fail; refuse in the command handler, before the event",
+        ),
+        (Role::Command, Type::ImplTrait(hidden)) => {
+            errors.on(hidden, "name what the handler returns: `impl Trait` hides its events");
+        }
+        (Role::Query, Type::ImplTrait(hidden)) => {
+            errors.on(hidden, "name what the handler returns: the reply that the query declares");
+        }
+        _ => {}
+    }
+    Some((**ty).clone())
+}
+
+fn message_type(role: Role, given: &Type, errors: &mut Errors) -> Type {
+    match (role, peeled(given)) {
+        (Role::Event, Type::Reference(reference)) => {
+            if reference.mutability.is_some() {
+                let rule = "an event never changes: its handler borrows it";
+                errors.on(given, format!("{rule}, `&{}`", text(&reference.elem)));
+            }
+            (*reference.elem).clone()
+        }
+        (Role::Event, owned) => {
+            errors.on(given, format!("an event handler borrows its event: `&{}`", text(owned)));
+            owned.clone()
+        }
+        (_, Type::Reference(reference)) => {
+            errors.on(given, format!("this handler owns its message: `{}`", text(&reference.elem)));
+            (*reference.elem).clone()
+        }
+        (_, owned) => owned.clone(),
+    }
+}
+
+fn context_type(role: Role, given: &PatType, errors: &mut Errors) -> Option<Type> {
+    match (role, peeled(&given.ty)) {
+        (Role::Event, _) => {
+            errors.on(
+                given,
+                "an event handler takes nothing but its event: what it needs to know belongs into the event",
+            );
+        }
+        (Role::Query, _) => {
+            errors.on(given, "a query handler takes nothing but its query: only a command handler has a context")
+        }
+        (Role::Command, Type::Reference(reference)) if reference.mutability.is_none() => {
+            return Some(*given.ty.clone());
+        }
+        (Role::Command, _) => {
+            errors.on(&given.ty, "the second parameter of a command handler is its context: `&Context`")
+        }
+    }
+    None
+}
+
+/// Whether the type is nothing but this parameter.
+fn names(ty: &Type, parameter: &Ident) -> bool {
+    matches!(peeled(ty), Type::Path(path) if path.path.is_ident(parameter))
+}
+
+/// Where a message of the method itself is shown.
+impl Handler {
+    pub(super) fn return_span(&self) -> proc_macro2::Span {
+        self.returns.as_ref().map_or_else(|| self.method.span(), syn::spanned::Spanned::span)
+    }
+}

@@ -1,0 +1,275 @@
+//! Trait impls and one part of the table. What is generated stands at the tokens of the message, so that the compiler
+//! reports there, once.
+
+use proc_macro2::{Literal, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Attribute, Type};
+
+use super::Arguments;
+use super::check::{Checked, Handler, Member, Role};
+use crate::tokens::{Runtime, first_self, placed, shown, text};
+
+pub(super) fn expand(arguments: &Arguments, block: &Checked) -> TokenStream {
+    let Arguments { runtime, part } = arguments;
+    let number = part.as_ref().map_or(1, |part| part.value);
+    let mut kept = TokenStream::new();
+    let mut parts = Parts::default();
+    for member in &block.members {
+        match member {
+            Member::Other(tokens) => kept.extend(tokens.clone()),
+            Member::Method(method, handler) => {
+                let super::parse::Method { ours, attributes, visibility, defaultness, signature, body } = &**method;
+                // the shape of a handler is prescribed: lints about it would be noise
+                let quiet = (!ours.is_empty()).then(|| {
+                    quote! {
+                        #[allow(
+                            clippy::needless_pass_by_value, clippy::trivially_copy_pass_by_ref, clippy::unused_self,
+                            clippy::unnecessary_wraps, clippy::unused_async, reason = "the shape of a handler is given"
+                        )]
+                    }
+                });
+                kept.extend(quote!(#(#attributes)* #quiet #visibility #defaultness #signature #body));
+                if let (true, Some(handler)) = (block.is_plain, handler) {
+                    parts.add(&Scope::new(runtime, &block.aggregate, attributes, handler, number));
+                }
+            }
+        }
+    }
+    let Checked { attributes, head, aggregate, .. } = block;
+    let part = block.is_plain.then(|| {
+        let at = part.as_ref().map_or_else(|| shown(aggregate), |part| part.literal.span());
+        parts.table(runtime, aggregate, number, at)
+    });
+    let cfgs = attributes.iter().filter(|attribute| is_cfg(attribute));
+    let Parts { impls, .. } = parts;
+    let generated = (!impls.is_empty() || part.is_some()).then(|| quote!(#(#cfgs)* const _: () = { #impls #part };));
+    quote! {
+        #(#attributes)* #head { #kept }
+        #generated
+    }
+}
+
+fn is_cfg(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("cfg")
+}
+
+/// What the handlers of a block add up to.
+#[derive(Default)]
+struct Parts {
+    impls: TokenStream,
+    commands: Vec<TokenStream>,
+    events: Vec<TokenStream>,
+    queries: Vec<TokenStream>,
+}
+
+impl Parts {
+    fn add(&mut self, scope: &Scope<'_>) {
+        let (entry, of_role) = match scope.handler.role {
+            Role::Command => (scope.entry("Decides"), &mut self.commands),
+            Role::Event => (scope.entry("Evolves"), &mut self.events),
+            Role::Query => (scope.entry("Answers"), &mut self.queries),
+        };
+        of_role.push(entry);
+        self.impls.extend(match scope.handler.role {
+            Role::Command => scope.command(),
+            Role::Event => scope.event(),
+            Role::Query => scope.query(),
+        });
+        self.impls.extend(scope.check());
+    }
+
+    /// The block's claim of its number.
+    fn table(&self, runtime: &Runtime, aggregate: &Type, number: u64, at: Span) -> TokenStream {
+        let Self { commands, events, queries, .. } = self;
+        let number = Literal::u64_unsuffixed(number);
+        let aggregate = placed(aggregate, at);
+        let head = quote_spanned!(at=> impl #runtime::PartAt<#number> for #aggregate);
+        let body = quote! {
+            const PART: &'static #runtime::Part<Self> = &#runtime::Part {
+                place: #runtime::core::concat!(#runtime::core::file!(), ":", #runtime::core::line!()),
+                commands: &[#(#commands),*],
+                events: &[#(#events),*],
+                queries: &[#(#queries),*],
+            };
+        };
+        quote_spanned!(at=> #[automatically_derived] #head { #body })
+    }
+}
+
+/// One handler, and where its impls stand.
+struct Scope<'a> {
+    runtime: &'a Runtime,
+    handler: &'a Handler,
+    message: &'a Type,
+    /// The aggregate, at the message.
+    aggregate: TokenStream,
+    /// The message's tokens.
+    at: Span,
+    /// `#[cfg(...)]` of the method.
+    cfgs: Vec<&'a Attribute>,
+    number: u64,
+}
+
+impl<'a> Scope<'a> {
+    fn new(
+        runtime: &'a Runtime,
+        aggregate: &Type,
+        attributes: &'a [Attribute],
+        handler: &'a Handler,
+        number: u64,
+    ) -> Self {
+        let at = shown(&handler.message);
+        let aggregate = placed(aggregate, at);
+        let cfgs = attributes.iter().filter(|attribute| is_cfg(attribute)).collect();
+        Self { runtime, handler, message: &handler.message, aggregate, at, cfgs, number }
+    }
+
+    /// The handler's row in the block's table.
+    fn entry(&self, of_trait: &str) -> TokenStream {
+        let Self { runtime, message, at, cfgs, .. } = self;
+        let of_trait = syn::Ident::new(of_trait, *at);
+        quote_spanned!(*at=> #(#cfgs)* <Self as #runtime::#of_trait<#message>>::ENTRY)
+    }
+
+    /// Fails the build at the message if its wire name is taken, or if it is addressed to another aggregate.
+    fn check(&self) -> TokenStream {
+        let Self { runtime, message, aggregate, at, cfgs, .. } = self;
+        let number = Literal::u64_unsuffixed(self.number);
+        let check = match self.handler.role {
+            Role::Command => quote_spanned!(*at=> own_command::<#aggregate, #message>),
+            Role::Event => quote_spanned!(*at=> own_event::<#aggregate, #message>),
+            Role::Query => quote_spanned!(*at=> own_query::<#aggregate, #message>),
+        };
+        quote_spanned!(*at=> #(#cfgs)* const _: () = #runtime::#check(#number);)
+    }
+
+    /// An impl for the aggregate, all of whose scaffolding stands at the message.
+    fn implement(&self, of_trait: &TokenStream, body: &TokenStream) -> TokenStream {
+        let Self { runtime, message, aggregate, at, cfgs, .. } = self;
+        let rust = text(message);
+        let head = quote_spanned!(*at=> impl #runtime::#of_trait<#message> for #aggregate);
+        let rust = quote_spanned!(*at=> const RUST: &'static #runtime::core::primitive::str = #rust;);
+        quote_spanned!(*at=> #(#cfgs)* #[automatically_derived] #head { #rust #body })
+    }
+
+    fn event(&self) -> TokenStream {
+        let Self { handler, message, .. } = self;
+        let method = &handler.method;
+        let call = if handler.is_refused { quote!(let _ = event;) } else { quote!(<Self>::#method(self, event);) };
+        self.implement(&quote!(Evolves), &quote!(fn evolve(&mut self, event: &#message) { #call }))
+    }
+
+    fn query(&self) -> TokenStream {
+        let Self { runtime, handler, message, .. } = self;
+        let method = &handler.method;
+        let reply = quote!(<#message as #runtime::Query>::Reply);
+        let answer = if handler.is_refused {
+            quote!(let _ = query; #runtime::core::unreachable!())
+        } else {
+            let at = handler.return_span();
+            let fit = quote_spanned!(at=> #runtime::AnswerFits::<#message, #reply>::fit(answer));
+            quote!(let answer = <Self>::#method(self, query); #fit)
+        };
+        self.implement(&quote!(Answers), &quote!(fn answer(&self, query: #message) -> #reply { #answer }))
+    }
+
+    fn command(&self) -> TokenStream {
+        let Self { runtime, handler, message, .. } = self;
+        let settings = &handler.settings;
+        let creates = (!settings.creates).then(|| quote!(const CREATES: #runtime::core::primitive::bool = false;));
+        let needs = (!settings.uses.is_empty()).then(|| {
+            let needs = settings.uses.iter().map(|ty| {
+                let (at, name) = (shown(ty), text(ty));
+                quote_spanned!(at=> #runtime::Needs::of::<#ty>(#name))
+            });
+            quote!(const NEEDS: &'static [#runtime::Needs] = &[#(#needs),*];)
+        });
+        let reply_after = self.reply_after();
+        let decider = if handler.is_refused {
+            quote!(#runtime::Decider::Sync(|_, _, _| #runtime::core::unreachable!()))
+        } else {
+            self.decider()
+        };
+        let body = quote! {
+            #creates
+            #needs
+            const DECIDER: #runtime::Decider<Self, #message> = #decider;
+            #reply_after
+        };
+        let decides = self.implement(&quote!(Decides), &body);
+        if handler.is_refused { decides } else { self.with_return(&decides) }
+    }
+
+    /// The hidden type beside the handler that states what it returns, at the return type.
+    fn with_return(&self, decides: &TokenStream) -> TokenStream {
+        let Self { runtime, handler, message, aggregate, at, cfgs, .. } = self;
+        let how = if handler.settings.reply.is_some() { quote!(Computed) } else { quote!(Fixed) };
+        let returned = match &handler.returns {
+            Some(ty) => ty.to_token_stream(),
+            None => quote_spanned!(handler.method.span()=> ()),
+        };
+        let head = quote_spanned!(*at=> impl #runtime::Returns<#aggregate, #message> for __Handler);
+        let body = quote! {
+            type How = #runtime::#how;
+            type Returned = #returned;
+        };
+        let returns = quote_spanned!(*at=> #[automatically_derived] #head { #body });
+        quote! {
+            #(#cfgs)*
+            const _: () = {
+                struct __Handler;
+                #returns
+                #decides
+            };
+        }
+    }
+
+    fn decider(&self) -> TokenStream {
+        let Self { runtime, handler, message, .. } = self;
+        let method = &handler.method;
+        let settle = quote!(<__Handler as #runtime::Returns<Self, #message>>::settle);
+        if handler.is_async {
+            let context = handler.context.as_ref().map(|ty| quote_spanned!(shown(ty)=> &context));
+            let unused = handler.context.is_none().then(|| quote!(let _ = context;));
+            let call = quote!(<Self>::#method(&state, command, #context).await);
+            return quote! {
+                #runtime::Decider::Async(|state, command, context| #runtime::std::boxed::Box::pin(async move {
+                    #unused
+                    let returned = #call;
+                    let finish: #runtime::Finish<Self, #message> =
+                        #runtime::std::boxed::Box::new(move |sink| #settle(returned, sink));
+                    (state, finish)
+                }))
+            };
+        }
+        let (name, context) = match &handler.context {
+            Some(ty) => (quote!(context), quote_spanned!(shown(ty)=> context)),
+            None => (quote!(_), TokenStream::new()),
+        };
+        quote! {
+            #runtime::Decider::Sync(|sink, command, #name| {
+                let returned = <Self>::#method(sink.state(), command, #context);
+                #settle(returned, sink)
+            })
+        }
+    }
+
+    fn reply_after(&self) -> Option<TokenStream> {
+        let Self { runtime, handler, message, at, .. } = self;
+        let reply = handler.settings.reply.as_ref()?;
+        if handler.is_refused {
+            return None;
+        }
+        let tokens = &reply.tokens;
+        let value = if reply.is_whole { tokens.clone() } else { quote!({ #tokens }) };
+        // seen by the expression, also when a `macro_rules!` wrote one of them
+        let this = first_self(tokens).unwrap_or_else(|| syn::Ident::new("self", Span::call_site()));
+        let ty = quote_spanned!(*at=> <#message as #runtime::Command>::Reply);
+        Some(quote! {
+            fn reply_after(&#this) -> #runtime::core::option::Option<#ty> {
+                let reply: #ty = #value;
+                #runtime::core::option::Option::Some(reply)
+            }
+        })
+    }
+}
