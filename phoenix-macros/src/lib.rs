@@ -18,8 +18,6 @@ mod message;
 mod names;
 mod options;
 mod schema;
-#[cfg(test)]
-mod tests;
 mod tokens;
 
 use proc_macro::TokenStream;
@@ -27,7 +25,7 @@ use proc_macro2::Span;
 
 /// Makes a struct the state of an aggregate.
 ///
-/// ```ignore
+/// ```text
 /// #[aggregate(name = "bank-account", snapshot_every = 1000, passivate_after = "10m")]
 /// #[derive(Default, Serialize, Deserialize)]
 /// pub struct BankAccount { open: bool, balance: i64 }
@@ -52,7 +50,7 @@ pub fn aggregate(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Marks a block of handlers.
 ///
-/// ```ignore
+/// ```text
 /// #[event_sourced]
 /// impl BankAccount {
 ///     #[command_handler(reply = self.balance)]
@@ -73,7 +71,7 @@ pub fn event_sourced(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Derives a command: something that an aggregate is asked to do.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(Command, Serialize, Deserialize)]
 /// #[command(id = account, reply = i64, rejection = AccountError, idempotent_by(order_no))]
 /// pub struct Deposit { account: String, amount: i64, order_no: u64 }
@@ -95,7 +93,7 @@ pub fn command(item: TokenStream) -> TokenStream {
 
 /// Derives a query: something that an aggregate is asked to tell.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(Query, Serialize, Deserialize)]
 /// #[query(id = account, reply = i64)]
 /// pub struct Balance { account: String }
@@ -109,7 +107,7 @@ pub fn query(item: TokenStream) -> TokenStream {
 
 /// Derives an event: something that happened to an aggregate, and is stored for ever.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(Event, Serialize, Deserialize)]
 /// #[event(name = "deposited", version = 2, upcast_from = DepositedV1)]
 /// pub struct Deposited { amount: i64, currency: String }
@@ -130,7 +128,7 @@ pub fn event(item: TokenStream) -> TokenStream {
 
 /// Lets a command handler return an enum of events: each variant holds one, or nothing.
 ///
-/// ```ignore
+/// ```text
 /// #[derive(Events)]
 /// pub enum Settled { Filled(Filled), Cancelled(Cancelled), Unchanged }
 /// ```

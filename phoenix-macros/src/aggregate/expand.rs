@@ -24,9 +24,10 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
     let numbers = (1..=MAX_PARTS).map(Literal::usize_unsuffixed);
     let settings = settings(aggregate);
     // reported at the name of the struct
-    let snapshots = match aggregate.snapshot_every {
-        Some(None) => quote_spanned!(at=> #runtime::Off),
-        _ => quote_spanned!(at=> #runtime::On),
+    let snapshots = if aggregate.snapshot_every == Some(None) {
+        quote_spanned!(at=> #runtime::Off)
+    } else {
+        quote_spanned!(at=> #runtime::On)
     };
     let codec = codec.tokens(runtime);
     let head = quote_spanned!(at=> impl #runtime::Aggregate for #ident);

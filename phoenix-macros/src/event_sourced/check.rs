@@ -219,7 +219,7 @@ fn receiver(role: Role, given: &Receiver, errors: &mut Errors) {
         },
         _ => (false, false),
     };
-    let rule = match role {
+    let wrong = match role {
         Role::Command if !borrows || changes => {
             "a command handler decides and changes nothing: it takes `&self`; change the state in the `#[event_handler]` of the event that it returns"
         }
@@ -227,7 +227,7 @@ fn receiver(role: Role, given: &Receiver, errors: &mut Errors) {
         Role::Query if !borrows || changes => "a query handler only reads: it takes `&self`",
         _ => return,
     };
-    errors.on(given, rule);
+    errors.on(given, wrong);
 }
 
 fn returned(role: Role, signature: &Signature, errors: &mut Errors) -> Option<Type> {
@@ -253,8 +253,8 @@ fn message_type(role: Role, given: &Type, errors: &mut Errors) -> Type {
     match (role, peeled(given)) {
         (Role::Event, Type::Reference(reference)) => {
             if reference.mutability.is_some() {
-                let rule = "an event never changes: its handler borrows it";
-                errors.on(given, format!("{rule}, `&{}`", text(&reference.elem)));
+                errors
+                    .on(given, format!("an event never changes: its handler borrows it, `&{}`", text(&reference.elem)));
             }
             (*reference.elem).clone()
         }

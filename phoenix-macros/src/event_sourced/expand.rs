@@ -196,12 +196,12 @@ impl<'a> Scope<'a> {
             const DECIDER: #runtime::Decider<Self, #message> = #decider;
             #reply_after
         };
-        let decides = self.implement(&quote!(Decides), &body);
-        if handler.is_refused { decides } else { self.with_return(&decides) }
+        let handler_impl = self.implement(&quote!(Decides), &body);
+        if handler.is_refused { handler_impl } else { self.with_return(&handler_impl) }
     }
 
     /// The hidden type beside the handler that states what it returns, at the return type.
-    fn with_return(&self, decides: &TokenStream) -> TokenStream {
+    fn with_return(&self, handler_impl: &TokenStream) -> TokenStream {
         let Self { runtime, handler, message, aggregate, at, cfgs, .. } = self;
         let how = if handler.settings.reply.is_some() { quote!(Computed) } else { quote!(Fixed) };
         let returned = match &handler.returns {
@@ -219,7 +219,7 @@ impl<'a> Scope<'a> {
             const _: () = {
                 struct __Handler;
                 #returns
-                #decides
+                #handler_impl
             };
         }
     }

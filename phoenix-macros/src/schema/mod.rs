@@ -148,8 +148,8 @@ fn body(runtime: &Runtime, fields: &Fields, case: Option<Case>, rest: &mut Vec<S
                 if serde.skip {
                     return None;
                 }
-                let rust = field.ident.as_ref()?.unraw().to_string();
-                let name = serde.name(&rust, case.map(|case| (case, Case::of_field as _)));
+                let ident = field.ident.as_ref()?.unraw().to_string();
+                let name = serde.name(&ident, case.map(|case| (case, Case::of_field as _)));
                 let (shape, rest) = (schema_of(runtime, field), serde.rest.join(", "));
                 Some(quote!(#runtime::Field { name: #name, shape: #shape, serde: #rest }))
             });
