@@ -3,10 +3,13 @@
 //! # Layout
 //! - [`port`]: what an event store promises; `testkit::conformance` is the same in tests
 //! - [`memory`]: keeps everything in memory, nothing of it durable
+//! - [`sqlite`]: a file, durable; the embedded default
 
 pub mod memory;
 pub mod port;
 mod rules;
+pub mod sqlite;
 
 pub use memory::MemoryStore;
 pub use port::{EventStore, StoreError};
+pub use sqlite::{SqliteOptions, SqliteReader, SqliteStore};

@@ -1,0 +1,122 @@
+//! The schema, in versions. What was released is never edited: a change is another migration at the end.
+
+use std::path::Path;
+
+use sea_orm::DatabaseConnection;
+use sea_orm_migration::prelude::{ConnectionTrait as _, DbErr, DynIden, IntoIden as _, SchemaManager, async_trait};
+use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait};
+
+use super::error::OpenError;
+
+pub(super) struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(Statements { name: "0001_events", sql: EVENTS })]
+    }
+
+    fn migration_table_name() -> DynIden {
+        "schema_migrations".into_iden()
+    }
+}
+
+/// `position` is slice * 2^44 + sequence: as the rowid it makes (slice, sequence) unique and readable in order without
+/// an index. `version` is null for the outcome of a command without events, `dedup` for all but a command's first
+/// record; the indexes leave these rows out. Unsigned numbers are stored as the signed ones of the same bits.
+const EVENTS: &str = "
+CREATE TABLE events (
+  position INTEGER NOT NULL PRIMARY KEY,
+  aggregate TEXT NOT NULL,
+  id TEXT NOT NULL,
+  version INTEGER,
+  dedup BLOB,
+  time_micros INTEGER NOT NULL,
+  event_name TEXT,
+  schema_version INTEGER,
+  codec INTEGER,
+  command_id BLOB,
+  command_name TEXT,
+  key TEXT,
+  payload_hash INTEGER,
+  outcome_kind INTEGER,
+  outcome_version INTEGER,
+  outcome_codec INTEGER,
+  correlation_id TEXT,
+  causation_id TEXT,
+  outcome_body BLOB,
+  payload BLOB
+);
+CREATE UNIQUE INDEX events_by_version ON events (aggregate, id, version) WHERE version IS NOT NULL;
+CREATE UNIQUE INDEX events_by_dedup ON events (aggregate, id, dedup) WHERE dedup IS NOT NULL;
+CREATE TABLE partitions (
+  partition INTEGER NOT NULL PRIMARY KEY,
+  epoch INTEGER NOT NULL
+);
+CREATE TABLE snapshots (
+  aggregate TEXT NOT NULL,
+  id TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  time_micros INTEGER NOT NULL,
+  fingerprint INTEGER NOT NULL,
+  codec INTEGER NOT NULL,
+  payload BLOB NOT NULL,
+  PRIMARY KEY (aggregate, id, version)
+);
+";
+
+struct Statements {
+    name: &'static str,
+    sql: &'static str,
+}
+
+impl MigrationName for Statements {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Statements {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(self.sql).await.map(drop)
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+}
+
+/// Brings the schema up to this program's, and refuses a newer one.
+pub(super) async fn migrate(db: &DatabaseConnection, path: &Path) -> Result<(), OpenError> {
+    refuse_newer(db, path).await?;
+    Migrator::up(db, None).await.map_err(|e| OpenError::database(path, &e))
+}
+
+/// Refuses a schema that is not this program's, without writing.
+pub(super) async fn check(db: &DatabaseConnection, path: &Path) -> Result<(), OpenError> {
+    refuse_newer(db, path).await?;
+    let pending = Migrator::get_pending_migrations_read_only(db).await.map_err(|e| OpenError::database(path, &e))?;
+    match pending.first() {
+        Some(first) => Err(OpenError::Older { path: path.to_owned(), missing: first.name().to_owned() }),
+        None => Ok(()),
+    }
+}
+
+async fn refuse_newer(db: &DatabaseConnection, path: &Path) -> Result<(), OpenError> {
+    let failed = |e: DbErr| OpenError::database(path, &e);
+    let manager = SchemaManager::new(db);
+    if !manager.has_table("schema_migrations").await.map_err(failed)? {
+        return Ok(());
+    }
+    let applied = Migrator::get_migration_models(db).await.map_err(failed)?;
+    let known: Vec<_> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+    match applied.into_iter().find(|model| !known.contains(&model.version)) {
+        Some(newer) => Err(OpenError::Newer {
+            path: path.to_owned(),
+            found: newer.version,
+            known: known.last().cloned().unwrap_or_default(),
+        }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,301 @@
+//! Reading: through sea-orm, on connections that can't write, without the owner's lock.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::sqlx::ConnectOptions as _;
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, QueryResult, QuerySelect as _, SqlxSqliteConnector, Statement, Value,
+};
+
+use super::entity::{events, snapshots};
+use super::error::{OpenError, damaged, read_failed};
+use super::migration;
+use super::options::SqliteOptions;
+use super::row::{Rows, SEQUENCE_BITS, position as rowid};
+use crate::domain::id::{AggregateId, Dedup, Slice};
+use crate::event_store::port::{KnownKeys, Position, Snapshot, StoreError, StoredEvent, StoredOutcome, StreamId};
+use crate::event_store::rules;
+
+/// Reads a `SQLite` store, also while a service owns and writes it. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct SqliteReader {
+    db: DatabaseConnection,
+    path: Arc<Path>,
+}
+
+/// Rows that are read at once while outcomes without events are passed over.
+const LEAST_PAGE: usize = 256;
+
+/// The question is a JSON array of positions, in the order of the slices.
+const AFTER: &str = "SELECT e.* FROM json_each(?1) AS q CROSS JOIN events AS e \
+     ON e.position > q.value AND e.position < ((q.value >> 44) + 1) << 44 LIMIT ?2";
+
+/// The question is a JSON array of slices.
+const LAST: &str = "SELECT q.value AS slice, (SELECT max(e.position) FROM events AS e \
+     WHERE e.position > q.value << 44 AND e.position < (q.value + 1) << 44) AS position FROM json_each(?1) AS q";
+
+/// The question is a JSON array of [aggregate, id, dedup in hexadecimal digits].
+const OUTCOMES: &str = "SELECT q.key AS question, e.position, e.aggregate, e.id, e.version, e.dedup, e.time_micros, \
+     NULL AS event_name, NULL AS schema_version, NULL AS codec, e.command_id, e.command_name, e.key, e.payload_hash, \
+     e.outcome_kind, e.outcome_version, e.outcome_codec, e.correlation_id, e.causation_id, e.outcome_body, \
+     NULL AS payload FROM json_each(?1) AS q CROSS JOIN events AS e \
+     ON e.aggregate = q.value ->> 0 AND e.id = q.value ->> 1 AND e.dedup = unhex(q.value ->> 2)";
+
+/// Goes from id to id through the index: a seek each, however many events they have.
+const IDS: &str = "WITH RECURSIVE page (id) AS ( \
+       SELECT * FROM (SELECT e.id FROM events AS e WHERE e.aggregate = ?1 AND e.version IS NOT NULL AND e.id > ?2 \
+                      ORDER BY e.id LIMIT 1) \
+       UNION ALL \
+       SELECT (SELECT e.id FROM events AS e WHERE e.aggregate = ?1 AND e.version IS NOT NULL AND e.id > page.id \
+               ORDER BY e.id LIMIT 1) FROM page WHERE page.id IS NOT NULL \
+     ) SELECT id FROM page WHERE id IS NOT NULL LIMIT ?3";
+
+impl SqliteReader {
+    /// Opens an existing store to read it, without becoming its owner.
+    ///
+    /// # Errors
+    /// A file that is missing, is no event store, or has another schema than this program's.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let options = SqliteOptions::at(path);
+        if !options.path.exists() {
+            return Err(OpenError::Missing(options.path));
+        }
+        let reader = Self::connect(&options).await?;
+        migration::check(&reader.db, &options.path).await?;
+        Ok(reader)
+    }
+
+    pub(super) async fn connect(options: &SqliteOptions) -> Result<Self, OpenError> {
+        let connect = connect_options(options).read_only(true);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(options.read_connections.max(1))
+            .test_before_acquire(false)
+            .connect_with(connect)
+            .await
+            .map_err(|e| OpenError::database(&options.path, &e))?;
+        Ok(Self { db: SqlxSqliteConnector::from_sqlx_sqlite_pool(pool), path: options.path.as_path().into() })
+    }
+
+    fn failed(&self) -> impl Fn(DbErr) -> StoreError + '_ {
+        |error| read_failed(&self.path, &error)
+    }
+
+    async fn query(&self, sql: &str, values: Vec<Value>) -> Result<Vec<QueryResult>, StoreError> {
+        let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
+        self.db.query_all_raw(statement).await.map_err(self.failed())
+    }
+
+    /// At most `limit` events of a stream, from version `from` on, in order.
+    ///
+    /// # Errors
+    /// A store that can't be read, or has a gap in the stream.
+    pub async fn read_stream(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        let rows = events::Entity::find()
+            .filter(events::Column::Aggregate.eq(&*stream.aggregate))
+            .filter(events::Column::Id.eq(stream.id.as_str()))
+            .filter(events::Column::Version.gte(signed(from)))
+            .order_by_asc(events::Column::Version)
+            .limit(limit as u64 & i64::MAX.cast_unsigned())
+            .all(&self.db)
+            .await
+            .map_err(self.failed())?;
+        let mut read = Rows::new(&self.path);
+        let mut found = Vec::with_capacity(rows.len());
+        for (row, expected) in rows.into_iter().zip(from.max(1)..) {
+            let Some(event) = read.event(row)? else { continue };
+            if event.event.version != expected {
+                let version = event.event.version;
+                return Err(damaged(&self.path, format_args!("{stream} lacks version {expected} before {version}")));
+            }
+            found.push(event);
+        }
+        Ok(found)
+    }
+
+    /// At most `limit` events that come after `position`, and the position behind them.
+    ///
+    /// # Errors
+    /// A store that can't be read, or has a gap in a slice.
+    pub async fn read_all(
+        &self,
+        mut position: Position,
+        limit: usize,
+    ) -> Result<(Vec<StoredEvent>, Position), StoreError> {
+        let mut read = Rows::new(&self.path);
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let wanted = (limit - found.len()).max(LEAST_PAGE);
+            let after = rules::reading_order(&position).filter_map(|(slice, behind)| rowid(slice, behind));
+            let values = vec![json_numbers(after).into(), signed(wanted as u64).into()];
+            let statement = Statement::from_sql_and_values(DbBackend::Sqlite, AFTER, values);
+            let rows = events::Entity::find().from_raw_sql(statement).all(&self.db).await.map_err(self.failed())?;
+            let last_page = rows.len() < wanted;
+            for row in rows {
+                if found.len() == limit {
+                    return Ok((found, position));
+                }
+                let (slice, sequence) = read.place(row.position)?;
+                let behind = position.0.insert(slice, sequence).unwrap_or(0);
+                if behind + 1 != sequence {
+                    let gap = format_args!("slice {} lacks sequence {} before {sequence}", slice.0, behind + 1);
+                    return Err(damaged(&self.path, gap));
+                }
+                found.extend(read.event(row)?);
+            }
+            if last_page {
+                break;
+            }
+        }
+        Ok((found, position))
+    }
+
+    /// The stored outcomes of these commands, in their order; `None` where there is none.
+    ///
+    /// # Errors
+    /// A store that can't be read.
+    pub async fn outcomes(&self, commands: Vec<(StreamId, Dedup)>) -> Result<Vec<Option<StoredOutcome>>, StoreError> {
+        let mut found = vec![None; commands.len()];
+        if commands.is_empty() {
+            return Ok(found);
+        }
+        let questions: Vec<_> =
+            commands.iter().map(|(stream, dedup)| (&*stream.aggregate, stream.id.as_str(), hex(dedup))).collect();
+        let question = serde_json::to_string(&questions).map_err(|e| StoreError::Unavailable(e.to_string()))?;
+        let mut read = Rows::new(&self.path);
+        for row in self.query(OUTCOMES, vec![question.into()]).await? {
+            let index: i64 = row.try_get("", "question").map_err(self.failed())?;
+            let mut model =
+                <events::Model as sea_orm::FromQueryResult>::from_query_result(&row, "").map_err(self.failed())?;
+            let (_, sequence) = read.place(model.position)?;
+            let (Some(command), Some(slot)) =
+                (read.command(&mut model)?, usize::try_from(index).ok().and_then(|index| found.get_mut(index)))
+            else {
+                continue;
+            };
+            let first_version = model.version.map(i64::cast_unsigned);
+            *slot = Some(StoredOutcome { command: *command, first_version, sequence });
+        }
+        Ok(found)
+    }
+
+    /// All keys of a stream if they are at most `limit`; otherwise the newest of its events, and not `complete`.
+    ///
+    /// # Errors
+    /// A store that can't be read.
+    pub async fn known_keys(&self, stream: StreamId, limit: usize) -> Result<KnownKeys, StoreError> {
+        let of_stream = || {
+            events::Entity::find()
+                .select_only()
+                .columns([events::Column::Position, events::Column::Dedup])
+                .filter(events::Column::Aggregate.eq(&*stream.aggregate))
+                .filter(events::Column::Id.eq(stream.id.as_str()))
+        };
+        let at_most = (limit as u64).min(u64::from(u32::MAX));
+        let all = of_stream().filter(events::Column::Dedup.is_not_null()).limit(at_most + 1);
+        let mut keys: Vec<(i64, Option<Vec<u8>>)> = all.into_tuple().all(&self.db).await.map_err(self.failed())?;
+        let complete = keys.len() as u64 <= at_most;
+        if !complete {
+            // by version from the end, so that a long stream costs no more than a short one
+            let newest = of_stream()
+                .filter(events::Column::Version.is_not_null())
+                .order_by_desc(events::Column::Version)
+                .limit(at_most);
+            keys = newest.into_tuple().all(&self.db).await.map_err(self.failed())?;
+        }
+        keys.sort_by_key(|(position, _)| *position);
+        let short = |(_, dedup): (i64, Option<Vec<u8>>)| Some(Dedup(dedup?.try_into().ok()?).short());
+        Ok(KnownKeys { keys: keys.into_iter().filter_map(short).collect(), complete })
+    }
+
+    /// The last sequence number of each of these slices; 0 where there is none.
+    ///
+    /// # Errors
+    /// A store that can't be read.
+    pub async fn last_sequences(&self, slices: Vec<Slice>) -> Result<BTreeMap<Slice, u64>, StoreError> {
+        let mut last: BTreeMap<_, _> = slices.iter().map(|slice| (*slice, 0)).collect();
+        let question = json_numbers(slices.iter().map(|slice| i64::from(slice.0)));
+        let read = Rows::new(&self.path);
+        for row in self.query(LAST, vec![question.into()]).await? {
+            let position: Option<i64> = row.try_get("", "position").map_err(self.failed())?;
+            if let Some(position) = position {
+                let (slice, sequence) = read.place(position)?;
+                last.insert(slice, sequence);
+            }
+        }
+        Ok(last)
+    }
+
+    /// The newest snapshot at or below `at_most`.
+    ///
+    /// # Errors
+    /// A store that can't be read.
+    pub async fn snapshot(&self, stream: StreamId, at_most: u64) -> Result<Option<Snapshot>, StoreError> {
+        let row = snapshots::Entity::find()
+            .filter(snapshots::Column::Aggregate.eq(&*stream.aggregate))
+            .filter(snapshots::Column::Id.eq(stream.id.as_str()))
+            .filter(snapshots::Column::Version.lte(signed(at_most)))
+            .order_by_desc(snapshots::Column::Version)
+            .one(&self.db)
+            .await
+            .map_err(self.failed())?;
+        row.map(|row| Rows::new(&self.path).snapshot(row, stream)).transpose()
+    }
+
+    /// Ids of aggregates of a type in their order, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// A store that can't be read.
+    pub async fn ids(
+        &self,
+        aggregate: Arc<str>,
+        after: Option<AggregateId>,
+        limit: usize,
+    ) -> Result<Vec<AggregateId>, StoreError> {
+        // no id is empty, so all come after the empty text
+        let after = after.as_ref().map_or("", AggregateId::as_str);
+        let values = vec![(&*aggregate).into(), after.into(), signed(limit as u64).into()];
+        let rows = self.query(IDS, values).await?;
+        let id = |row: &QueryResult| {
+            let id: String = row.try_get("", "id").map_err(self.failed())?;
+            AggregateId::new(id).map_err(|e| damaged(&self.path, e))
+        };
+        rows.iter().map(id).collect()
+    }
+}
+
+/// What every connection of sea-orm has in common.
+pub(super) fn connect_options(options: &SqliteOptions) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(&options.path)
+        .foreign_keys(false)
+        .busy_timeout(Duration::from_millis(options.busy_timeout_millis.into()))
+        .disable_statement_logging()
+}
+
+/// As a number of `SQLite`, which has no larger ones.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn json_numbers(numbers: impl Iterator<Item = i64>) -> String {
+    let mut json = String::from("[");
+    for number in numbers {
+        let comma = if json.len() > 1 { "," } else { "" };
+        // writing to a String can't fail
+        let _ = write!(json, "{comma}{number}");
+    }
+    json.push(']');
+    json
+}
+
+fn hex(Dedup(bytes): &Dedup) -> String {
+    format!("{:032x}", u128::from_be_bytes(*bytes))
+}
+
+const _: () = assert!(SEQUENCE_BITS == 44, "the statements above have the number in them");

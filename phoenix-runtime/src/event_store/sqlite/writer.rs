@@ -1,0 +1,210 @@
+//! The one thread that writes: it takes all jobs that wait, and makes them durable with one commit.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, params};
+use tokio::sync::oneshot;
+
+use super::append::{Failed, Known, append, conflicts};
+use super::error::{OpenError, commit_failed, write_failed};
+use super::options::SqliteOptions;
+use crate::event_store::port::{Batch, Epoch, Partition, Snapshot, StoreError};
+
+/// Where the answer to a job goes. Who does not wait any more is not told.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Something to write.
+pub(super) enum Job {
+    Append(Arc<Batch>, Reply<()>),
+    Acquire(Vec<Partition>, Reply<Vec<(Partition, Epoch)>>),
+    Snapshot(Box<Snapshot>, Reply<()>),
+}
+
+impl Job {
+    fn records(&self) -> usize {
+        match self {
+            Self::Append(batch, _) => batch.records.len(),
+            Self::Acquire(..) | Self::Snapshot(..) => 1,
+        }
+    }
+
+    /// Tells the answer, once everything of its transaction is durable.
+    fn tell(self, answer: Answer) {
+        match (self, answer) {
+            (Self::Append(_, reply) | Self::Snapshot(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
+            (Self::Append(_, reply) | Self::Snapshot(_, reply), _) => drop(reply.send(Ok(()))),
+            (Self::Acquire(_, reply), Answer::Acquired(epochs)) => drop(reply.send(Ok(epochs))),
+            (Self::Acquire(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
+            // without an answer the asker learns that the outcome is unknown
+            (Self::Acquire(_, reply), Answer::Done) => drop(reply),
+        }
+    }
+}
+
+/// The answer to a job.
+enum Answer {
+    Done,
+    Failed(StoreError),
+    Acquired(Vec<(Partition, Epoch)>),
+}
+
+const RAISE_EPOCH: &str = "INSERT INTO partitions (partition, epoch) VALUES (?1, ?2) \
+     ON CONFLICT (partition) DO UPDATE SET epoch = excluded.epoch";
+const PUT_SNAPSHOT: &str = "INSERT OR REPLACE INTO snapshots \
+     (aggregate, id, version, time_micros, fingerprint, codec, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+pub(super) struct Writer {
+    db: Connection,
+    path: Arc<Path>,
+    known: Known,
+    records_a_commit: usize,
+}
+
+impl Writer {
+    /// Opens the connection that writes.
+    pub(super) fn open(options: &SqliteOptions) -> Result<Self, OpenError> {
+        let open = || {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let db = Connection::open_with_flags(&options.path, flags)?;
+            db.busy_timeout(Duration::from_millis(options.busy_timeout_millis.into()))?;
+            db.pragma_update(None, "journal_mode", "wal")?;
+            db.pragma_update(None, "synchronous", options.synchronous.to_string())?;
+            db.pragma_update(None, "wal_autocheckpoint", options.wal_autocheckpoint_pages)?;
+            db.pragma_update(None, "foreign_keys", false)?;
+            db.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
+            Ok(db)
+        };
+        let db = open().map_err(|e: rusqlite::Error| OpenError::database(&options.path, &e))?;
+        let records_a_commit = options.records_a_commit.max(1);
+        Ok(Self { db, path: options.path.as_path().into(), known: Known::default(), records_a_commit })
+    }
+
+    /// Writes until nobody can send any more.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let mut next = None;
+        while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
+            let mut records = first.records();
+            let mut group = vec![first];
+            while let Ok(job) = jobs.try_recv() {
+                if records + job.records() > self.records_a_commit {
+                    next = Some(job);
+                    break;
+                }
+                records += job.records();
+                group.push(job);
+            }
+            let answers = self.write(&group);
+            group.into_iter().zip(answers).for_each(|(job, answer)| job.tell(answer));
+        }
+    }
+
+    /// Writes a group of jobs with one commit.
+    fn write(&mut self, group: &[Job]) -> Vec<Answer> {
+        // Savepoints copy every page before it is changed. So a group is first tried without them, and done again
+        // with one for each batch only if a batch of it can't be taken.
+        let answers = match self.attempt(group, false) {
+            Ok(None) => self.attempt(group, true),
+            other => other,
+        };
+        let error = match answers {
+            Ok(Some(answers)) => match self.execute("COMMIT") {
+                Ok(()) => return answers,
+                Err(error) => commit_failed(&self.path, &error),
+            },
+            Ok(None) => StoreError::Unavailable(format!("`{}`: a savepoint was not kept", self.path.display())),
+            Err(error) => write_failed(&self.path, &error),
+        };
+        self.roll_back();
+        group.iter().map(|_| Answer::Failed(error.clone())).collect()
+    }
+
+    /// Does every job inside a transaction and leaves it open; `None` if that takes savepoints.
+    fn attempt(&mut self, group: &[Job], savepoints: bool) -> rusqlite::Result<Option<Vec<Answer>>> {
+        let writes = group.iter().any(|job| job.records() > 0);
+        self.execute(if writes { "BEGIN IMMEDIATE" } else { "BEGIN" })?;
+        self.known.check(&self.db)?;
+        let mut answers = Vec::with_capacity(group.len());
+        for job in group {
+            answers.push(match job {
+                Job::Append(batch, _) => match self.append(batch, savepoints)? {
+                    Some(answer) => answer,
+                    None => return Ok(None),
+                },
+                Job::Acquire(partitions, _) => Answer::Acquired(self.acquire(partitions)?),
+                Job::Snapshot(snapshot, _) => {
+                    self.put_snapshot(snapshot)?;
+                    Answer::Done
+                }
+            });
+        }
+        Ok(Some(answers))
+    }
+
+    /// Appends one batch; `None`, with everything rolled back, if only a savepoint would keep the rest of the group.
+    fn append(&mut self, batch: &Batch, savepoint: bool) -> rusqlite::Result<Option<Answer>> {
+        if savepoint {
+            self.execute("SAVEPOINT batch")?;
+        }
+        let failed = match append(&self.db, &self.path, &mut self.known, batch) {
+            Ok(()) => None,
+            Err(Failed::Before(error)) => Some(Answer::Failed(error)),
+            Err(Failed::Database(error)) => return Err(error),
+            Err(_) if !savepoint => {
+                self.roll_back();
+                return Ok(None);
+            }
+            Err(failed) => {
+                self.execute("ROLLBACK TO batch")?;
+                self.known.forget();
+                Some(Answer::Failed(match failed {
+                    Failed::Refused(error) => error,
+                    _ => conflicts(&self.db, &self.path, batch),
+                }))
+            }
+        };
+        if savepoint {
+            self.execute("RELEASE batch")?;
+        }
+        Ok(Some(failed.unwrap_or(Answer::Done)))
+    }
+
+    fn acquire(&mut self, partitions: &[Partition]) -> rusqlite::Result<Vec<(Partition, Epoch)>> {
+        let raise = |&partition: &Partition| {
+            let Epoch(last) = self.known.epoch(&self.db, partition)?;
+            let epoch = Epoch(last + 1);
+            self.db.prepare_cached(RAISE_EPOCH)?.execute(params![partition.0, epoch.0.cast_signed()])?;
+            self.known.set_epoch(partition, epoch);
+            Ok((partition, epoch))
+        };
+        partitions.iter().map(raise).collect()
+    }
+
+    fn put_snapshot(&self, snapshot: &Snapshot) -> rusqlite::Result<()> {
+        let mut put = self.db.prepare_cached(PUT_SNAPSHOT)?;
+        put.execute(params![
+            &*snapshot.stream.aggregate,
+            snapshot.stream.id.as_str(),
+            snapshot.version.cast_signed(),
+            snapshot.time_micros,
+            snapshot.fingerprint.cast_signed(),
+            snapshot.codec,
+            &snapshot.payload[..],
+        ])?;
+        Ok(())
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.db.prepare_cached(sql)?.execute([]).map(drop)
+    }
+
+    fn roll_back(&mut self) {
+        self.known.forget();
+        if !self.db.is_autocommit() {
+            // if this fails as well, the next BEGIN does, and says so
+            let _ = self.execute("ROLLBACK");
+        }
+    }
+}
