@@ -9,31 +9,31 @@ use phoenix_runtime::testkit::simulation::Simulation;
 use serde::{Deserialize, Serialize};
 
 /// The longest command, event or reply that the simulated engines take.
-pub const MAX_BYTES: usize = 2000;
+pub(crate) const MAX_BYTES: usize = 2000;
 
 #[aggregate(name = "ledger", snapshot_every = 3, idempotency_window = 3, max_resident = 3)]
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ledger {
-    pub balance: i64,
-    pub entries: u64,
-    pub by_op: BTreeMap<u64, i64>,
+pub(crate) struct Ledger {
+    pub(crate) balance: i64,
+    pub(crate) entries: u64,
+    pub(crate) by_op: BTreeMap<u64, i64>,
 }
 
 /// What every reply tells: balance and number of entries after the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Schema)]
-pub struct Standing {
-    pub balance: i64,
-    pub entries: u64,
+pub(crate) struct Standing {
+    pub(crate) balance: i64,
+    pub(crate) entries: u64,
 }
 
 impl Ledger {
-    pub fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         Standing { balance: self.balance, entries: self.entries }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Schema)]
-pub enum Refused {
+pub(crate) enum Refused {
     Short(Standing),
 }
 const _: fn() = || {
@@ -43,49 +43,49 @@ const _: fn() = || {
 
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
 #[command(id = ledger, reply = Standing)]
-pub struct Deposit {
-    pub ledger: String,
-    pub op: u64,
-    pub amount: i64,
+pub(crate) struct Deposit {
+    pub(crate) ledger: String,
+    pub(crate) op: u64,
+    pub(crate) amount: i64,
 }
 
 /// Only for a ledger that is there.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
 #[command(id = ledger, reply = Standing)]
-pub struct TopUp {
-    pub ledger: String,
-    pub op: u64,
-    pub amount: i64,
+pub(crate) struct TopUp {
+    pub(crate) ledger: String,
+    pub(crate) op: u64,
+    pub(crate) amount: i64,
 }
 
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
 #[command(id = ledger, reply = Standing, rejection = Refused)]
-pub struct Withdraw {
-    pub ledger: String,
-    pub op: u64,
-    pub amount: i64,
+pub(crate) struct Withdraw {
+    pub(crate) ledger: String,
+    pub(crate) op: u64,
+    pub(crate) amount: i64,
 }
 
 /// Several events at once, or none.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
 #[command(id = ledger, reply = Standing)]
-pub struct Split {
-    pub ledger: String,
-    pub op: u64,
-    pub parts: u64,
+pub(crate) struct Split {
+    pub(crate) ledger: String,
+    pub(crate) op: u64,
+    pub(crate) parts: u64,
 }
 
 /// Waits before it decides.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
 #[command(id = ledger, reply = Standing)]
-pub struct Later {
-    pub ledger: String,
-    pub op: u64,
-    pub amount: i64,
+pub(crate) struct Later {
+    pub(crate) ledger: String,
+    pub(crate) op: u64,
+    pub(crate) amount: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Schema)]
-pub enum Harm {
+pub(crate) enum Harm {
     PanicInDecide,
     PanicInEvolve,
     TooLarge,
@@ -94,29 +94,29 @@ pub enum Harm {
 /// Does harm.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
 #[command(id = ledger, reply = Standing)]
-pub struct DoHarm {
-    pub ledger: String,
-    pub op: u64,
-    pub harm: Harm,
+pub(crate) struct DoHarm {
+    pub(crate) ledger: String,
+    pub(crate) op: u64,
+    pub(crate) harm: Harm,
 }
 
 #[derive(Debug, Clone, Query, Serialize, Deserialize)]
 #[query(id = ledger, reply = Standing)]
-pub struct Look {
-    pub ledger: String,
+pub(crate) struct Look {
+    pub(crate) ledger: String,
 }
 
 #[derive(Debug, Clone, Event, Serialize, Deserialize)]
 #[event(name = "entered")]
-pub struct Entered {
-    pub op: u64,
-    pub amount: i64,
+pub(crate) struct Entered {
+    pub(crate) op: u64,
+    pub(crate) amount: i64,
 }
 
 #[derive(Debug, Clone, Event, Serialize, Deserialize)]
 #[event(name = "harmed")]
-pub struct Harmed {
-    pub text: String,
+pub(crate) struct Harmed {
+    pub(crate) text: String,
 }
 
 #[event_sourced]

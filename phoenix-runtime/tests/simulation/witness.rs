@@ -13,24 +13,24 @@ use crate::ledger::{Entered, Ledger, Refused, Standing};
 
 /// A command of the workload: what identifies it among all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Op {
-    pub number: u64,
-    pub keyed: bool,
+pub(crate) struct Op {
+    pub(crate) number: u64,
+    pub(crate) keyed: bool,
     /// Whether it asks for harm, and may be told of it.
-    pub harmful: bool,
+    pub(crate) harmful: bool,
     /// How many events it has when it is done.
-    pub events: u64,
+    pub(crate) events: u64,
 }
 
 /// What a caller was told, for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub(crate) enum Told {
     Done(Standing, u64),
     Refused(Refused, u64),
     NotFound,
 }
 
-pub struct Witness {
+pub(crate) struct Witness {
     /// Without faults.
     store: Arc<dyn EventStore>,
     seen: Mutex<Seen>,
@@ -50,7 +50,7 @@ fn stream(ledger: &str) -> StreamId {
 }
 
 /// State after each version, from version 0 on.
-pub fn replay(events: &[StoredEvent]) -> Vec<Ledger> {
+pub(crate) fn replay(events: &[StoredEvent]) -> Vec<Ledger> {
     let mut states = vec![Ledger::default()];
     for stored in events {
         let mut state = states.last().unwrap().clone();
@@ -63,20 +63,20 @@ pub fn replay(events: &[StoredEvent]) -> Vec<Ledger> {
 }
 
 impl Witness {
-    pub fn new(store: Arc<dyn EventStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn EventStore>) -> Self {
         Self { store, seen: Mutex::default() }
     }
 
-    pub fn violation(&self, text: String) {
+    pub(crate) fn violation(&self, text: String) {
         self.seen.lock().unwrap().violations.push(text);
     }
 
-    pub fn violations(&self) -> Vec<String> {
+    pub(crate) fn violations(&self) -> Vec<String> {
         self.seen.lock().unwrap().violations.clone()
     }
 
     /// The version that an ask which begins now must not fall behind.
-    pub fn known(&self, ledger: &str) -> u64 {
+    pub(crate) fn known(&self, ledger: &str) -> u64 {
         self.seen.lock().unwrap().known.get(ledger).copied().unwrap_or_default()
     }
 
@@ -100,7 +100,7 @@ impl Witness {
     }
 
     /// A caller was told something about a command that it began when `known` was known.
-    pub async fn command(
+    pub(crate) async fn command(
         &self,
         ledger: &str,
         op: Op,
@@ -140,7 +140,7 @@ impl Witness {
         None
     }
 
-    pub async fn query(&self, ledger: &str, known: u64, answer: Result<Standing, QueryError>) {
+    pub(crate) async fn query(&self, ledger: &str, known: u64, answer: Result<Standing, QueryError>) {
         let (version, standing) = match answer {
             Ok(standing) => (standing.entries, Some(standing)),
             Err(QueryError::NotFound) => (0, None),
@@ -169,7 +169,7 @@ impl Witness {
     }
 
     /// When all is quiet: each command once, and snapshots equal to replay.
-    pub async fn at_the_end(&self, ledgers: &[String]) {
+    pub(crate) async fn at_the_end(&self, ledgers: &[String]) {
         let mut done = BTreeMap::<u64, u64>::new();
         for ledger in ledgers {
             let events = self.durable(ledger).await;
