@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
 use crate::event_store::port::StoreError;
@@ -79,17 +79,19 @@ impl OpenError {
 
 /// A read that failed.
 pub(super) fn read_failed(path: &Path, error: &DbErr) -> StoreError {
-    let primary_code = match error {
-        DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => match &**e {
-            sqlx::Error::Database(e) => e.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff),
-            _ => None,
-        },
+    let of_sqlx = match error {
+        DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => Some(&**e),
         _ => None,
     };
-    let damaged = matches!(error, DbErr::Type(_) | DbErr::TryIntoErr { .. })
-        || primary_code
-            .is_some_and(|code| [rusqlite::ffi::SQLITE_CORRUPT, rusqlite::ffi::SQLITE_NOTADB].contains(&code));
-    if damaged { self::damaged(path, error) } else { StoreError::Unavailable(told("read", path, error)) }
+    let is_damage = match of_sqlx {
+        Some(sqlx::Error::Database(e)) => {
+            let primary = e.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff);
+            primary.is_some_and(|code| code == ffi::SQLITE_CORRUPT || code == ffi::SQLITE_NOTADB)
+        }
+        Some(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => true,
+        _ => matches!(error, DbErr::Type(_) | DbErr::TryIntoErr { .. }),
+    };
+    if is_damage { damaged(path, error) } else { StoreError::Unavailable(told("read", path, error)) }
 }
 
 /// A write that certainly was not done.
@@ -100,15 +102,14 @@ pub(super) fn write_failed(path: &Path, error: &rusqlite::Error) -> StoreError {
     }
 }
 
-/// A commit that failed: not done only where nothing that counts can have reached the disk.
-pub(super) fn commit_failed(path: &Path, error: &rusqlite::Error) -> StoreError {
-    let extended = error.sqlite_error().map(|e| e.extended_code);
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => write_failed(path, error),
-        _ if extended == Some(rusqlite::ffi::SQLITE_IOERR_WRITE) => write_failed(path, error),
-        // after a failed flush the log may hold a whole commit that a restart would find
-        _ => StoreError::Unknown(told("commit to", path, error)),
+/// A commit that failed. It was not done where the transaction is still open, and where the log can't have got it.
+pub(super) fn commit_failed(path: &Path, error: &rusqlite::Error, still_open: bool) -> StoreError {
+    let write = error.sqlite_error().is_some_and(|e| e.extended_code == ffi::SQLITE_IOERR_WRITE);
+    if still_open || write || error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+        return write_failed(path, error);
     }
+    // after a failed flush, for example, the log may hold a whole commit that a restart would find
+    StoreError::Unknown(told("commit to", path, error))
 }
 
 fn told(what: &str, path: &Path, error: &dyn std::fmt::Display) -> String {
@@ -124,4 +125,30 @@ pub(super) fn damaged(path: &Path, what: impl std::fmt::Display) -> StoreError {
         "`{}`: {what}; stop the service, keep a copy of the file, and restore it from a backup",
         path.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(code: i32, still_open: bool, expected: fn(&StoreError) -> bool) {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        let found = commit_failed(Path::new("a.db"), &error, still_open);
+        assert!(expected(&found), "{code}: {found:?}");
+        assert!(found.to_string().contains("a.db"), "{found}");
+    }
+
+    #[test]
+    fn a_failed_commit_is_called_undone_only_where_that_is_certain() {
+        let undone = |error: &StoreError| matches!(error, StoreError::Unavailable(_));
+        let unknown = |error: &StoreError| matches!(error, StoreError::Unknown(_));
+        check(ffi::SQLITE_BUSY, true, undone);
+        check(ffi::SQLITE_CONSTRAINT_FOREIGNKEY, true, undone);
+        check(ffi::SQLITE_FULL, false, undone);
+        check(ffi::SQLITE_IOERR_WRITE, false, undone);
+        check(ffi::SQLITE_IOERR_FSYNC, false, unknown);
+        check(ffi::SQLITE_IOERR, false, unknown);
+        check(ffi::SQLITE_NOMEM, false, unknown);
+    }
 }

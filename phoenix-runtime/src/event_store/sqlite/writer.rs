@@ -112,7 +112,7 @@ impl Writer {
         let error = match answers {
             Ok(Some(answers)) => match self.execute("COMMIT") {
                 Ok(()) => return answers,
-                Err(error) => commit_failed(&self.path, &error),
+                Err(error) => commit_failed(&self.path, &error, !self.db.is_autocommit()),
             },
             Ok(None) => StoreError::Unavailable(format!("`{}`: a savepoint was not kept", self.path.display())),
             Err(error) => write_failed(&self.path, &error),
@@ -206,5 +206,106 @@ impl Writer {
             // if this fails as well, the next BEGIN does, and says so
             let _ = self.execute("ROLLBACK");
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+mod tests {
+    use rusqlite::limits::Limit;
+    use tempfile::TempDir;
+
+    use super::super::migrate;
+    use super::*;
+    use crate::domain::id::{AggregateId, Slice};
+    use crate::event_store::port::{ConflictKind, EventData, Record, StreamId};
+
+    async fn writer(folder: &TempDir) -> Writer {
+        let options = SqliteOptions::at(folder.path().join("events.db"));
+        migrate(&options).await.unwrap();
+        let mut writer = Writer::open(&options).unwrap();
+        let (acquire, _) = job(|reply| Job::Acquire(vec![Partition(0)], reply));
+        assert!(matches!(writer.write(&[acquire])[..], [Answer::Acquired(_)]));
+        writer
+    }
+
+    fn job<T>(job: impl FnOnce(Reply<T>) -> Job) -> (Job, oneshot::Receiver<Result<T, StoreError>>) {
+        let (reply, answer) = oneshot::channel();
+        (job(reply), answer)
+    }
+
+    /// The first event of the aggregate `id`, in a slice of its own.
+    fn first_event(id: u16, version: u64, payload: usize) -> Job {
+        let stream = StreamId { aggregate: "a".into(), id: AggregateId::new(id.to_string()).unwrap() };
+        let event = EventData { version, name: "e".into(), schema_version: 1, codec: 1, payload: vec![1; payload] };
+        let record =
+            Record { stream, slice: Slice(id), sequence: 1, time_micros: 0, event: Some(event), command: None };
+        let batch = Batch { epochs: vec![(Partition(0), Epoch(1))], records: vec![record] };
+        job(|reply| Job::Append(Arc::new(batch), reply)).0
+    }
+
+    /// A letter for each answer: done, unavailable, refused, conflict.
+    fn told(answers: &[Answer]) -> String {
+        let letter = |answer: &Answer| match answer {
+            Answer::Done => 'd',
+            Answer::Failed(StoreError::Unavailable(_)) => 'u',
+            Answer::Failed(StoreError::Refused { index: 0, .. }) => 'r',
+            Answer::Failed(StoreError::Conflict(all)) if all[0].kind == ConflictKind::Predecessor => 'c',
+            Answer::Failed(other) => panic!("{other:?}"),
+            Answer::Acquired(_) => 'a',
+        };
+        answers.iter().map(letter).collect()
+    }
+
+    fn stored(writer: &Writer) -> i64 {
+        writer.db.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_group_is_one_commit_and_each_batch_fails_alone() {
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder).await;
+        let group = [first_event(1, 1, 9), first_event(2, 2, 9), first_event(3, 1, 9), first_event(4, 9, 9)];
+        assert_eq!(told(&writer.write(&group)), "dcdc");
+        assert_eq!(stored(&writer), 2);
+        assert_eq!(told(&writer.write(&[first_event(2, 1, 9), first_event(5, 1, 9)])), "dd");
+        assert_eq!(stored(&writer), 4);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_stores_nothing_of_the_group_and_the_same_batches_go_through_later() {
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder).await;
+        writer.db.pragma_update(None, "max_page_count", 50).unwrap();
+        let group = || [first_event(1, 1, 9), first_event(2, 1, 1_000_000), first_event(3, 1, 9)];
+        assert_eq!(told(&writer.write(&group())), "uuu");
+        assert_eq!(stored(&writer), 0);
+        writer.db.pragma_update(None, "max_page_count", 5_000).unwrap();
+        assert_eq!(told(&writer.write(&group())), "ddd");
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_undoes_the_whole_group() {
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder).await;
+        let broken_promise = "PRAGMA foreign_keys = ON; CREATE TABLE p (x INTEGER PRIMARY KEY);
+            CREATE TABLE c (x REFERENCES p DEFERRABLE INITIALLY DEFERRED);
+            CREATE TRIGGER t AFTER INSERT ON events BEGIN INSERT INTO c VALUES (1); END";
+        writer.db.execute_batch(broken_promise).unwrap();
+        let group = || [first_event(1, 1, 9), first_event(2, 1, 9), first_event(3, 2, 9)];
+        assert_eq!(told(&writer.write(&group())), "uuu");
+        assert_eq!(stored(&writer), 0);
+        writer.db.execute_batch("DROP TRIGGER t").unwrap();
+        assert_eq!(told(&writer.write(&group())), "ddc");
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_too_large_is_refused_alone() {
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder).await;
+        writer.db.set_limit(Limit::SQLITE_LIMIT_LENGTH, 100_000).unwrap();
+        let group = [first_event(1, 1, 9), first_event(2, 1, 100_001), first_event(3, 1, 99_990), first_event(4, 1, 9)];
+        assert_eq!(told(&writer.write(&group)), "drrd");
+        assert_eq!(stored(&writer), 2);
     }
 }
