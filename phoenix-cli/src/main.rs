@@ -11,7 +11,9 @@
 #![forbid(unsafe_code)]
 
 mod checkout;
+mod events;
 mod new;
+mod state;
 
 use std::process::ExitCode;
 
@@ -28,18 +30,19 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     New(new::Options),
+    Events(events::Options),
+    State(state::Options),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::New(options) => new::run(options).await,
+        Command::New(options) => new::run(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Events(options) => events::run(options).await.map(|()| ExitCode::SUCCESS),
+        Command::State(options) => state::run(options),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(report) => {
-            eprintln!("{report:?}");
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|report| {
+        eprintln!("{report:?}");
+        ExitCode::FAILURE
+    })
 }

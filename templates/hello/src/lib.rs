@@ -48,7 +48,7 @@ impl Greeter {
     fn greet(&self, command: Greet) -> (Greeted, Reply<Greeting>) {
         let text = match self.greetings {
             0 => format!("Hello, {}!", command.name),
-            n => format!("Hello again, {}, for the {}. time!", command.name, n + 1),
+            n => format!("Hello again, {}! This is number {}.", command.name, n + 1),
         };
         (Greeted { text: text.clone() }, Reply(Greeting { text }))
     }
