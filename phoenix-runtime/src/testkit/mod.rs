@@ -8,5 +8,5 @@
 
 pub mod clock;
 pub mod conformance;
-pub mod simulation;
 pub mod fixture;
+pub mod simulation;

@@ -91,13 +91,19 @@ impl Task {
             7 => widen(self.send(client, world, Split { ledger, op, parts: self.op.events }).await),
             8 => widen(self.send(client, world, Later { ledger, op, amount }).await),
             other => {
-                let harm = [Harm::PanicInDecide, Harm::PanicInEvolve, Harm::TooLarge][usize::try_from(other % 3).unwrap()];
+                let harm =
+                    [Harm::PanicInDecide, Harm::PanicInEvolve, Harm::TooLarge][usize::try_from(other % 3).unwrap()];
                 widen(self.send(client, world, DoHarm { ledger, op, harm }).await)
             }
         }
     }
 
-    async fn send<C>(&self, client: &Client, world: &Simulation, command: C) -> Result<Answer<C::Reply>, AskError<C::Rejection>>
+    async fn send<C>(
+        &self,
+        client: &Client,
+        world: &Simulation,
+        command: C,
+    ) -> Result<Answer<C::Reply>, AskError<C::Rejection>>
     where
         C: phoenix_runtime::domain::handle::HandledBy<Ledger>,
     {
@@ -128,7 +134,13 @@ fn invent(world: &Simulation, ledgers: &[String], number: u64) -> Task {
     Task { ledger, op, kind, amount: 1 + i64::try_from(world.below(20)).unwrap() }
 }
 
-async fn caller(world: Simulation, nodes: Nodes, witness: Arc<Witness>, ledgers: Vec<String>, log: Arc<Mutex<Vec<Task>>>) {
+async fn caller(
+    world: Simulation,
+    nodes: Nodes,
+    witness: Arc<Witness>,
+    ledgers: Vec<String>,
+    log: Arc<Mutex<Vec<Task>>>,
+) {
     for _ in 0..(2 + world.below(8)) {
         if world.once_in(3) {
             let pause = Duration::from_micros(world.below(20_000));
@@ -211,7 +223,8 @@ async fn scenario(world: Simulation) -> Vec<String> {
     // a good day: whoever has a key gets an outcome, and it is the one that was told
     store.heal();
     start(&world, &store, &nodes).await;
-    let tasks: Vec<Task> = log.lock().unwrap().iter().filter(|task| task.op.keyed && !task.op.harmful).cloned().collect();
+    let tasks: Vec<Task> =
+        log.lock().unwrap().iter().filter(|task| task.op.keyed && !task.op.harmful).cloned().collect();
     for task in tasks {
         let mut settled = false;
         for _ in 0..20 {
@@ -235,7 +248,7 @@ async fn scenario(world: Simulation) -> Vec<String> {
         }
     }
     witness.at_the_end(&ledgers).await;
-    witness.violations()
+    witness.violations().into_iter().chain(store.breaches()).collect()
 }
 
 fn run(seed: u64) -> Vec<String> {
@@ -276,7 +289,9 @@ fn the_promises_hold_in_every_world() {
         for violation in violations {
             eprintln!("  {violation}");
         }
-        eprintln!("  again: PHOENIX_SIMULATION_SEED={seed} cargo test -p phoenix-runtime --features testkit --test simulation");
+        eprintln!(
+            "  again: PHOENIX_SIMULATION_SEED={seed} cargo test -p phoenix-runtime --features testkit --test simulation"
+        );
     }
     assert!(failed.is_empty(), "{} worlds break a promise", failed.len());
 }

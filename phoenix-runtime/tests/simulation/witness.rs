@@ -187,7 +187,10 @@ impl Witness {
                 };
                 let replayed = <<Ledger as Aggregate>::Snapshots as SnapshotOf<Ledger>>::take(state).unwrap();
                 if replayed != Some(snapshot.payload) {
-                    self.violation(format!("promise 6: the snapshot of {ledger} at {} is not its replay", snapshot.version));
+                    self.violation(format!(
+                        "promise 6: the snapshot of {ledger} at {} is not its replay",
+                        snapshot.version
+                    ));
                 }
             }
         }

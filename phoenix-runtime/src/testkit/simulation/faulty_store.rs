@@ -52,6 +52,7 @@ pub struct FaultyStore {
     healthy: Arc<AtomicBool>,
     /// The first commands of batches that were sent: a conflict that is not there is told to new ones only.
     sent: Arc<Mutex<Vec<MessageId>>>,
+    breaches: Arc<Mutex<Vec<String>>>,
 }
 
 impl FaultyStore {
@@ -59,13 +60,31 @@ impl FaultyStore {
     #[must_use]
     pub fn new(inner: Arc<dyn EventStore>, world: &Simulation, faults: Faults) -> Self {
         let remote = world.group();
-        let (healthy, sent) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        Self { inner, world: world.clone(), faults, remote, healthy, sent }
+        let healthy = Arc::new(AtomicBool::new(false));
+        let (sent, breaches) = (Arc::default(), Arc::default());
+        Self { inner, world: world.clone(), faults, remote, healthy, sent, breaches }
     }
 
     /// From now on nothing goes wrong.
     pub fn heal(&self) {
         self.healthy.store(true, Ordering::Relaxed);
+    }
+
+    /// What the store was asked for that its port forbids.
+    #[must_use]
+    pub fn breaches(&self) -> Vec<String> {
+        self.breaches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A snapshot is of a durable version, or it would outlive what it holds.
+    async fn check_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let event = self.inner.read_stream(snapshot.stream.clone(), snapshot.version, 1).await?;
+        if event.is_empty() {
+            let text =
+                format!("a snapshot of {} at version {}, which is not durable", snapshot.stream, snapshot.version);
+            self.breaches.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+        Ok(())
     }
 
     fn happens(&self, once_in: u64) -> bool {
@@ -202,6 +221,7 @@ impl EventStore for FaultyStore {
 
     fn put_snapshot(&self, snapshot: Snapshot) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
+            self.check_snapshot(&snapshot).await?;
             self.read().await?;
             self.inner.put_snapshot(snapshot).await
         })

@@ -8,4 +8,4 @@ mod executor;
 mod faulty_store;
 
 pub use executor::{Simulation, TaskGroup};
-pub use faulty_store::{FaultyStore, Faults};
+pub use faulty_store::{Faults, FaultyStore};
