@@ -4,6 +4,10 @@
 //! Floors, lowest first; a module imports only from floors below its own:
 //! - [`domain`]: what an aggregate is, without anything that runs it
 //! - `event_store`: where events are kept
+//! - `engine`, `client`: aggregates at work, and the way to them
+//! - `telemetry`: logs and metrics
+//! - `http`: the HTTP gateway
+//! - `node`: configuration and assembly: start, drain, stop
 //! - `testkit`: what tests are made of
 //!
 //! Beside them [`prelude`] has what a service imports, the macros among it.
@@ -17,7 +21,13 @@ pub mod domain;
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod event_store;
+#[cfg(feature = "engine")]
+pub mod http;
+#[cfg(feature = "engine")]
+pub mod node;
 pub mod prelude;
+#[cfg(feature = "engine")]
+pub mod telemetry;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 

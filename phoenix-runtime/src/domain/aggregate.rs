@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::domain::codec::{Codec, CodecError, decode_stored};
+use crate::domain::codec::{Codec, CodecError, Json, decode_stored};
 use crate::domain::context::Needs;
 use crate::domain::message::Lineage;
 use crate::domain::pending::{ByName, ByNameQuery, Pending, PendingQuestion};
@@ -182,6 +182,12 @@ pub trait SnapshotOf<A: Aggregate> {
     /// A state that its serializer refuses.
     fn take(state: &A) -> Result<Option<Vec<u8>>, CodecError>;
 
+    /// The state as JSON, for people, `None` where snapshots are off.
+    ///
+    /// # Errors
+    /// A state that its serializer refuses.
+    fn show(state: &A) -> Result<Option<Vec<u8>>, CodecError>;
+
     /// The state from its bytes, `None` where snapshots are off.
     ///
     /// # Errors
@@ -200,6 +206,9 @@ impl<A: Aggregate> SnapshotOf<A> for Off {
     fn take(_: &A) -> Result<Option<Vec<u8>>, CodecError> {
         Ok(None)
     }
+    fn show(_: &A) -> Result<Option<Vec<u8>>, CodecError> {
+        Ok(None)
+    }
     fn restore(_: u8, _: &[u8]) -> Result<Option<A>, CodecError> {
         Ok(None)
     }
@@ -211,6 +220,11 @@ impl<A: Aggregate + Serialize + DeserializeOwned> SnapshotOf<A> for On {
         let mut bytes = Vec::with_capacity(256);
         A::Codec::encode(state, &mut bytes)?;
         Ok(Some(bytes))
+    }
+    fn show(state: &A) -> Result<Option<Vec<u8>>, CodecError> {
+        let mut json = Vec::with_capacity(256);
+        Json::encode(state, &mut json)?;
+        Ok(Some(json))
     }
     fn restore(codec: u8, bytes: &[u8]) -> Result<Option<A>, CodecError> {
         decode_stored::<A::Codec, A>(codec, bytes).map(Some)

@@ -39,6 +39,25 @@ pub enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::Rejected,
+        Self::NotFound,
+        Self::KeyReused,
+        Self::TimedOut,
+        Self::MailboxFull,
+        Self::UnknownName,
+        Self::InvalidMessage,
+        Self::TooLarge,
+        Self::Panicked,
+        Self::DeadlinePassed,
+        Self::Parked,
+        Self::StoreFailed,
+        Self::OwnershipLost,
+        Self::Stopping,
+        Self::WouldDeadlock,
+    ];
+
     /// The code as it goes over the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -189,5 +208,18 @@ impl QueryError {
             Self::NotFound => Code::NotFound,
             Self::Fault(fault) => fault.code,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_codes_are_listed() {
+        for (place, code) in Code::ALL.iter().enumerate() {
+            assert_eq!(*code as usize, place, "{code}");
+        }
+        assert_eq!(Code::ALL.last(), Some(&Code::WouldDeadlock), "the last one of the enum");
     }
 }

@@ -7,6 +7,7 @@
 //! - [`context`], [`ports`]: what a handler may know and where time and randomness come from
 //! - [`error`]: every error a caller can meet, with its code
 //! - [`names`]: checks that run inside the compiler
+//! - [`units`]: durations and sizes as people write them
 
 pub mod aggregate;
 pub mod codec;
@@ -22,3 +23,4 @@ pub mod outcome;
 pub mod pending;
 pub mod ports;
 pub mod schema;
+pub mod units;

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::units;
+
 /// How many partitions the slices are dealt to; a slice belongs to the partition `slice mod 16`.
 pub const PARTITIONS: u16 = 16;
 
 /// The engine's options; the defaults suit a service on a machine of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a table")]
 pub struct EngineOptions {
     /// Single-writer loops; by default one a core.
     pub shards: Option<u16>,
@@ -20,21 +22,23 @@ pub struct EngineOptions {
     /// The most commands and queries of a batch: one append makes them durable together.
     pub max_batch: usize,
     /// The largest command, event, reply or rejection, encoded, in bytes.
+    #[serde(with = "units::size")]
     pub max_message_bytes: usize,
     /// The most bytes that the events of one command may have together.
+    #[serde(with = "units::size")]
     pub max_decision_bytes: usize,
     /// How many idempotency keys a shard keeps in memory for all of its aggregates together.
     pub max_remembered_keys: usize,
     /// How long a caller waits who says nothing else.
-    #[serde(with = "millis")]
+    #[serde(with = "units::duration")]
     pub ask_timeout: Duration,
     /// How long an `async` handler may take.
-    #[serde(with = "millis")]
+    #[serde(with = "units::duration")]
     pub handler_deadline: Duration,
     /// How many events are read at once when an aggregate is brought into memory.
     pub replay_page: usize,
     /// The longest pause between two attempts to reach the store.
-    #[serde(with = "millis")]
+    #[serde(with = "units::duration")]
     pub max_store_backoff: Duration,
 }
 
@@ -53,19 +57,5 @@ impl Default for EngineOptions {
             replay_page: 1000,
             max_store_backoff: Duration::from_secs(5),
         }
-    }
-}
-
-mod millis {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }

@@ -12,4 +12,4 @@ pub mod sqlite;
 
 pub use memory::MemoryStore;
 pub use port::{EventStore, StoreError};
-pub use sqlite::{SqliteOptions, SqliteReader, SqliteStore};
+pub use sqlite::{OpenError, SqliteOptions, SqliteReader, SqliteStore};

@@ -79,7 +79,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn committed(&mut self, sealed: Sealed) {
+    fn committed(&mut self, sealed: Sealed) {
         let (mut decided, mut rejected) = (0_u64, 0_u64);
         for Waiter { cell, mail, version, told, .. } in sealed.waiters {
             match (mail.body, told) {
@@ -107,7 +107,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn write_snapshot(&mut self, snapshot: Snapshot) {
+    fn write_snapshot(&mut self, snapshot: Snapshot) {
         let store = Arc::clone(&self.store);
         self.tasks.push(Box::pin(async move {
             let (stream, version) = (snapshot.stream.clone(), snapshot.version);

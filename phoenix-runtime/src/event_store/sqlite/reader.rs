@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -274,7 +273,7 @@ pub(super) fn connect_options(options: &SqliteOptions) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(&options.path)
         .foreign_keys(false)
-        .busy_timeout(Duration::from_millis(options.busy_timeout_millis.into()))
+        .busy_timeout(options.busy_timeout)
         .disable_statement_logging()
 }
 

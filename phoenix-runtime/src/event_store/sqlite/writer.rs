@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, params};
 use tokio::sync::oneshot;
@@ -69,12 +68,14 @@ impl Writer {
         let open = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let db = Connection::open_with_flags(&options.path, flags)?;
-            db.busy_timeout(Duration::from_millis(options.busy_timeout_millis.into()))?;
+            db.busy_timeout(options.busy_timeout)?;
             db.pragma_update(None, "journal_mode", "wal")?;
             db.pragma_update(None, "synchronous", options.synchronous.to_string())?;
             db.pragma_update(None, "wal_autocheckpoint", options.wal_autocheckpoint_pages)?;
             db.pragma_update(None, "foreign_keys", false)?;
-            db.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
+            // a negative number counts in KiB instead of pages
+            let cache = i64::try_from(options.cache / 1024).unwrap_or(i64::MAX);
+            db.pragma_update(None, "cache_size", -cache)?;
             Ok(db)
         };
         let db = open().map_err(|e: rusqlite::Error| OpenError::database(&options.path, &e))?;

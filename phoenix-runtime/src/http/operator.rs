@@ -1,0 +1,114 @@
+//! What an operator and a load balancer ask a node.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use crate::domain::error::Code;
+use crate::engine::Health;
+use crate::http::problem::{Problem, STARTING, UNKNOWN_PATH};
+use crate::http::routes::Gateway;
+
+/// Where a node is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// It opens its store.
+    Starting = 0,
+    /// It takes commands.
+    Running = 1,
+    /// It finishes open commands and takes no new ones.
+    Draining = 2,
+}
+
+/// Whether a node can be given work.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    phase: AtomicU8,
+    engine: OnceLock<Arc<Health>>,
+}
+
+impl Readiness {
+    /// Of a node that is starting.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { phase: AtomicU8::new(Phase::Starting as u8), engine: OnceLock::new() }
+    }
+
+    /// Says which engine the node rests on; only the first call counts.
+    pub fn watch(&self, engine: Arc<Health>) {
+        // an error says that there was a first call
+        let _ = self.engine.set(engine);
+    }
+
+    /// Where the node is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Running,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// Goes on to another phase.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Fails where commands can't be taken because of the phase.
+    pub(super) fn taking(&self) -> Result<(), Problem> {
+        match self.phase() {
+            Phase::Running => Ok(()),
+            Phase::Starting => Err(Problem::own(
+                StatusCode::SERVICE_UNAVAILABLE,
+                STARTING,
+                "The node is starting",
+                "the node opens its store; the same request, with the same key, may succeed in a moment",
+            )),
+            Phase::Draining => Err(Problem::of(Code::Stopping, "the node finishes its open commands and then stops")),
+        }
+    }
+}
+
+/// The process answers.
+pub(super) async fn live() -> &'static str {
+    "live\n"
+}
+
+/// The node can be given work.
+pub(super) async fn ready(State(gateway): State<Arc<Gateway>>) -> Result<&'static str, Problem> {
+    gateway.readiness.taking()?;
+    match gateway.readiness.engine.get() {
+        Some(engine) if engine.is_fenced() => {
+            Err(Problem::of(Code::OwnershipLost, "another node has taken a partition of the event store"))
+        }
+        Some(engine) if !engine.store_answers() => {
+            Err(Problem::of(Code::StoreFailed, "the last append to the event store failed and is tried again"))
+        }
+        _ => Ok("ready\n"),
+    }
+}
+
+/// Everything that the process has counted.
+pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
+    match gateway.metrics.render() {
+        Some(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        None => Problem::own(
+            StatusCode::NOT_FOUND,
+            UNKNOWN_PATH,
+            "No metrics here",
+            "this program has set a metrics recorder of its own: ask that one",
+        )
+        .into_response(),
+    }
+}
+
+/// What the `type` of each problem points at.
+pub(super) async fn errors() -> Response {
+    ([(CONTENT_TYPE, "text/markdown; charset=utf-8")], include_str!("errors.md")).into_response()
+}

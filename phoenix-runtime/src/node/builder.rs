@@ -1,0 +1,172 @@
+//! What a service says about itself, and how a node comes from it.
+
+use std::sync::Arc;
+
+use crate::domain::aggregate::Aggregate;
+use crate::domain::context::Resources;
+use crate::engine::{Engine, EngineBuilder, StartError};
+use crate::event_store::{EventStore, OpenError};
+use crate::http::{BindError, Gateway, Phase, Readiness, Server};
+use crate::node::Node;
+use crate::node::config::{ConfigError, NodeConfig};
+use crate::node::inspect::{InspectError, Inspector};
+use crate::node::stores;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::UPKEEP;
+
+/// Why a node does not start, or does not end as it should.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The event store can't be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// A stored aggregate can't be shown.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    /// The arguments of the program make no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Nobody takes what the program prints.
+    #[error("failed to write: {0}")]
+    Output(#[from] std::io::Error),
+    /// The engine does not start.
+    #[error(transparent)]
+    Engine(#[from] StartError),
+    /// The gateway does not listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// There is no async runtime.
+    #[error("failed to start the async runtime: {0}")]
+    Runtime(#[source] std::io::Error),
+    /// The process can't be told of signals.
+    #[error("failed to listen for signals: {0}")]
+    Signals(#[source] std::io::Error),
+    /// Commands were still open when the time to finish them was over.
+    #[error("stopped with open commands after `node.drain_timeout`: they have no known outcome")]
+    Unfinished,
+    /// A second signal came while the node was draining.
+    #[error("stopped at once by a second signal: commands that were open have no known outcome")]
+    Interrupted,
+}
+
+/// An aggregate that the node was given.
+#[derive(Clone, Copy)]
+pub(super) struct Registered {
+    pub(super) name: &'static str,
+    pub(super) inspector: Inspector,
+    add: fn(EngineBuilder) -> EngineBuilder,
+}
+
+impl Registered {
+    fn of<A: Aggregate>() -> Self {
+        Self { name: A::NAME, inspector: Inspector::of::<A>(), add: EngineBuilder::aggregate::<A> }
+    }
+}
+
+/// Says what a node is made of.
+#[derive(Default)]
+pub struct NodeBuilder {
+    pub(super) config: Option<NodeConfig>,
+    pub(super) aggregates: Vec<Registered>,
+    store: Option<Arc<dyn EventStore>>,
+    resources: Resources,
+}
+
+impl std::fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.aggregates.iter().map(|registered| registered.name).collect();
+        f.debug_struct("NodeBuilder").field("aggregates", &names).finish_non_exhaustive()
+    }
+}
+
+impl NodeBuilder {
+    /// The node runs aggregates of this type.
+    #[must_use]
+    pub fn aggregate<A: Aggregate>(mut self) -> Self {
+        self.aggregates.push(Registered::of::<A>());
+        self
+    }
+
+    /// Lends something to handlers that say `uses(T)`; an earlier one of the same type is replaced.
+    #[must_use]
+    pub fn resource<T: Send + Sync + 'static>(mut self, resource: T) -> Self {
+        self.resources = self.resources.with(resource);
+        self
+    }
+
+    /// Takes this configuration. Without one, [`NodeBuilder::main`] reads file and environment, and the others take
+    /// the defaults.
+    #[must_use]
+    pub fn config(mut self, config: NodeConfig) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Takes the configuration of file and environment.
+    ///
+    /// # Errors
+    /// As [`NodeConfig::load`].
+    pub fn load_config(self) -> Result<Self, ConfigError> {
+        Ok(self.config(NodeConfig::load()?))
+    }
+
+    /// Takes this event store instead of the one that the configuration names.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn EventStore>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Starts a node on the current tokio runtime.
+    ///
+    /// # Errors
+    /// Whatever keeps it from taking commands: configuration, missing resources, store, engine, address.
+    pub async fn start(self) -> Result<Node, NodeError> {
+        let Self { config, aggregates, store, resources } = self;
+        let config = config.unwrap_or_default();
+        config.check()?;
+
+        let readiness = Arc::new(Readiness::new());
+        let metrics = Metrics::install();
+        let gateway = Arc::new(Gateway::new(config.http.clone(), Arc::clone(&readiness), metrics.clone()));
+        let server =
+            if config.http.enabled { Some(Server::start(&config.http, Arc::clone(&gateway)).await?) } else { None };
+        let store = match store {
+            Some(store) => store,
+            None => stores::open(&config).await?,
+        };
+        let builder = Engine::builder(Arc::clone(&store)).options(config.engine.clone());
+        let builder = aggregates.iter().fold(builder.resources(resources), |builder, one| (one.add)(builder));
+        let engine = builder.start().await?;
+        readiness.watch(Arc::clone(engine.health()));
+        gateway.serve(engine.client());
+        readiness.enter(Phase::Running);
+
+        let http = server.as_ref().map_or_else(|| "off".to_owned(), |server| format!("http://{}", server.address()));
+        tracing::info!(
+            store = store.name(),
+            durable = store.is_durable(),
+            shards = engine.shards(),
+            http,
+            aggregates = aggregates.len(),
+            "started"
+        );
+        if !store.is_durable() {
+            tracing::warn!(
+                store = store.name(),
+                "THE STORE IS NOT DURABLE: everything is lost when this process ends; set `store = \"sqlite:<path>\"`"
+            );
+        }
+        let upkeep = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(UPKEEP).await;
+                metrics.run_upkeep();
+            }
+        });
+        Ok(Node { engine, server, readiness, drain_timeout: config.node.drain_timeout, upkeep })
+    }
+}

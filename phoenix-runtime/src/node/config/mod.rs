@@ -1,0 +1,165 @@
+//! One typed configuration: a TOML file, and environment variables that go before it.
+//!
+//! # Layout
+//! - `tree`: what is said, and where
+//! - `read`: from there to [`NodeConfig`]
+//! - [`error`]: every mistake, with its place
+//! - [`store_url`]: which event store
+
+pub mod error;
+mod read;
+pub mod store_url;
+mod tree;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::error::{ConfigError, Place, Problem};
+pub use self::store_url::StoreUrl;
+use self::tree::{PREFIX, Setting};
+use crate::domain::units;
+use crate::engine::EngineOptions;
+use crate::event_store::SqliteOptions;
+use crate::http::HttpOptions;
+use crate::telemetry::LogOptions;
+
+/// The file that is read where nobody names another.
+pub const DEFAULT_FILE: &str = "phoenix.toml";
+/// The environment variable that names another file.
+pub const FILE_VARIABLE: &str = "PHOENIX_CONFIG";
+
+/// Everything that can be set about a node. `docs/configuration.md` lists it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+#[non_exhaustive]
+pub struct NodeConfig {
+    /// Where events are kept.
+    pub store: StoreUrl,
+    /// How a file of SQLite is written, where `store` names one.
+    pub sqlite: SqliteOptions,
+    /// The node's own life.
+    pub node: NodeOptions,
+    /// Shards, mailboxes, batches.
+    pub engine: EngineOptions,
+    /// The HTTP gateway.
+    pub http: HttpOptions,
+    /// Logs.
+    pub log: LogOptions,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            store: StoreUrl::Sqlite("data/phoenix.db".into()),
+            sqlite: SqliteOptions::default(),
+            node: NodeOptions::default(),
+            engine: EngineOptions::default(),
+            http: HttpOptions::default(),
+            log: LogOptions::default(),
+        }
+    }
+}
+
+/// The node's own life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+#[non_exhaustive]
+pub struct NodeOptions {
+    /// How long open commands may take to finish when the node is told to stop.
+    #[serde(with = "units::duration")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self { drain_timeout: Duration::from_secs(30) }
+    }
+}
+
+impl NodeConfig {
+    /// Reads `phoenix.toml`, or the file that `PHOENIX_CONFIG` names, and the environment. Where no file is named and
+    /// none is there, the defaults hold.
+    ///
+    /// # Errors
+    /// A named file that can't be read, and every wrong key of file and environment, each with its place.
+    pub fn load() -> Result<Self, ConfigError> {
+        let named = std::env::var_os(FILE_VARIABLE).map(PathBuf::from);
+        let path = named.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+        let file = match std::fs::read_to_string(&path) {
+            Ok(text) => Some((path.as_path(), text)),
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(ConfigError::Unreadable { path, reason: error.to_string() }),
+        };
+        Self::read(file.as_ref().map(|(path, text)| (*path, text.as_str())), std::env::vars_os())
+    }
+
+    /// Reads a file's text (the path only names it in errors) and environment variables; of these only `PHOENIX__...`
+    /// counts.
+    ///
+    /// # Errors
+    /// Every wrong key, with its place.
+    pub fn read(
+        file: Option<(&Path, &str)>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let mut said = file.map_or_else(Setting::empty, |(path, text)| Setting::of_file(path, text, &mut problems));
+        let mut variables: Vec<_> = variables
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .filter(|(name, _)| name.starts_with("PHOENIX_") && name != FILE_VARIABLE)
+            .collect();
+        variables.sort();
+        for (name, value) in variables {
+            if let Err(problem) = from_environment(&mut said, &name, value) {
+                problems.push(problem);
+            }
+        }
+        let (config, mut problems) = read::read::<Self>(said.clone(), problems);
+        problems.extend(config.contradictions().into_iter().map(|(key, message)| {
+            let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+            let place = said.at_mut(&path).map_or(Place::Program, |setting| setting.place.clone());
+            Problem { place, key: key.to_owned(), message }
+        }));
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Wrong(problems)) }
+    }
+
+    /// Checks what no single key can know.
+    ///
+    /// # Errors
+    /// Values that do not go together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let problems: Vec<Problem> = self
+            .contradictions()
+            .into_iter()
+            .map(|(key, message)| Problem { place: Place::Program, key: key.to_owned(), message })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Wrong(problems)) }
+    }
+
+    fn contradictions(&self) -> Vec<(&'static str, String)> {
+        self.http.contradictions()
+    }
+
+    /// A configuration file with every key, its meaning and its default.
+    #[must_use]
+    pub const fn documented() -> &'static str {
+        include_str!("phoenix.toml")
+    }
+}
+
+fn from_environment(said: &mut Setting, name: &str, value: OsString) -> Result<(), Problem> {
+    let problem = |message: String| Problem { place: Place::Variable(name.to_owned()), key: String::new(), message };
+    let Some(keys) = name.strip_prefix(PREFIX) else {
+        return match read::missed::<NodeConfig>(name) {
+            Some(meant) => Err(problem(format!("is not read: each level takes two underscores, write `{meant}`"))),
+            None => Ok(()),
+        };
+    };
+    let text = value.into_string().map_err(|_| problem("is no UTF-8".to_owned()))?;
+    let keys: Vec<String> = keys.split("__").map(str::to_lowercase).collect();
+    said.set(name, &keys, text)
+}

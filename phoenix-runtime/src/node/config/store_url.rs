@@ -1,0 +1,126 @@
+//! Which event store a node opens, as one text.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What [`StoreUrl`] can be.
+const KNOWN: &str = "`sqlite:<path>`, `memory`";
+
+/// An event store and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreUrl {
+    /// Nothing survives the process: for tests and trials.
+    Memory,
+    /// A file.
+    Sqlite(PathBuf),
+}
+
+/// A text names no event store. The text itself is not repeated: it may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidStoreUrl {
+    /// No `scheme:` and not `memory`.
+    #[error("names no store: write one of {KNOWN}")]
+    NoScheme,
+    /// A store that exists, but not in this build.
+    #[error("the store `{0}` is not built in: write one of {KNOWN}")]
+    NotBuiltIn(String),
+    /// A store that nobody knows.
+    #[error("there is no store `{0}`: write one of {KNOWN}")]
+    Unknown(String),
+    /// A file store without a file.
+    #[error("`sqlite:` needs a file: write `sqlite:data/phoenix.db`, or `memory` for a store without one")]
+    NoFile,
+    /// Parameters, which no store takes.
+    #[error("a store takes no parameters after `?`")]
+    Parameters,
+}
+
+impl FromStr for StoreUrl {
+    type Err = InvalidStoreUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
+        let text = text.trim();
+        if text == "memory" || text == "memory:" {
+            return Ok(Self::Memory);
+        }
+        let (scheme, rest) = text.split_once(':').ok_or(InvalidStoreUrl::NoScheme)?;
+        let word = scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        match scheme {
+            "sqlite" => match rest.strip_prefix("//").unwrap_or(rest) {
+                "" | ":memory:" => Err(InvalidStoreUrl::NoFile),
+                path if path.contains('?') => Err(InvalidStoreUrl::Parameters),
+                path => Ok(Self::Sqlite(path.into())),
+            },
+            "postgres" | "postgresql" | "mysql" | "mariadb" => Err(InvalidStoreUrl::NotBuiltIn(scheme.to_owned())),
+            _ if word && !scheme.is_empty() => Err(InvalidStoreUrl::Unknown(scheme.to_owned())),
+            _ => Err(InvalidStoreUrl::NoScheme),
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+        }
+    }
+}
+
+impl Serialize for StoreUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StoreUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = StoreUrl;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "one of {KNOWN}")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<StoreUrl, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores() {
+        #[track_caller]
+        fn check(text: &str, expected: Result<StoreUrl, InvalidStoreUrl>) {
+            assert_eq!(text.parse(), expected);
+        }
+        check("memory", Ok(StoreUrl::Memory));
+        check("sqlite:data/bank.db", Ok(StoreUrl::Sqlite("data/bank.db".into())));
+        check("sqlite:///var/bank.db", Ok(StoreUrl::Sqlite("/var/bank.db".into())));
+        check("sqlite:", Err(InvalidStoreUrl::NoFile));
+        check("sqlite::memory:", Err(InvalidStoreUrl::NoFile));
+        check("sqlite:a.db?mode=ro", Err(InvalidStoreUrl::Parameters));
+        check("postgres://u:secret@h/db", Err(InvalidStoreUrl::NotBuiltIn("postgres".into())));
+        check("oracle:x", Err(InvalidStoreUrl::Unknown("oracle".into())));
+        check("data/bank.db", Err(InvalidStoreUrl::NoScheme));
+        check("user:secret@host", Err(InvalidStoreUrl::Unknown("user".into())));
+        assert_eq!("sqlite:a.db".parse::<StoreUrl>().map(|url| url.to_string()), Ok("sqlite:a.db".to_owned()));
+    }
+
+    #[test]
+    fn a_password_is_not_repeated() {
+        let error = "postgres://user:secret@host/db".parse::<StoreUrl>().map_err(|e| e.to_string());
+        assert!(error.is_err_and(|text| !text.contains("secret") && text.contains("`sqlite:<path>`, `memory`")));
+    }
+}

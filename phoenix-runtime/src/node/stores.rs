@@ -1,0 +1,55 @@
+//! Opens what the configuration names.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::event_store::port::{StoredEvent, StreamId};
+use crate::event_store::{EventStore, MemoryStore, OpenError, SqliteOptions, SqliteReader, SqliteStore, StoreError};
+use crate::node::config::{NodeConfig, StoreUrl};
+
+/// Opens the store for a node, to which it belongs from now on.
+pub(super) async fn open(config: &NodeConfig) -> Result<Arc<dyn EventStore>, OpenError> {
+    match &config.store {
+        StoreUrl::Memory => Ok(Arc::new(MemoryStore::new())),
+        StoreUrl::Sqlite(path) => {
+            let options = SqliteOptions { path: path.clone(), ..config.sqlite.clone() };
+            Ok(Arc::new(SqliteStore::open(options).await?))
+        }
+    }
+}
+
+/// A store that is only looked at: a node may have it open.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum History {
+    /// Any store of this process.
+    Store(Arc<dyn EventStore>),
+    /// A file that perhaps another process writes.
+    Sqlite(SqliteReader),
+}
+
+impl History {
+    /// Opens what the configuration names.
+    ///
+    /// # Errors
+    /// A file that is missing, or no event store of this release.
+    pub async fn open(store: &StoreUrl) -> Result<Self, OpenError> {
+        match store {
+            // nothing of it outlives its process, so another one sees it empty
+            StoreUrl::Memory => Ok(Self::Store(Arc::new(MemoryStore::new()))),
+            StoreUrl::Sqlite(path) => SqliteReader::open(PathBuf::clone(path)).await.map(Self::Sqlite),
+        }
+    }
+
+    pub(super) async fn read_stream(
+        &self,
+        stream: StreamId,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        match self {
+            Self::Store(store) => store.read_stream(stream, from, limit).await,
+            Self::Sqlite(reader) => reader.read_stream(stream, from, limit).await,
+        }
+    }
+}
