@@ -6,13 +6,14 @@
 //! - [`events`]: lists a stream of a store
 //! - [`state`]: shows the state of an aggregate at a version
 //!
-//! [`checkout`] knows where the sources are that this binary was built from.
+//! [`checkout`] knows where the sources are that this binary was built from, and [`report`] tells errors.
 
 #![forbid(unsafe_code)]
 
 mod checkout;
 mod events;
 mod new;
+mod report;
 mod state;
 
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use clap::{Parser, Subcommand};
 
 /// Scaffolds, inspects and measures Phoenix services.
 #[derive(Debug, Parser)]
-#[command(name = "phoenix-cli", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "phoenix-cli", version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -36,6 +37,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    report::install();
     let done = match Arguments::parse().command {
         Command::New(options) => new::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Events(options) => events::run(options).await.map(|()| ExitCode::SUCCESS),

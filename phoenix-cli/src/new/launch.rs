@@ -159,8 +159,8 @@ impl Service {
             // in a group of its own: Ctrl-C comes from us, once
             .process_group(0)
             .spawn()?;
-        let pid = Pid::from_child(&child);
-        Ok(Self { pid: Some(pid), ended: tokio::task::spawn_blocking(move || child.wait()) })
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        Ok(Self { pid, ended: tokio::task::spawn_blocking(move || child.wait()) })
     }
 
     /// Asks the service to stop: it finishes what it has accepted.

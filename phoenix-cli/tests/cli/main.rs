@@ -14,20 +14,18 @@ use std::process::Command;
 struct Ran {
     code: Option<i32>,
     out: String,
-    /// Without line breaks and frames, which depend on the terminal.
     err: String,
 }
 
 /// Runs it in a folder.
 fn phoenix_cli(folder: &Path, arguments: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_phoenix-cli"));
-    let output = command.args(arguments).current_dir(folder).env("NO_COLOR", "1").output();
+    let output = command.args(arguments).current_dir(folder).output();
     let output = output.unwrap_or_else(|error| panic!("phoenix-cli does not start: {error}"));
-    let err = String::from_utf8_lossy(&output.stderr).replace(['│', '×', '╰', '─', '▶', '├'], " ");
     Ran {
         code: output.status.code(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: err.split_whitespace().collect::<Vec<_>>().join(" "),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

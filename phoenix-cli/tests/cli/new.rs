@@ -68,7 +68,13 @@ fn what_is_wrong_is_said_and_nothing_is_left_behind() {
         refused(here, &[&["new"], arguments].concat(), 1, messages);
         assert_eq!(fs::read_dir(here).expect("the folder").count(), 2, "{arguments:?}");
     };
-    check(&["my bank"], &["a service can't be called `my bank`", "letters from a to z", "`my-bank` would do"]);
+    check(
+        &["9 lives"],
+        &[
+            "error: a service can't be called `9 lives`\n    9 lives\n    ^ a name starts with a letter\n  help: `lives` would do\n",
+        ],
+    );
+    check(&["my bänk"], &["    my bänk\n      ^ a name has letters from a to z"]);
     check(&["struct"], &["a service can't be called `struct`", "a keyword of Rust", "`struct-service` would do"]);
     check(&["taken"], &["taken` exists already", "nothing is ever overwritten"]);
     check(&["file"], &["file` exists already"]);
