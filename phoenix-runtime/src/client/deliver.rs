@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 
 use crate::client::Client;
 use crate::domain::error::{Code, Fault};
-use crate::domain::id::{AggregateId, Dedup, InvalidId, MAX_KEY_BYTES, MessageId, Slice, identity_hash};
+use crate::domain::id::{AggregateId, Dedup, InvalidId, MAX_KEY_BYTES, MessageId, identity_hash};
 use crate::domain::metadata::{MAX_HEADER_BYTES, Metadata, Priority};
 use crate::domain::pending::Pending;
 use crate::domain::ports::BoxFuture;
-use crate::engine::mailbox::{Body, CommandMail, Mail, MailboxHandle, Repeat, Undelivered};
+use crate::engine::mailbox::{Body, CommandMail, Mail, Repeat, Undelivered};
 
 /// What a caller may say besides the message.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,7 @@ impl<T> Reception<T> {
                 Fault::new(Code::Stopping, "the node stopped before it answered; send it again with the same key")
             }));
         }
-        let timer = self.timer.get_or_insert_with(|| client.inner.clock.sleep(self.timeout));
+        let timer = self.timer.get_or_insert_with(|| client.router.clock.sleep(self.timeout));
         timer.as_mut().poll(cx).map(|()| {
             Err(Fault::new(
                 Code::TimedOut,
@@ -84,19 +84,14 @@ fn fail(undelivered: Undelivered) {
 }
 
 impl Client {
-    fn shard_of(&self, hash: u64) -> Option<&MailboxHandle> {
-        let slice = Slice::from_hash(hash);
-        self.inner.shards.get(usize::from(slice.0) % self.inner.shards.len().max(1))
-    }
-
     pub(crate) fn timeout_or_default(&self, timeout: Option<Duration>) -> Duration {
-        timeout.unwrap_or(self.inner.ask_timeout)
+        timeout.unwrap_or(self.router.ask_timeout)
     }
 
     /// Leaves mail for its shard: at once if there is room, otherwise as `wait` says.
     pub(crate) fn leave(&self, mail: Mail, priority: Priority, wait: bool) -> Sending {
         let reserve = !self.chain.is_empty();
-        let Some(shard) = self.shard_of(mail.hash) else { return Sending::Done };
+        let Some(shard) = self.router.shard_of(mail.hash) else { return Sending::Done };
         match shard.try_send(mail, priority, reserve) {
             Ok(()) => {}
             Err(Undelivered::Full(mail)) if wait => {
@@ -134,7 +129,7 @@ impl Client {
             return Err((body, Fault::new(Code::WouldDeadlock, text)));
         }
         let hash = identity_hash(aggregate, id.as_str());
-        let deadline = Some(self.inner.clock.monotonic() + timeout);
+        let deadline = Some(self.router.clock.monotonic() + timeout);
         Ok(Mail { kind, id, hash, deadline, body })
     }
 

@@ -26,40 +26,27 @@ use crate::domain::id::MessageId;
 use crate::domain::message::{Addressed, Command};
 use crate::domain::metadata::Envelope;
 use crate::domain::pending::{PendingCommand, PendingQuery};
-use crate::domain::ports::{Clock, Seed, next_message_id};
+use crate::engine::Engine;
 use crate::engine::catalog::Catalog;
-use crate::engine::mailbox::MailboxHandle;
-use crate::engine::options::EngineOptions;
+use crate::engine::router::Router;
 
 /// The way to the aggregates of an engine. Cheap to clone, used from many threads.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    router: Arc<Router>,
     /// The aggregates that wait for what this client asks.
     chain: CallChain,
 }
 
-struct Inner {
-    catalog: Arc<Catalog>,
-    shards: Vec<MailboxHandle>,
-    clock: Arc<dyn Clock>,
-    seed: Arc<dyn Seed>,
-    ask_timeout: Duration,
+impl Engine {
+    /// The way to its aggregates.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client { router: Arc::clone(&self.router), chain: CallChain::default() }
+    }
 }
 
 impl Client {
-    pub(crate) fn new(
-        catalog: Arc<Catalog>,
-        shards: Vec<MailboxHandle>,
-        options: &EngineOptions,
-        clock: &Arc<dyn Clock>,
-        seed: &Arc<dyn Seed>,
-    ) -> Self {
-        let (clock, seed) = (Arc::clone(clock), Arc::clone(seed));
-        let inner = Inner { catalog, shards, clock, seed, ask_timeout: options.ask_timeout };
-        Self { inner: Arc::new(inner), chain: CallChain::default() }
-    }
-
     /// The way to the aggregates of one type. Only messages that `A` handles compile.
     #[must_use]
     pub fn of<A: Aggregate>(&self) -> Of<A> {
@@ -68,8 +55,9 @@ impl Client {
 
     /// Asks with the message alone, which names its aggregate (`aggregate = "..."`). It goes by name: that the
     /// aggregate handles it is found out when it arrives.
+    #[allow(clippy::needless_pass_by_value, reason = "as the typed ask takes it")]
     pub fn ask<C: Command + Addressed>(&self, command: C) -> named::AskByMessage<C> {
-        named::AskByMessage::new(self.clone(), command)
+        named::AskByMessage::new(self.clone(), &command)
     }
 
     /// Sends a command by name. Unlike a typed ask it does not wait for room in a full mailbox.
@@ -85,19 +73,19 @@ impl Client {
     /// The names that the engine knows.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
-        &self.inner.catalog
+        &self.router.catalog
     }
 
     /// A new message id.
     #[must_use]
     pub fn next_message_id(&self) -> MessageId {
-        next_message_id(&*self.inner.clock, &*self.inner.seed)
+        self.router.next_message_id()
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Client({:?})", self.inner.catalog)
+        write!(f, "Client({:?})", self.router.catalog)
     }
 }
 
@@ -134,13 +122,13 @@ impl<A: Aggregate> Of<A> {
     pub fn query<Q: AnsweredBy<A>>(&self, query: Q) -> Question<Q> {
         let (sender, receiver) = oneshot::channel();
         let pending = Box::new(PendingQuery::<A, Q, _>::new(query, query::ToCaller(sender)));
-        Question::new(self.client.clone(), self.client.inner.catalog.index_of::<A>(), A::NAME, pending, receiver)
+        Question::new(self.client.clone(), self.client.router.catalog.index_of::<A>(), A::NAME, pending, receiver)
     }
 
     fn call<C: HandledBy<A>>(&self, command: C) -> Call<C> {
         let (sender, receiver) = oneshot::channel();
         let pending = Box::new(PendingCommand::<A, C, _>::new(command, ask::ToCaller(sender)));
-        Call::new(self.client.clone(), self.client.inner.catalog.index_of::<A>(), A::NAME, pending, receiver)
+        Call::new(self.client.clone(), self.client.router.catalog.index_of::<A>(), A::NAME, pending, receiver)
     }
 }
 
@@ -153,7 +141,7 @@ pub trait ContextClient {
 
 impl ContextClient for Context {
     fn client(&self) -> Option<Client> {
-        let client = self.resource::<Client>()?;
-        Some(Client { inner: Arc::clone(&client.inner), chain: self.chain().clone() })
+        let router = self.resource::<Arc<Router>>()?;
+        Some(Client { router: Arc::clone(&router), chain: self.chain().clone() })
     }
 }

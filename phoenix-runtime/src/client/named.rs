@@ -23,6 +23,7 @@ use crate::engine::mailbox::Body;
 ///
 /// # Cancel safety
 /// The command is on its way: dropping the future does not take it back.
+#[must_use = "the answer comes when it is awaited"]
 pub struct Sent {
     client: Client,
     reception: Reception<NamedAnswer>,
@@ -103,6 +104,7 @@ pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
 ///
 /// # Cancel safety
 /// A query changes nothing: drop it whenever you like.
+#[must_use = "the answer comes when it is awaited"]
 pub struct Asked {
     client: Client,
     reception: Reception<Result<Answer<Vec<u8>>, QueryError>>,
@@ -170,7 +172,7 @@ pub struct AskByMessage<C> {
 }
 
 impl<C: Command + Addressed> AskByMessage<C> {
-    pub(super) fn new(client: Client, command: C) -> Self {
+    pub(super) fn new(client: Client, command: &C) -> Self {
         let mut payload = Vec::new();
         let envelope = match Json::encode(&command, &mut payload) {
             Ok(()) => Ok(Some(Envelope {

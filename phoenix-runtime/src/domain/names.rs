@@ -125,6 +125,9 @@ pub const fn own_query<A: Answers<Q>, Q: Query>(number: usize) {
 }
 
 /// Fails the build at the caller if the message is addressed to another aggregate.
+///
+/// # Panics
+/// In the compiler, which shows the text.
 #[track_caller]
 #[allow(clippy::panic, reason = "this is how a constant reports")]
 const fn addressed_to(declared: Option<&'static str>, of: &'static str, rust: &'static str) {
@@ -144,6 +147,9 @@ const fn addressed_to(declared: Option<&'static str>, of: &'static str, rust: &'
 }
 
 /// Fails the build at the caller unless an event may be upcast from `earlier`: another name, or a lower version.
+///
+/// # Panics
+/// In the compiler, which shows the text.
 #[track_caller]
 #[allow(clippy::panic, reason = "this is how a constant reports")]
 pub const fn upcast_goes_up(name: &str, version: u32, earlier_name: &str, earlier_version: u32, earlier_rust: &str) {

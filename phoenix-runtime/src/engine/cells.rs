@@ -25,18 +25,21 @@ struct Ring {
     hand: VecDeque<(CellRef, u32)>,
     resident: u32,
     max_resident: Option<u32>,
-    passivate_after: Option<Duration>,
+    /// In seconds.
+    passivate_after: Option<u32>,
 }
 
 impl Cells {
-    pub(crate) fn new(options: impl Iterator<Item = Options>) -> Self {
+    /// `shards` share what a node may have in memory.
+    pub(crate) fn new(options: impl Iterator<Item = Options>, shards: usize) -> Self {
+        let share = |max: u32| max.div_ceil(u32::try_from(shards).unwrap_or(u32::MAX).max(1));
         let rings = options
             .map(|o| {
                 (o.max_resident.is_some() || o.passivate_after.is_some()).then(|| Ring {
                     hand: VecDeque::new(),
                     resident: 0,
-                    max_resident: o.max_resident,
-                    passivate_after: o.passivate_after,
+                    max_resident: o.max_resident.map(share),
+                    passivate_after: o.passivate_after.map(whole_seconds),
                 })
             })
             .collect();
@@ -121,7 +124,7 @@ impl Cells {
 
     /// The shortest idle time after which some type leaves memory.
     pub(crate) fn sweep_every(&self) -> Option<Duration> {
-        self.rings.iter().flatten().filter_map(|ring| ring.passivate_after).min()
+        self.rings.iter().flatten().filter_map(|r| r.passivate_after).min().map(|s| Duration::from_secs(s.into()))
     }
 
     /// Idle cells that should leave: unused for too long, or more than may be resident.
@@ -129,30 +132,23 @@ impl Cells {
         let mut leavers = Vec::new();
         for kind in 0..self.rings.len() {
             let Some(mut ring) = self.rings[kind].take() else { continue };
-            let mut over = ring.max_resident.map_or(0, |max| ring.resident.saturating_sub(max));
-            let after = ring.passivate_after.map(|d| u32::try_from(d.as_secs_f64().ceil() as u64).unwrap_or(u32::MAX));
-            // two rounds at most: the first takes second chances away
-            let mut steps = ring.hand.len() * if over > 0 { 2 } else { 1 };
-            while let Some((cell, seen)) = ring.hand.pop_front() {
+            let mut over = ring.resident.saturating_sub(ring.max_resident.unwrap_or(u32::MAX));
+            // at most twice around: the first time takes second chances away
+            for _ in 0..ring.hand.len() * 2 {
+                let Some((cell, seen)) = ring.hand.pop_front() else { break };
                 let Some(found) = self.get_mut(cell) else { continue };
-                let expired = after.is_some_and(|after| now.saturating_sub(found.last_used) >= after);
-                let unused = found.last_used == seen;
-                if found.is_idle() && (expired || (over > 0 && unused)) {
+                let last_used = found.last_used;
+                let expired = ring.passivate_after.is_some_and(|after| now.saturating_sub(last_used) >= after);
+                let used_since = last_used != seen;
+                if found.is_idle() && (expired || (over > 0 && !used_since)) {
                     over = over.saturating_sub(1);
                     leavers.push(cell);
-                } else {
-                    // with nothing over, the oldest place that may stay ends an idle sweep
-                    let done = over == 0 && unused && !expired;
-                    let again = if over > 0 || expired { found.last_used } else { seen.max(found.last_used) };
-                    if done {
-                        ring.hand.push_front((cell, seen));
-                        break;
-                    }
-                    ring.hand.push_back((cell, again));
-                }
-                steps = steps.saturating_sub(1);
-                if steps == 0 {
+                } else if over == 0 && !expired && !used_since {
+                    // the one that was passed longest ago may stay, so all may
+                    ring.hand.push_front((cell, seen));
                     break;
+                } else {
+                    ring.hand.push_back((cell, last_used));
                 }
             }
             self.rings[kind] = Some(ring);
@@ -167,4 +163,9 @@ impl Cells {
             .and_then(Option::as_ref)
             .is_some_and(|ring| ring.max_resident.is_some_and(|max| ring.resident > max))
     }
+}
+
+/// Seconds, rounded up: an aggregate stays at least as long as it was promised.
+fn whole_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }

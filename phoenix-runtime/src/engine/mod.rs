@@ -5,6 +5,7 @@
 //! - [`engine`](self): [`Engine`] and its builder; [`options`], [`catalog`] (names of this node), [`clock`]
 //! - [`kind`]: an aggregate type with its Rust type hidden
 //! - [`mailbox`]: what waits for a shard, by priority
+//! - [`router`]: which shard a message goes to
 //! - [`cell`]: one aggregate in memory; [`cells`]: all of a shard, and who leaves
 //! - [`batch`]: what is decided and not yet durable; [`journal`]: making it durable
 //! - [`health`]: what the shards tell of themselves
@@ -22,6 +23,7 @@ pub(crate) mod journal;
 pub(crate) mod kind;
 pub(crate) mod mailbox;
 pub mod options;
+pub(crate) mod router;
 pub(crate) mod shard;
 mod start;
 

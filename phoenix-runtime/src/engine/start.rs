@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
-use crate::client::Client;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::context::Resources;
 use crate::domain::id::{SLICES, Slice};
@@ -16,8 +15,9 @@ use crate::engine::batch::Sequences;
 use crate::engine::catalog::Catalog;
 use crate::engine::clock::SystemClock;
 use crate::engine::health::Health;
-use crate::engine::mailbox::{MailboxHandle, mailbox};
+use crate::engine::mailbox::mailbox;
 use crate::engine::options::{EngineOptions, PARTITIONS};
+use crate::engine::router::Router;
 use crate::engine::shard::{Parts, Phase, Shard};
 use crate::event_store::port::{Epoch, EventStore, Partition, StoreError};
 
@@ -132,8 +132,11 @@ impl EngineBuilder {
             handles.push(handle);
             boxes.push(mailbox);
         }
-        let client = Client::new(Arc::clone(&catalog), handles, &self.options, &self.clock, &self.seed);
-        let resources = self.resources.with(client.clone());
+        let (clock, seed) = (Arc::clone(&self.clock), Arc::clone(&self.seed));
+        let router = Router::new(Arc::clone(&catalog), handles, clock, seed, self.options.ask_timeout);
+        let router = Arc::new(router);
+        // what a handler's context makes a client of
+        let resources = self.resources.with(Arc::clone(&router));
         for (index, mailbox) in boxes.into_iter().enumerate() {
             let mut sequences = Sequences::new();
             for (slice, last) in last.iter().filter(|(slice, _)| usize::from(slice.0) % shards == index) {
@@ -148,6 +151,7 @@ impl EngineBuilder {
                 resources: resources.clone(),
                 health: Arc::clone(&health),
                 mailbox,
+                shards,
                 sequences,
                 epochs: (0..PARTITIONS).map(|p| epochs.get(&Partition(p)).copied()).collect(),
                 phase: observed.clone(),
@@ -158,7 +162,7 @@ impl EngineBuilder {
                 drop(end);
             }));
         }
-        Ok(Engine { client, catalog, health, phase, finishing, shards, clock: self.clock })
+        Ok(Engine { router, catalog, health, phase, finishing, shards, clock: self.clock })
     }
 }
 
@@ -190,7 +194,7 @@ fn missing_resources(catalog: &Catalog, resources: &Resources) -> Vec<String> {
 /// Aggregates at work. Dropping it stops them at once.
 #[derive(Debug)]
 pub struct Engine {
-    client: Client,
+    pub(crate) router: Arc<Router>,
     catalog: Arc<Catalog>,
     health: Arc<Health>,
     phase: watch::Sender<Phase>,
@@ -215,12 +219,6 @@ impl Engine {
                 tokio::spawn(task);
             }),
         }
-    }
-
-    /// The way to its aggregates.
-    #[must_use]
-    pub fn client(&self) -> Client {
-        self.client.clone()
     }
 
     /// The names that it knows.
@@ -269,11 +267,5 @@ impl Engine {
         let mut finishing = self.finishing.clone();
         // an error means that no shard is left
         let _ = finishing.wait_for(|count| *count >= shards).await;
-    }
-}
-
-impl std::fmt::Debug for MailboxHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MailboxHandle")
     }
 }

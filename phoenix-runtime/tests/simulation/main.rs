@@ -3,6 +3,8 @@
 //!
 //! `PHOENIX_SIMULATION_SEED=n` runs one seed, `PHOENIX_SIMULATION_SEEDS=n` the first n.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on stops at the line that says so")]
+
 mod ledger;
 mod witness;
 
@@ -167,7 +169,7 @@ async fn caller(
                 task
             }
         };
-        for _ in 0..(1 + world.below(3)) {
+        for _ in 0..=world.below(3) {
             let Some(client) = nodes.any(&world) else { return };
             let known = witness.known(&task.ledger);
             let answer = task.attempt(&client, &world).await;
@@ -186,7 +188,7 @@ async fn scenario(world: Simulation) -> Vec<String> {
     let witness = Arc::new(Witness::new(memory.clone()));
     let nodes = Nodes::default();
     start(&world, &store, &nodes).await;
-    let ledgers: Vec<String> = (0..(1 + world.below(5))).map(|n| format!("ledger-{n}")).collect();
+    let ledgers: Vec<String> = (0..=world.below(5)).map(|n| format!("ledger-{n}")).collect();
     let log = Arc::default();
     let callers = 1 + world.below(6);
     let finished = Arc::new(Mutex::new(0));

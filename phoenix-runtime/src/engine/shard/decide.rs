@@ -42,9 +42,10 @@ impl Shard {
         if mail.deadline.is_some_and(|deadline| deadline < self.now) {
             let expired =
                 Fault::new(Code::DeadlinePassed, "its caller's time-out passed before it was decided; not done");
-            return match self.may_refuse(cell, &mail) {
-                true => mail.fail(expired),
-                false => self.hold(cell, Task::Question(mail)),
+            return if self.may_refuse(cell, &mail) {
+                mail.fail(expired);
+            } else {
+                self.hold(cell, Task::Question(mail));
             };
         }
         // needed to decide anew if the batch fails, and to compare with a repeat

@@ -52,6 +52,8 @@ pub(crate) struct Parts {
     pub(crate) health: Arc<Health>,
     pub(crate) mailbox: Mailbox,
     pub(crate) sequences: Sequences,
+    /// How many shards the node has.
+    pub(crate) shards: usize,
     /// By partition; `None` where this shard may not write.
     pub(crate) epochs: Vec<Option<Epoch>>,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -128,7 +130,7 @@ impl Names {
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
-        let cells = Cells::new(parts.kinds.iter().map(|kind| kind.options()));
+        let cells = Cells::new(parts.kinds.iter().map(|kind| kind.options()), parts.shards);
         Self {
             options: parts.options,
             kinds: parts.kinds,

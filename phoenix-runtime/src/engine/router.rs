@@ -1,0 +1,46 @@
+//! Where mail for an aggregate is left: which shard owns it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::id::{MessageId, Slice};
+use crate::domain::ports::{Clock, Seed, next_message_id};
+use crate::engine::catalog::Catalog;
+use crate::engine::mailbox::MailboxHandle;
+
+/// The addresses of an engine's shards, with what its callers share.
+pub(crate) struct Router {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ask_timeout: Duration,
+    seed: Arc<dyn Seed>,
+    shards: Vec<MailboxHandle>,
+}
+
+impl Router {
+    pub(crate) fn new(
+        catalog: Arc<Catalog>,
+        shards: Vec<MailboxHandle>,
+        clock: Arc<dyn Clock>,
+        seed: Arc<dyn Seed>,
+        ask_timeout: Duration,
+    ) -> Self {
+        Self { catalog, clock, ask_timeout, seed, shards }
+    }
+
+    /// The shard of the aggregate with this identity hash.
+    pub(crate) fn shard_of(&self, hash: u64) -> Option<&MailboxHandle> {
+        self.shards.get(usize::from(Slice::from_hash(hash).0) % self.shards.len().max(1))
+    }
+
+    pub(crate) fn next_message_id(&self) -> MessageId {
+        next_message_id(&*self.clock, &*self.seed)
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Router({} shards, {:?})", self.shards.len(), self.catalog)
+    }
+}
