@@ -18,6 +18,8 @@ mod message;
 mod names;
 mod options;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use proc_macro::TokenStream;
@@ -45,7 +47,7 @@ use proc_macro2::Span;
 /// The struct takes no generic parameters. Its fields need a schema: they are messages, or derive [`macro@Schema`].
 #[proc_macro_attribute]
 pub fn aggregate(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    aggregate::expand(arguments.into(), item.into()).into()
+    aggregate::expand(arguments.into(), &item.into()).into()
 }
 
 /// Marks a block of handlers.

@@ -105,9 +105,8 @@ impl Value<'_> {
 
     /// `= 3`, within bounds, or `= never`.
     pub(crate) fn number_or_never(&self, least: u64, most: u64) -> Result<Option<Number>> {
-        self.one_of(&format!("{} or `= never`", numbers(least, most)), |input| match never(input) {
-            true => Ok(None),
-            false => bounded(input, least, most).map(Some),
+        self.one_of(&format!("{} or `= never`", numbers(least, most)), |input| {
+            if never(input) { Ok(None) } else { bounded(input, least, most).map(Some) }
         })
     }
 

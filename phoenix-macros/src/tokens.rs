@@ -1,30 +1,51 @@
 //! Where generated tokens stand, and what the author's tokens are without their wrapping.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{Path, Type, spanned::Spanned};
 
 /// The attributes that only `#[event_sourced]` reads.
 pub(crate) const HANDLERS: [&str; 3] = ["command_handler", "event_handler", "query_handler"];
 
-/// The path to what generated code calls.
+/// The path to what generated code calls, shown where it matters.
 #[derive(Debug, Clone)]
-pub(crate) struct Runtime(TokenStream);
+pub(crate) struct Runtime {
+    path: Option<Path>,
+    at: Option<Span>,
+}
 
 impl Runtime {
     /// Inside the crate that the author named by `crate = path`, if any.
-    pub(crate) fn at(path: Option<&Path>) -> Self {
-        Self(match path {
-            Some(path) => quote!(#path::__private),
-            None => quote!(::phoenix_runtime::__private),
-        })
+    pub(crate) fn of(path: Option<Path>) -> Self {
+        Self { path, at: None }
+    }
+
+    /// The same path, shown at `span`: the compiler reports about a call where its path begins.
+    pub(crate) fn at(&self, span: Span) -> Self {
+        Self { path: self.path.clone(), at: Some(span) }
     }
 }
 
 impl ToTokens for Runtime {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        tokens.extend(self.0.clone());
+        let at = self.at.unwrap_or_else(Span::call_site);
+        let Some(path) = &self.path else {
+            tokens.extend(quote_spanned!(at=> ::phoenix_runtime::__private));
+            return;
+        };
+        let path = if self.at.is_some() { placed(path, at) } else { path.to_token_stream() };
+        tokens.extend(quote_spanned!(at=> #path::__private));
     }
+}
+
+/// For names of ours that are shown at the author's tokens, and are not the author's.
+pub(crate) fn ours(at: Span) -> Span {
+    Span::call_site().located_at(at)
+}
+
+/// Lints that would otherwise take what is shown at the author's tokens for the author's.
+pub(crate) fn quiet() -> TokenStream {
+    quote!(#[allow(unused_qualifications, clippy::absolute_paths, reason = "generated")])
 }
 
 /// The same tokens, shown at `span`; names are found as before.

@@ -4,9 +4,10 @@ use proc_macro2::{Literal, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::DeriveInput;
 
-use super::parse::Aggregate;
+use super::parse::{Aggregate, Snapshots};
 use crate::errors::Errors;
 use crate::schema;
+use crate::tokens::quiet;
 
 /// How many blocks an aggregate may have, as in the runtime.
 const MAX_PARTS: usize = 16;
@@ -15,22 +16,25 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
     let Aggregate { runtime, name, codec, .. } = aggregate;
     let ident = &input.ident;
     let at = ident.span();
+    let quiet = quiet();
     let is_plain = input.generics.params.is_empty();
-    let schema = schema::implementation(runtime, input, errors);
     let cfgs = input.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
     if !is_plain {
-        return quote!(#(#cfgs)* const _: () = { #schema };);
+        let schema = schema::nothing(runtime, input);
+        return quote!(#(#cfgs)* #quiet const _: () = { #schema };);
     }
+    let schema = schema::implementation(runtime, input, errors);
     let numbers = (1..=MAX_PARTS).map(Literal::usize_unsuffixed);
     let settings = settings(aggregate);
     // reported at the name of the struct
-    let snapshots = if aggregate.snapshot_every == Some(None) {
-        quote_spanned!(at=> #runtime::Off)
+    let placed = runtime.at(at);
+    let snapshots = if aggregate.snapshots == Snapshots::Never {
+        quote_spanned!(at=> #placed::Off)
     } else {
-        quote_spanned!(at=> #runtime::On)
+        quote_spanned!(at=> #placed::On)
     };
     let codec = codec.tokens(runtime);
-    let head = quote_spanned!(at=> impl #runtime::Aggregate for #ident);
+    let head = quote_spanned!(at=> impl #placed::Aggregate for #ident);
     let body = quote! {
         const NAME: &'static #runtime::core::primitive::str = #name;
         const OPTIONS: #runtime::Options = #runtime::Options { #settings ..#runtime::Options::DEFAULT };
@@ -44,6 +48,7 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
     let aggregate = quote_spanned!(at=> #[automatically_derived] #head { #body });
     quote! {
         #(#cfgs)*
+        #quiet
         const _: () = {
             #aggregate
             #schema
@@ -55,13 +60,14 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
 fn settings(aggregate: &Aggregate) -> TokenStream {
     let Aggregate { runtime, .. } = aggregate;
     let some = quote!(#runtime::core::option::Option::Some);
-    let every = aggregate.snapshot_every.map(|every| match every {
-        Some(events) => {
+    let every = match aggregate.snapshots {
+        Snapshots::Default => TokenStream::new(),
+        Snapshots::Every(events) => {
             let events = Literal::u64_unsuffixed(events);
             quote!(snapshot_every: #some(#events),)
         }
-        None => quote!(snapshot_every: #runtime::core::option::Option::None,),
-    });
+        Snapshots::Never => quote!(snapshot_every: #runtime::core::option::Option::None,),
+    };
     let window = aggregate.idempotency_window.map(Literal::u64_unsuffixed);
     let window = window.map(|keys| quote!(idempotency_window: #keys,));
     let after = aggregate.passivate_after.map(|after| {

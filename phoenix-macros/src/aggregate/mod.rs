@@ -9,7 +9,7 @@ use syn::DeriveInput;
 
 use crate::errors::Errors;
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let input: DeriveInput = match syn::parse2(item.clone()) {
         Ok(input) => input,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens as _, quote_spanned};
-use syn::{Data, DeriveInput, Type};
+use quote::{ToTokens as _, quote};
+use syn::{DeriveInput, Type};
 
 use crate::errors::Errors;
 use crate::names;
@@ -29,8 +29,7 @@ const SPEC: Spec = Spec {
 pub(super) struct Aggregate {
     pub(super) runtime: Runtime,
     pub(super) name: String,
-    /// `Some(None)` for `never`.
-    pub(super) snapshot_every: Option<Option<u64>>,
+    pub(super) snapshots: Snapshots,
     pub(super) idempotency_window: Option<u64>,
     pub(super) passivate_after: Option<Duration>,
     pub(super) max_resident: Option<u64>,
@@ -38,20 +37,30 @@ pub(super) struct Aggregate {
     pub(super) codec: Codec,
 }
 
+/// When a snapshot is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Snapshots {
+    /// As the runtime has it.
+    Default,
+    /// After so many events.
+    Every(u64),
+    Never,
+}
+
 /// How events, replies and snapshots are encoded.
 pub(super) enum Codec {
     Json,
     Postcard,
-    Other(Type),
+    Other(Box<Type>),
 }
 
 pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Errors) -> Aggregate {
     let mut path = None;
     let mut name = None;
     let mut aggregate = Aggregate {
-        runtime: Runtime::at(None),
+        runtime: Runtime::of(None),
         name: String::new(),
-        snapshot_every: None,
+        snapshots: Snapshots::Default,
         idempotency_window: None,
         passivate_after: None,
         max_resident: None,
@@ -64,7 +73,8 @@ pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Err
         match option {
             "name" => name = Some(value.text()?),
             "snapshot_every" => {
-                aggregate.snapshot_every = Some(value.number_or_never(1, u64::MAX)?.map(|number| number.value));
+                let every = value.number_or_never(1, u64::MAX)?;
+                aggregate.snapshots = every.map_or(Snapshots::Never, |every| Snapshots::Every(every.value));
             }
             "idempotency_window" => aggregate.idempotency_window = Some(value.number(0, most)?.value),
             "passivate_after" => aggregate.passivate_after = value.duration_or_never()?,
@@ -75,7 +85,7 @@ pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Err
         }
         Ok(())
     });
-    aggregate.runtime = Runtime::at(path.as_ref());
+    aggregate.runtime = Runtime::of(path);
     aggregate.name = match name {
         Some(name) => names::given(&name, errors),
         // the mistake in the name's value was told already
@@ -97,15 +107,12 @@ fn codec(ty: Type) -> syn::Result<Codec> {
             let rule = "`codec` of #[aggregate] takes `json`, `postcard`, or a type that implements `Codec`";
             Err(syn::Error::new_spanned(&ty, format!("there is no codec `{word}`{hint}\n{rule}")))
         }
-        _ => Ok(Codec::Other(ty)),
+        _ => Ok(Codec::Other(Box::new(ty))),
     }
 }
 
 /// The rules of the type itself.
 fn shape(input: &DeriveInput, errors: &mut Errors) {
-    if let Data::Union(union) = &input.data {
-        errors.on(union.union_token, "an aggregate is a struct, or an enum: a union has no schema");
-    }
     for parameter in input.generics.lifetimes() {
         errors.on(parameter, "an aggregate outlives every borrow: it can't have a lifetime; own the data instead");
     }
@@ -130,8 +137,8 @@ fn shape(input: &DeriveInput, errors: &mut Errors) {
 impl Codec {
     pub(super) fn tokens(&self, runtime: &Runtime) -> TokenStream {
         match self {
-            Self::Json => quote_spanned!(Span::call_site()=> #runtime::Json),
-            Self::Postcard => quote_spanned!(Span::call_site()=> #runtime::Postcard),
+            Self::Json => quote!(#runtime::Json),
+            Self::Postcard => quote!(#runtime::Postcard),
             Self::Other(ty) => ty.to_token_stream(),
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct Checked {
 /// What is given back, and what it handles.
 pub(super) enum Member {
     Other(TokenStream),
-    Method(Box<Method>, Option<Handler>),
+    Method(Box<Method>, Option<Box<Handler>>),
 }
 
 /// What a handler is about.
@@ -106,7 +106,7 @@ pub(super) fn check(block: Block, errors: &mut Errors) -> Checked {
             }
             Item::Method(method) => {
                 let handler = handler(&method, errors);
-                Member::Method(method, handler)
+                Member::Method(method, handler.map(Box::new))
             }
         })
         .collect();
@@ -124,13 +124,11 @@ fn handler(method: &Method, errors: &mut Errors) -> Option<Handler> {
     let signature = &method.signature;
     qualifiers(role, signature, errors);
     let mut inputs = signature.inputs.iter();
-    match inputs.next() {
-        Some(FnArg::Receiver(given)) => receiver(role, given, errors),
-        _ => {
-            errors.at(signature.ident.span(), format!("a handler is a method: `{}`", role.form()));
-            return None;
-        }
-    }
+    let Some(FnArg::Receiver(given)) = inputs.next() else {
+        errors.at(signature.ident.span(), format!("a handler is a method: `{}`", role.form()));
+        return None;
+    };
+    receiver(role, given, errors);
     let returns = returned(role, signature, errors);
     let mut inputs = inputs.filter_map(|input| match input {
         FnArg::Typed(typed) => Some(typed),
@@ -279,13 +277,13 @@ fn context_type(role: Role, given: &PatType, errors: &mut Errors) -> Option<Type
             );
         }
         (Role::Query, _) => {
-            errors.on(given, "a query handler takes nothing but its query: only a command handler has a context")
+            errors.on(given, "a query handler takes nothing but its query: only a command handler has a context");
         }
         (Role::Command, Type::Reference(reference)) if reference.mutability.is_none() => {
             return Some(*given.ty.clone());
         }
         (Role::Command, _) => {
-            errors.on(&given.ty, "the second parameter of a command handler is its context: `&Context`")
+            errors.on(&given.ty, "the second parameter of a command handler is its context: `&Context`");
         }
     }
     None

@@ -1,13 +1,13 @@
 //! Trait impls and one part of the table. What is generated stands at the tokens of the message, so that the compiler
 //! reports there, once.
 
-use proc_macro2::{Literal, Span, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Attribute, Type};
 
 use super::Arguments;
 use super::check::{Checked, Handler, Member, Role};
-use crate::tokens::{Runtime, first_self, placed, shown, text};
+use crate::tokens::{self, Runtime, first_self, placed, quiet, shown, text};
 
 pub(super) fn expand(arguments: &Arguments, block: &Checked) -> TokenStream {
     let Arguments { runtime, part } = arguments;
@@ -20,7 +20,7 @@ pub(super) fn expand(arguments: &Arguments, block: &Checked) -> TokenStream {
             Member::Method(method, handler) => {
                 let super::parse::Method { ours, attributes, visibility, defaultness, signature, body } = &**method;
                 // the shape of a handler is prescribed: lints about it would be noise
-                let quiet = (!ours.is_empty()).then(|| {
+                let unlinted = (!ours.is_empty()).then(|| {
                     quote! {
                         #[allow(
                             clippy::needless_pass_by_value, clippy::trivially_copy_pass_by_ref, clippy::unused_self,
@@ -28,7 +28,7 @@ pub(super) fn expand(arguments: &Arguments, block: &Checked) -> TokenStream {
                         )]
                     }
                 });
-                kept.extend(quote!(#(#attributes)* #quiet #visibility #defaultness #signature #body));
+                kept.extend(quote!(#(#attributes)* #unlinted #visibility #defaultness #signature #body));
                 if let (true, Some(handler)) = (block.is_plain, handler) {
                     parts.add(&Scope::new(runtime, &block.aggregate, attributes, handler, number));
                 }
@@ -42,7 +42,10 @@ pub(super) fn expand(arguments: &Arguments, block: &Checked) -> TokenStream {
     });
     let cfgs = attributes.iter().filter(|attribute| is_cfg(attribute));
     let Parts { impls, .. } = parts;
-    let generated = (!impls.is_empty() || part.is_some()).then(|| quote!(#(#cfgs)* const _: () = { #impls #part };));
+    let generated = (!impls.is_empty() || part.is_some()).then(|| {
+        let quiet = quiet();
+        quote!(#(#cfgs)* #quiet const _: () = { #impls #part };)
+    });
     quote! {
         #(#attributes)* #head { #kept }
         #generated
@@ -70,12 +73,13 @@ impl Parts {
             Role::Query => (scope.entry("Answers"), &mut self.queries),
         };
         of_role.push(entry);
-        self.impls.extend(match scope.handler.role {
+        let handler = match scope.handler.role {
             Role::Command => scope.command(),
             Role::Event => scope.event(),
             Role::Query => scope.query(),
-        });
-        self.impls.extend(scope.check());
+        };
+        let (cfgs, check) = (&scope.cfgs, scope.check());
+        self.impls.extend(quote!(#(#cfgs)* #handler #(#cfgs)* #check));
     }
 
     /// The block's claim of its number.
@@ -83,7 +87,8 @@ impl Parts {
         let Self { commands, events, queries, .. } = self;
         let number = Literal::u64_unsuffixed(number);
         let aggregate = placed(aggregate, at);
-        let head = quote_spanned!(at=> impl #runtime::PartAt<#number> for #aggregate);
+        let placed = runtime.at(at);
+        let head = quote_spanned!(at=> impl #placed::PartAt<#number> for #aggregate);
         let body = quote! {
             const PART: &'static #runtime::Part<Self> = &#runtime::Part {
                 place: #runtime::core::concat!(#runtime::core::file!(), ":", #runtime::core::line!()),
@@ -98,13 +103,16 @@ impl Parts {
 
 /// One handler, and where its impls stand.
 struct Scope<'a> {
-    runtime: &'a Runtime,
+    /// At the message.
+    runtime: Runtime,
     handler: &'a Handler,
     message: &'a Type,
     /// The aggregate, at the message.
     aggregate: TokenStream,
     /// The message's tokens.
     at: Span,
+    /// There, for what is not the author's.
+    ours: Span,
     /// `#[cfg(...)]` of the method.
     cfgs: Vec<&'a Attribute>,
     number: u64,
@@ -112,7 +120,7 @@ struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     fn new(
-        runtime: &'a Runtime,
+        runtime: &Runtime,
         aggregate: &Type,
         attributes: &'a [Attribute],
         handler: &'a Handler,
@@ -121,101 +129,110 @@ impl<'a> Scope<'a> {
         let at = shown(&handler.message);
         let aggregate = placed(aggregate, at);
         let cfgs = attributes.iter().filter(|attribute| is_cfg(attribute)).collect();
-        Self { runtime, handler, message: &handler.message, aggregate, at, cfgs, number }
+        let (runtime, ours) = (runtime.at(at), tokens::ours(at));
+        Self { runtime, handler, message: &handler.message, aggregate, at, ours, cfgs, number }
     }
 
     /// The handler's row in the block's table.
     fn entry(&self, of_trait: &str) -> TokenStream {
         let Self { runtime, message, at, cfgs, .. } = self;
-        let of_trait = syn::Ident::new(of_trait, *at);
+        let of_trait = Ident::new(of_trait, *at);
         quote_spanned!(*at=> #(#cfgs)* <Self as #runtime::#of_trait<#message>>::ENTRY)
     }
 
     /// Fails the build at the message if its wire name is taken, or if it is addressed to another aggregate.
     fn check(&self) -> TokenStream {
-        let Self { runtime, message, aggregate, at, cfgs, .. } = self;
+        let Self { runtime, message, aggregate, at, .. } = self;
         let number = Literal::u64_unsuffixed(self.number);
         let check = match self.handler.role {
-            Role::Command => quote_spanned!(*at=> own_command::<#aggregate, #message>),
-            Role::Event => quote_spanned!(*at=> own_event::<#aggregate, #message>),
-            Role::Query => quote_spanned!(*at=> own_query::<#aggregate, #message>),
+            Role::Command => "own_command",
+            Role::Event => "own_event",
+            Role::Query => "own_query",
         };
-        quote_spanned!(*at=> #(#cfgs)* const _: () = #runtime::#check(#number);)
+        let (check, rust) = (Ident::new(check, *at), text(message));
+        quote_spanned!(*at=> const _: () = #runtime::#check::<#aggregate>(#number, #rust);)
     }
 
     /// An impl for the aggregate, all of whose scaffolding stands at the message.
-    fn implement(&self, of_trait: &TokenStream, body: &TokenStream) -> TokenStream {
-        let Self { runtime, message, aggregate, at, cfgs, .. } = self;
-        let rust = text(message);
+    fn implement(&self, of_trait: &str, body: &TokenStream) -> TokenStream {
+        let Self { runtime, message, aggregate, at, .. } = self;
+        let (of_trait, rust) = (Ident::new(of_trait, *at), text(message));
         let head = quote_spanned!(*at=> impl #runtime::#of_trait<#message> for #aggregate);
         let rust = quote_spanned!(*at=> const RUST: &'static #runtime::core::primitive::str = #rust;);
-        quote_spanned!(*at=> #(#cfgs)* #[automatically_derived] #head { #rust #body })
+        quote_spanned!(*at=> #[automatically_derived] #head { #rust #body })
     }
 
     fn event(&self) -> TokenStream {
-        let Self { handler, message, .. } = self;
+        let Self { handler, message, ours, .. } = self;
         let method = &handler.method;
-        let call = if handler.is_refused { quote!(let _ = event;) } else { quote!(<Self>::#method(self, event);) };
-        self.implement(&quote!(Evolves), &quote!(fn evolve(&mut self, event: &#message) { #call }))
+        let call = if handler.is_refused {
+            quote_spanned!(*ours=> let _ = event;)
+        } else {
+            quote_spanned!(*ours=> <Self>::#method(self, event);)
+        };
+        let body = quote_spanned!(*ours=> fn evolve(&mut self, event: &#message) { #call });
+        self.implement("Evolves", &body)
     }
 
     fn query(&self) -> TokenStream {
-        let Self { runtime, handler, message, .. } = self;
+        let Self { runtime, handler, message, ours, .. } = self;
         let method = &handler.method;
-        let reply = quote!(<#message as #runtime::Query>::Reply);
+        let reply = quote_spanned!(*ours=> <#message as #runtime::Query>::Reply);
         let answer = if handler.is_refused {
-            quote!(let _ = query; #runtime::core::unreachable!())
+            quote_spanned!(*ours=> let _ = query; #runtime::core::unreachable!())
         } else {
             let at = handler.return_span();
-            let fit = quote_spanned!(at=> #runtime::AnswerFits::<#message, #reply>::fit(answer));
-            quote!(let answer = <Self>::#method(self, query); #fit)
+            let (placed, answer) = (runtime.at(at), Ident::new("answer", tokens::ours(at)));
+            let fit = quote_spanned!(at=> #placed::AnswerFits::<#message, #reply>::fit(#answer));
+            quote_spanned!(*ours=> let answer = <Self>::#method(self, query); #fit)
         };
-        self.implement(&quote!(Answers), &quote!(fn answer(&self, query: #message) -> #reply { #answer }))
+        let body = quote_spanned!(*ours=> fn answer(&self, query: #message) -> #reply { #answer });
+        self.implement("Answers", &body)
     }
 
     fn command(&self) -> TokenStream {
-        let Self { runtime, handler, message, .. } = self;
+        let Self { runtime, handler, message, ours, .. } = self;
         let settings = &handler.settings;
-        let creates = (!settings.creates).then(|| quote!(const CREATES: #runtime::core::primitive::bool = false;));
+        let creates = (!settings.creates)
+            .then(|| quote_spanned!(*ours=> const CREATES: #runtime::core::primitive::bool = false;));
         let needs = (!settings.uses.is_empty()).then(|| {
             let needs = settings.uses.iter().map(|ty| {
                 let (at, name) = (shown(ty), text(ty));
+                let runtime = runtime.at(at);
                 quote_spanned!(at=> #runtime::Needs::of::<#ty>(#name))
             });
-            quote!(const NEEDS: &'static [#runtime::Needs] = &[#(#needs),*];)
+            quote_spanned!(*ours=> const NEEDS: &'static [#runtime::Needs] = &[#(#needs),*];)
         });
         let reply_after = self.reply_after();
         let decider = if handler.is_refused {
-            quote!(#runtime::Decider::Sync(|_, _, _| #runtime::core::unreachable!()))
+            quote_spanned!(*ours=> #runtime::Decider::Sync(|_, _, _| #runtime::core::unreachable!()))
         } else {
             self.decider()
         };
-        let body = quote! {
+        let body = quote_spanned! {*ours=>
             #creates
             #needs
             const DECIDER: #runtime::Decider<Self, #message> = #decider;
             #reply_after
         };
-        let handler_impl = self.implement(&quote!(Decides), &body);
+        let handler_impl = self.implement("Decides", &body);
         if handler.is_refused { handler_impl } else { self.with_return(&handler_impl) }
     }
 
     /// The hidden type beside the handler that states what it returns, at the return type.
     fn with_return(&self, handler_impl: &TokenStream) -> TokenStream {
-        let Self { runtime, handler, message, aggregate, at, cfgs, .. } = self;
-        let how = if handler.settings.reply.is_some() { quote!(Computed) } else { quote!(Fixed) };
-        let returned = match &handler.returns {
-            Some(ty) => ty.to_token_stream(),
-            None => quote_spanned!(handler.method.span()=> ()),
-        };
+        let Self { runtime, handler, message, aggregate, at, ours, .. } = self;
+        let how = if handler.settings.reply.is_some() { "Computed" } else { "Fixed" };
+        let how = Ident::new(how, *ours);
+        let unit = || quote_spanned!(handler.method.span()=> ());
+        let returned = handler.returns.as_ref().map_or_else(unit, ToTokens::to_token_stream);
         let head = quote_spanned!(*at=> impl #runtime::Returns<#aggregate, #message> for __Handler);
-        let body = quote! {
+        let body = quote_spanned! {*ours=>
             type How = #runtime::#how;
             type Returned = #returned;
         };
         let returns = quote_spanned!(*at=> #[automatically_derived] #head { #body });
         quote! {
-            #(#cfgs)*
             const _: () = {
                 struct __Handler;
                 #returns
@@ -225,37 +242,34 @@ impl<'a> Scope<'a> {
     }
 
     fn decider(&self) -> TokenStream {
-        let Self { runtime, handler, message, .. } = self;
+        let Self { runtime, handler, message, ours, .. } = self;
         let method = &handler.method;
-        let settle = quote!(<__Handler as #runtime::Returns<Self, #message>>::settle);
+        let given = handler.context.as_ref().map(|ty| Ident::new("context", tokens::ours(shown(ty))));
+        let settle = quote_spanned!(*ours=> <__Handler as #runtime::Returns<Self, #message>>::settle);
         if handler.is_async {
-            let context = handler.context.as_ref().map(|ty| quote_spanned!(shown(ty)=> &context));
-            let unused = handler.context.is_none().then(|| quote!(let _ = context;));
-            let call = quote!(<Self>::#method(&state, command, #context).await);
-            return quote! {
+            let given = given.map(|context| quote_spanned!(*ours=> &#context));
+            let unused = handler.context.is_none().then(|| quote_spanned!(*ours=> let _ = context;));
+            return quote_spanned! {*ours=>
                 #runtime::Decider::Async(|state, command, context| #runtime::std::boxed::Box::pin(async move {
                     #unused
-                    let returned = #call;
+                    let returned = <Self>::#method(&state, command, #given).await;
                     let finish: #runtime::Finish<Self, #message> =
                         #runtime::std::boxed::Box::new(move |sink| #settle(returned, sink));
                     (state, finish)
                 }))
             };
         }
-        let (name, context) = match &handler.context {
-            Some(ty) => (quote!(context), quote_spanned!(shown(ty)=> context)),
-            None => (quote!(_), TokenStream::new()),
-        };
-        quote! {
-            #runtime::Decider::Sync(|sink, command, #name| {
-                let returned = <Self>::#method(sink.state(), command, #context);
+        let context = if given.is_some() { quote_spanned!(*ours=> context) } else { quote_spanned!(*ours=> _) };
+        quote_spanned! {*ours=>
+            #runtime::Decider::Sync(|sink, command, #context| {
+                let returned = <Self>::#method(#runtime::Sink::state(sink), command, #given);
                 #settle(returned, sink)
             })
         }
     }
 
     fn reply_after(&self) -> Option<TokenStream> {
-        let Self { runtime, handler, message, at, .. } = self;
+        let Self { runtime, handler, message, at, ours, .. } = self;
         let reply = handler.settings.reply.as_ref()?;
         if handler.is_refused {
             return None;
@@ -263,9 +277,9 @@ impl<'a> Scope<'a> {
         let tokens = &reply.tokens;
         let value = if reply.is_whole { tokens.clone() } else { quote!({ #tokens }) };
         // seen by the expression, also when a `macro_rules!` wrote one of them
-        let this = first_self(tokens).unwrap_or_else(|| syn::Ident::new("self", Span::call_site()));
+        let this = first_self(tokens).unwrap_or_else(|| Ident::new("self", *ours));
         let ty = quote_spanned!(*at=> <#message as #runtime::Command>::Reply);
-        Some(quote! {
+        Some(quote_spanned! {*ours=>
             fn reply_after(&#this) -> #runtime::core::option::Option<#ty> {
                 let reply: #ty = #value;
                 #runtime::core::option::Option::Some(reply)

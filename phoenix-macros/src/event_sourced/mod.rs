@@ -48,5 +48,5 @@ fn read(tokens: TokenStream, errors: &mut Errors) -> Arguments {
         }
         Ok(())
     });
-    Arguments { runtime: Runtime::at(path.as_ref()), part }
+    Arguments { runtime: Runtime::of(path), part }
 }

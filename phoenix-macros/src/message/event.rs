@@ -7,7 +7,6 @@ use syn::{DeriveInput, LitStr, Type, parse_quote};
 use crate::errors::Errors;
 use crate::names;
 use crate::options::{self, Spec};
-use crate::schema;
 use crate::tokens::{Runtime, peeled, shown, text};
 
 const SPEC: Spec = Spec { of: "#[event]", known: &["name", "version", "upcast_from", "crate"] };
@@ -35,7 +34,7 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
         }
         Ok(())
     });
-    let runtime = &Runtime::at(event.path.as_ref());
+    let runtime = &Runtime::of(event.path);
     let name = match &event.name {
         Some(name) => names::given(name, errors),
         // the mistake in the name's value was told already
@@ -58,7 +57,8 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
     let version = Literal::u64_unsuffixed(event.version.unwrap_or(1));
     let generics = super::generics(runtime, input, errors);
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
-    let head = quote_spanned!(span=> impl #impl_generics #runtime::Event for #ident #type_generics #where_clause);
+    let placed = runtime.at(span);
+    let head = quote_spanned!(span=> impl #impl_generics #placed::Event for #ident #type_generics #where_clause);
     let upcast = earlier.as_ref().map(|earlier| upcast(runtime, earlier));
     let body = quote! {
         const NAME: &'static #runtime::core::primitive::str = #name;
@@ -68,7 +68,7 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
     let goes_up =
         earlier.as_ref().filter(|_| generics.params.is_empty()).map(|earlier| goes_up(runtime, ident, earlier));
     let emits = emits(runtime, input, &generics);
-    let schema = schema::implementation(runtime, input, errors);
+    let schema = super::shape(runtime, input, errors);
     quote! {
         #[automatically_derived]
         #head { #body }
@@ -80,15 +80,16 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
 
 /// The older form is read by its own type, and turned into this one.
 fn upcast(runtime: &Runtime, earlier: &Type) -> TokenStream {
+    let placed = runtime.at(shown(earlier));
     let lineage = quote_spanned! {shown(earlier)=>
-        #runtime::Lineage {
-            name: <#earlier as #runtime::Event>::NAME,
-            version: <#earlier as #runtime::Event>::VERSION,
-            previous: <#earlier as #runtime::Event>::PREVIOUS,
+        #placed::Lineage {
+            name: <#earlier as #placed::Event>::NAME,
+            version: <#earlier as #placed::Event>::VERSION,
+            previous: <#earlier as #placed::Event>::PREVIOUS,
         }
     };
     let read =
-        quote_spanned!(shown(earlier)=> #runtime::read_upcast::<Self, #earlier, __Codec>(name, version, codec, bytes));
+        quote_spanned!(shown(earlier)=> #placed::read_upcast::<Self, #earlier, __Codec>(name, version, codec, bytes));
     quote! {
         const PREVIOUS: #runtime::core::option::Option<&'static #runtime::Lineage> =
             #runtime::core::option::Option::Some(&#lineage);
@@ -105,6 +106,7 @@ fn upcast(runtime: &Runtime, earlier: &Type) -> TokenStream {
 
 fn goes_up(runtime: &Runtime, ident: &syn::Ident, earlier: &Type) -> TokenStream {
     let rust = text(earlier);
+    let runtime = runtime.at(shown(earlier));
     quote_spanned! {shown(earlier)=>
         const _: () = #runtime::upcast_goes_up(
             <#ident as #runtime::Event>::NAME,
@@ -122,10 +124,12 @@ fn emits(runtime: &Runtime, input: &DeriveInput, generics: &syn::Generics) -> To
     let (ident, span) = (&input.ident, input.ident.span());
     let (_, type_generics, _) = input.generics.split_for_impl();
     let mut generics = generics.clone();
-    generics.params.push(parse_quote!(__Aggregate: #runtime::Evolves<#ident #type_generics>));
+    let placed = runtime.at(span);
+    let aggregate = quote_spanned!(span=> __Aggregate: #placed::Evolves<#ident #type_generics>);
+    generics.params.push(parse_quote!(#aggregate));
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     let head = quote_spanned! {span=>
-        impl #impl_generics #runtime::Emits<__Aggregate> for #ident #type_generics #where_clause
+        impl #impl_generics #placed::Emits<__Aggregate> for #ident #type_generics #where_clause
     };
     let body = quote! {
         type Reply = #runtime::NoReply;

@@ -17,7 +17,7 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
         path = Some(value.path()?);
         Ok(())
     });
-    let runtime = &Runtime::at(path.as_ref());
+    let runtime = &Runtime::of(path);
     let variants: Vec<&Variant> = match &input.data {
         Data::Enum(data) => data.variants.iter().collect(),
         Data::Struct(data) => {
@@ -37,7 +37,9 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
     }
 
     let mut generics = input.generics.clone();
-    generics.params.push(parse_quote!(__Aggregate: #runtime::Aggregate));
+    let placed = &runtime.at(input.ident.span());
+    let aggregate = quote_spanned!(input.ident.span()=> __Aggregate: #placed::Aggregate);
+    generics.params.push(parse_quote!(#aggregate));
     let mut arms = Vec::new();
     for variant in variants {
         let name = &variant.ident;
@@ -45,6 +47,7 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
             Fields::Unit => arms.push(quote!(Self::#name => #runtime::core::result::Result::Ok(#runtime::NoReply))),
             Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
                 for ty in fields.unnamed.iter().map(|field| &field.ty) {
+                    let runtime = runtime.at(shown(ty));
                     let bound = quote_spanned! {shown(ty)=>
                         #ty: #runtime::Emits<__Aggregate, Reply = #runtime::NoReply, Rejection = #runtime::NoRejection>
                     };
@@ -67,7 +70,7 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
     let (_, type_generics, _) = input.generics.split_for_impl();
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     let head = quote_spanned! {span=>
-        impl #impl_generics #runtime::Emits<__Aggregate> for #ident #type_generics #where_clause
+        impl #impl_generics #placed::Emits<__Aggregate> for #ident #type_generics #where_clause
     };
     quote! {
         #[automatically_derived]

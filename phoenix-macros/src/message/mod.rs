@@ -12,7 +12,8 @@ use syn::{DeriveInput, GenericParam, Generics, Meta, parse_quote};
 
 use crate::errors::Errors;
 use crate::options::Spec;
-use crate::tokens::Runtime;
+use crate::schema;
+use crate::tokens::{Runtime, quiet};
 
 pub(crate) use self::request::Kind;
 
@@ -38,8 +39,9 @@ fn derive(item: TokenStream, expand: impl FnOnce(&DeriveInput, &mut Errors) -> T
     };
     let mut errors = Errors::default();
     let impls = expand(&input, &mut errors);
-    let errors = errors.into_tokens();
+    let (quiet, errors) = (quiet(), errors.into_tokens());
     quote! {
+        #quiet
         const _: () = { #impls };
         #errors
     }
@@ -67,11 +69,20 @@ pub(crate) fn attribute(spec: &Spec, input: &DeriveInput, errors: &mut Errors) -
             }
             Meta::Path(_) => {}
             Meta::NameValue(given) => {
-                errors.on(&given.value, format!("options are written in parentheses: `#[{word}(...)]`"))
+                errors.on(&given.value, format!("options are written in parentheses: `#[{word}(...)]`"));
             }
         }
     }
     found
+}
+
+/// The schema of a message; of one that is generic, and so refused, nothing is said.
+fn shape(runtime: &Runtime, input: &DeriveInput, errors: &mut Errors) -> TokenStream {
+    if input.generics.params.is_empty() {
+        schema::implementation(runtime, input, errors)
+    } else {
+        schema::nothing(runtime, input)
+    }
 }
 
 /// The generics of a message's impls. A message has none; where it does, that is reported, and what the impls need is

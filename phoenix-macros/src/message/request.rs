@@ -1,6 +1,6 @@
 //! Commands and queries: what is sent to one aggregate.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Data, DeriveInput, LitStr, Type};
@@ -9,8 +9,7 @@ use super::fields;
 use crate::errors::Errors;
 use crate::names;
 use crate::options::{self, FieldPath, Spec};
-use crate::schema;
-use crate::tokens::Runtime;
+use crate::tokens::{Runtime, ours};
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +67,7 @@ pub(super) fn expand(kind: Kind, input: &DeriveInput, errors: &mut Errors) -> To
         }
         Ok(())
     });
-    let runtime = &Runtime::at(request.path.as_ref());
+    let runtime = &Runtime::of(request.path);
     let is_struct = is_struct(kind, input, errors);
     if request.id.is_none() && !misread_id && is_struct {
         let (ident, field) = (&input.ident, fields::likely(input));
@@ -89,11 +88,10 @@ pub(super) fn expand(kind: Kind, input: &DeriveInput, errors: &mut Errors) -> To
 
     let (ident, span) = (&input.ident, input.ident.span());
     let of_trait = Ident::new(if kind == Kind::Command { "Command" } else { "Query" }, span);
-    let head = quote_spanned!(span=> impl #impl_generics #runtime::#of_trait for #ident #type_generics #where_clause);
-    let declared = match &aggregate {
-        Some(name) => quote!(#runtime::core::option::Option::Some(#name)),
-        None => quote!(#runtime::core::option::Option::None),
-    };
+    let placed = runtime.at(span);
+    let head = quote_spanned!(span=> impl #impl_generics #placed::#of_trait for #ident #type_generics #where_clause);
+    let option = quote!(#runtime::core::option::Option);
+    let declared = aggregate.as_ref().map_or_else(|| quote!(#option::None), |name| quote!(#option::Some(#name)));
     let rejection = (kind == Kind::Command).then(|| {
         let ty = request.rejection.map_or_else(|| quote!(#runtime::Never), |ty| ty.to_token_stream());
         quote!(type Rejection = #ty;)
@@ -102,7 +100,7 @@ pub(super) fn expand(kind: Kind, input: &DeriveInput, errors: &mut Errors) -> To
     let key = key.map(|paths| business_key(runtime, &paths));
     let body = quote! {
         const NAME: &'static #runtime::core::primitive::str = #name;
-        const AGGREGATE: #runtime::core::option::Option<&'static #runtime::core::primitive::str> = #declared;
+        const AGGREGATE: #option<&'static #runtime::core::primitive::str> = #declared;
         type Reply = #reply;
         #rejection
         fn aggregate_id(&self) -> #runtime::core::result::Result<#runtime::AggregateId, #runtime::InvalidId> {
@@ -112,10 +110,10 @@ pub(super) fn expand(kind: Kind, input: &DeriveInput, errors: &mut Errors) -> To
     };
     let addressed = aggregate.map(|_| {
         let head =
-            quote_spanned!(span=> impl #impl_generics #runtime::Addressed for #ident #type_generics #where_clause);
+            quote_spanned!(span=> impl #impl_generics #placed::Addressed for #ident #type_generics #where_clause);
         quote!(#[automatically_derived] #head {})
     });
-    let schema = schema::implementation(runtime, input, errors);
+    let schema = super::shape(runtime, input, errors);
     quote! {
         #[automatically_derived]
         #head { #body }
@@ -161,6 +159,6 @@ fn business_key(runtime: &Runtime, paths: &[FieldPath]) -> TokenStream {
 /// `&self.field`, reported at the field.
 fn field(path: &FieldPath) -> TokenStream {
     // the receiver is ours, wherever the field was written
-    let this = Ident::new("self", Span::call_site().located_at(path.span()));
+    let this = Ident::new("self", ours(path.span()));
     quote_spanned!(path.span()=> &#this.#path)
 }

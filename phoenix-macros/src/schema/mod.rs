@@ -6,13 +6,13 @@ mod serde;
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt as _;
-use syn::{Attribute, Data, DataEnum, DeriveInput, Field, Fields, GenericParam, parse_quote};
+use syn::{Attribute, Data, DataEnum, DeriveInput, Field, Fields, GenericParam, Generics, Ident, parse_quote};
 
 use self::case::Case;
 use self::serde::Serde;
 use crate::errors::Errors;
 use crate::options::{self, Spec};
-use crate::tokens::{Runtime, shown};
+use crate::tokens::{Runtime, quiet, shown};
 
 const SPEC: Spec = Spec { of: "#[schema]", known: &["crate"] };
 
@@ -29,17 +29,17 @@ pub(crate) fn expand(item: TokenStream) -> TokenStream {
         path = Some(value.path()?);
         Ok(())
     });
-    let schema = implementation(&Runtime::at(path.as_ref()), &input, &mut errors);
-    let errors = errors.into_tokens();
+    let schema = implementation(&Runtime::of(path), &input, &mut errors);
+    let (quiet, errors) = (quiet(), errors.into_tokens());
     quote! {
+        #quiet
         const _: () = { #schema };
         #errors
     }
 }
 
-/// `impl Schema`, also for a type with mistakes.
+/// `impl Schema` with the shape of the type.
 pub(crate) fn implementation(runtime: &Runtime, input: &DeriveInput, errors: &mut Errors) -> TokenStream {
-    let ident = &input.ident;
     let own = Serde::of(&input.attrs);
     let shape = match transparent(&own, &input.data) {
         Some(field) => schema_of(runtime, field),
@@ -51,9 +51,19 @@ pub(crate) fn implementation(runtime: &Runtime, input: &DeriveInput, errors: &mu
             parameter.bounds.push(parse_quote!(#runtime::Schema));
         }
     }
+    impl_schema(runtime, &input.ident, &generics, &shape)
+}
+
+/// `impl Schema` without a shape, for a message or state that was refused as a whole: its fields are not asked for
+/// theirs.
+pub(crate) fn nothing(runtime: &Runtime, input: &DeriveInput) -> TokenStream {
+    impl_schema(runtime, &input.ident, &input.generics, &quote!(#runtime::Type::Never))
+}
+
+fn impl_schema(runtime: &Runtime, ident: &Ident, generics: &Generics, shape: &TokenStream) -> TokenStream {
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
-    let head =
-        quote_spanned!(ident.span()=> impl #impl_generics #runtime::Schema for #ident #type_generics #where_clause);
+    let (span, placed) = (ident.span(), runtime.at(ident.span()));
+    let head = quote_spanned!(span=> impl #impl_generics #placed::Schema for #ident #type_generics #where_clause);
     quote! {
         #[automatically_derived]
         #head {
@@ -65,7 +75,7 @@ pub(crate) fn implementation(runtime: &Runtime, input: &DeriveInput, errors: &mu
 }
 
 fn defined(runtime: &Runtime, input: &DeriveInput, own: &Serde, errors: &mut Errors) -> TokenStream {
-    let name = own.name(&input.ident.unraw().to_string(), None);
+    let name = own.name(&input.ident.unraw().to_string(), str::to_owned);
     let path = if input.generics.params.is_empty() {
         let rust = format!("::{}", input.ident.unraw());
         quote!(#runtime::core::concat!(#runtime::core::module_path!(), #rust))
@@ -109,8 +119,8 @@ fn variants(runtime: &Runtime, data: &DataEnum, own: &Serde) -> TokenStream {
         if serde.skip {
             return None;
         }
-        let name =
-            serde.name(&variant.ident.unraw().to_string(), own.rename_all.map(|case| (case, Case::of_variant as _)));
+        let in_case = |name: &str| own.rename_all.map_or_else(|| name.to_owned(), |case| case.of_variant(name));
+        let name = serde.name(&variant.ident.unraw().to_string(), in_case);
         let mut rest = serde.rest.clone();
         let body = match &variant.fields {
             Fields::Unit => quote!(#runtime::core::option::Option::None),
@@ -149,7 +159,7 @@ fn body(runtime: &Runtime, fields: &Fields, case: Option<Case>, rest: &mut Vec<S
                     return None;
                 }
                 let ident = field.ident.as_ref()?.unraw().to_string();
-                let name = serde.name(&ident, case.map(|case| (case, Case::of_field as _)));
+                let name = serde.name(&ident, |name| case.map_or_else(|| name.to_owned(), |case| case.of_field(name)));
                 let (shape, rest) = (schema_of(runtime, field), serde.rest.join(", "));
                 Some(quote!(#runtime::Field { name: #name, shape: #shape, serde: #rest }))
             });
@@ -161,6 +171,7 @@ fn body(runtime: &Runtime, fields: &Fields, case: Option<Case>, rest: &mut Vec<S
 /// Reported at the field's type.
 fn schema_of(runtime: &Runtime, field: &Field) -> TokenStream {
     let ty = &field.ty;
+    let runtime = runtime.at(shown(ty));
     quote_spanned!(shown(ty)=> <#ty as #runtime::Schema>::schema())
 }
 

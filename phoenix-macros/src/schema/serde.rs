@@ -60,12 +60,8 @@ impl Serde {
     }
 
     /// The name on the wire of what is called `rust`.
-    pub(super) fn name(&self, rust: &str, case: Option<(Case, fn(Case, &str) -> String)>) -> String {
-        match (&self.rename, case) {
-            (Some(name), _) => name.clone(),
-            (None, Some((case, apply))) => apply(case, rust),
-            (None, None) => rust.to_owned(),
-        }
+    pub(super) fn name(&self, rust: &str, in_case: impl FnOnce(&str) -> String) -> String {
+        self.rename.clone().unwrap_or_else(|| in_case(rust))
     }
 }
 

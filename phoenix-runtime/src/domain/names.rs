@@ -1,9 +1,7 @@
 //! Checks over the table of an aggregate, made by the compiler: a failure is a panic in a constant, reported at the
 //! user's token.
 
-use crate::domain::aggregate::{Aggregate, CommandFacts, EventEntry, QueryEntry};
-use crate::domain::handle::{Answers, Decides, Evolves};
-use crate::domain::message::{Command, Event, Query};
+use crate::domain::aggregate::Aggregate;
 
 /// FNV-1a, 64 bits: compares names quickly at compile time. Never stored.
 #[must_use]
@@ -66,26 +64,34 @@ impl Text {
 }
 
 macro_rules! own_name {
-    ($function:ident, $field:ident, [$($facts:ident)?], $plural:literal, $attribute:literal) => {
-        /// Fails the build at the caller if a message of `A` that stands before the one of block `number` and this Rust
-        /// name has the same wire name. It is looked for and not counted, because `#[cfg]` may leave out others.
+    ($function:ident, $field:ident, [$($facts:ident)?], [$($addressed:ident)?], $plural:literal, $attribute:literal) => {
+        /// Fails the build at the caller unless the wire name of a message is its own in `A`. The message is the one of
+        /// block `number` that is called `rust` there; it is not counted out, because `#[cfg]` may leave out others.
         #[track_caller]
         #[allow(clippy::panic, reason = "this is how a constant reports")]
-        const fn $function<A: Aggregate>(number: usize, name: &str, hash: u64, rust: &str) {
+        pub const fn $function<A: Aggregate>(number: usize, rust: &str) {
+            let Some(block) = A::PARTS[number - 1] else { return };
+            let mut own = 0;
+            while own < block.$field.len() && !same(block.$field[own]$(.$facts)?.rust, rust) {
+                own += 1;
+            }
+            if own == block.$field.len() {
+                return;
+            }
+            let mine = &block.$field[own]$(.$facts)?;
+            $($addressed(mine.declared, mine.of, mine.rust);)?
             let mut p = 0;
             while p < number {
                 if let Some(part) = A::PARTS[p] {
+                    let end = if p + 1 == number { own } else { part.$field.len() };
                     let mut i = 0;
-                    while i < part.$field.len() {
+                    while i < end {
                         let other = &part.$field[i]$(.$facts)?;
-                        if other.hash == hash && same(other.name, name) {
-                            if p + 1 == number && same(other.rust, rust) {
-                                return;
-                            }
+                        if other.hash == mine.hash && same(other.name, mine.name) {
                             let text = Text::new()
                                 .and("`").and(rust).and("` and `").and(other.rust)
                                 .and(concat!("`, two ", $plural, " of the aggregate `")).and(A::NAME)
-                                .and("`, have one wire name, `").and(name)
+                                .and("`, have one wire name, `").and(mine.name)
                                 .and(concat!("`: give one of them another with #[", $attribute, "(name = \"...\")]"));
                             panic!("{}", text.as_str());
                         }
@@ -97,32 +103,9 @@ macro_rules! own_name {
         }
     };
 }
-own_name!(event_name, events, [], "events", "event");
-own_name!(command_name, commands, [facts], "commands", "command");
-own_name!(query_name, queries, [], "queries", "query");
-
-/// Fails the build at the caller unless the wire name of `E` is its own among the events of `A`.
-#[track_caller]
-pub const fn own_event<A: Evolves<E>, E: Event>(number: usize) {
-    let EventEntry { name, hash, rust, .. } = &<A as Evolves<E>>::ENTRY;
-    event_name::<A>(number, name, *hash, rust);
-}
-
-/// Fails the build at the caller unless `C` is meant for `A`, and its wire name its own among the commands of `A`.
-#[track_caller]
-pub const fn own_command<A: Decides<C>, C: Command>(number: usize) {
-    let CommandFacts { name, hash, rust, declared, of, .. } = <A as Decides<C>>::FACTS;
-    addressed_to(*declared, of, rust);
-    command_name::<A>(number, name, *hash, rust);
-}
-
-/// Fails the build at the caller unless `Q` is meant for `A`, and its wire name its own among the queries of `A`.
-#[track_caller]
-pub const fn own_query<A: Answers<Q>, Q: Query>(number: usize) {
-    let QueryEntry { name, hash, rust, declared, of, .. } = &<A as Answers<Q>>::ENTRY;
-    addressed_to(*declared, of, rust);
-    query_name::<A>(number, name, *hash, rust);
-}
+own_name!(own_event, events, [], [], "events", "event");
+own_name!(own_command, commands, [facts], [addressed_to], "commands", "command");
+own_name!(own_query, queries, [], [addressed_to], "queries", "query");
 
 /// Fails the build at the caller if the message is addressed to another aggregate.
 ///
