@@ -182,9 +182,9 @@ impl<'a> Scope<'a> {
             quote_spanned!(*ours=> let _ = query; #runtime::core::unreachable!())
         } else {
             let at = handler.return_span();
-            let (placed, answer) = (runtime.at(at), Ident::new("answer", tokens::ours(at)));
+            let (placed, answer) = (runtime.at(at), Ident::new("answer", at));
             let fit = quote_spanned!(at=> #placed::AnswerFits::<#message, #reply>::fit(#answer));
-            quote_spanned!(*ours=> let answer = <Self>::#method(self, query); #fit)
+            quote_spanned!(*ours=> let #answer = <Self>::#method(self, query); #fit)
         };
         let body = quote_spanned!(*ours=> fn answer(&self, query: #message) -> #reply { #answer });
         self.implement("Answers", &body)
@@ -244,13 +244,15 @@ impl<'a> Scope<'a> {
     fn decider(&self) -> TokenStream {
         let Self { runtime, handler, message, ours, .. } = self;
         let method = &handler.method;
-        let given = handler.context.as_ref().map(|ty| Ident::new("context", tokens::ours(shown(ty))));
         let settle = quote_spanned!(*ours=> <__Handler as #runtime::Returns<Self, #message>>::settle);
+        // shown, and found, at the parameter that it is given to
+        let context = handler.context.as_ref().map(|ty| Ident::new("context", shown(ty)));
         if handler.is_async {
-            let given = given.map(|context| quote_spanned!(*ours=> &#context));
-            let unused = handler.context.is_none().then(|| quote_spanned!(*ours=> let _ = context;));
+            let given = context.as_ref().map(|context| quote_spanned!(context.span()=> &#context));
+            let context = context.unwrap_or_else(|| Ident::new("context", *ours));
+            let unused = given.is_none().then(|| quote_spanned!(*ours=> let _ = #context;));
             return quote_spanned! {*ours=>
-                #runtime::Decider::Async(|state, command, context| #runtime::std::boxed::Box::pin(async move {
+                #runtime::Decider::Async(|state, command, #context| #runtime::std::boxed::Box::pin(async move {
                     #unused
                     let returned = <Self>::#method(&state, command, #given).await;
                     let finish: #runtime::Finish<Self, #message> =
@@ -259,10 +261,10 @@ impl<'a> Scope<'a> {
                 }))
             };
         }
-        let context = if given.is_some() { quote_spanned!(*ours=> context) } else { quote_spanned!(*ours=> _) };
+        let parameter = context.as_ref().map_or_else(|| quote_spanned!(*ours=> _), ToTokens::to_token_stream);
         quote_spanned! {*ours=>
-            #runtime::Decider::Sync(|sink, command, #context| {
-                let returned = <Self>::#method(#runtime::Sink::state(sink), command, #given);
+            #runtime::Decider::Sync(|sink, command, #parameter| {
+                let returned = <Self>::#method(#runtime::Sink::state(sink), command, #context);
                 #settle(returned, sink)
             })
         }

@@ -97,7 +97,9 @@ impl Parse for Item {
                 _ => false,
             };
             token.to_tokens(&mut tokens);
-            if is_last {
+            // the next item may well be in order
+            let next_begins = input.peek(Token![#]) && input.peek2(syn::token::Bracket);
+            if is_last || next_begins {
                 break;
             }
         }
@@ -107,11 +109,17 @@ impl Parse for Item {
 
 fn method(input: ParseStream<'_>) -> Result<(Signature, TokenTree)> {
     let signature = input.parse()?;
-    // the body is one group, whatever is in it
-    match input.parse()? {
-        TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => Ok((signature, body.into())),
-        other => Err(syn::Error::new(other.span(), "expected the body of the method, `{ ... }`")),
+    // the body is one group, whatever is in it; a fragment of a `macro_rules!` has an invisible one around it
+    let mut body: TokenTree = input.parse()?;
+    while let TokenTree::Group(group) = &body {
+        let mut inside = group.stream().into_iter();
+        match (group.delimiter(), inside.next(), inside.next()) {
+            (Delimiter::Brace, ..) => return Ok((signature, body)),
+            (Delimiter::None, Some(only), None) => body = only,
+            _ => break,
+        }
     }
+    Err(syn::Error::new(body.span(), "expected the body of the method, `{ ... }`"))
 }
 
 fn looks_like_a_method(input: ParseStream<'_>) -> bool {

@@ -62,7 +62,7 @@ fn an_unfinished_reply_is_the_compilers_to_complete() {
 fn handlers_may_come_out_of_a_macro() {
     // a fragment of a `macro_rules!` comes in an invisible group
     let fragment = |source: &str| proc_macro2::Group::new(proc_macro2::Delimiter::None, tokens(source));
-    let (event, body, reply) = (fragment("&m::E"), tokens("{}"), fragment("self.n + 1"));
+    let (event, body, reply) = (fragment("&m::E"), fragment("{}"), fragment("self.n + 1"));
     let block = quote::quote!(impl X {
         #[command_handler(reply = #reply)]
         fn c(&self, _: C) -> Vec<m::E> #body

@@ -7,7 +7,6 @@ use crate::{aggregate, event_sourced, message, schema};
 
 /// The first line of each mistake.
 #[track_caller]
-#[expect(clippy::needless_pass_by_value, reason = "read as one line a case")]
 fn says(expanded: TokenStream, expected: &[&str]) {
     let errors = errors(&expanded);
     let first: Vec<_> = errors.iter().map(|error| error.lines().next().unwrap_or_default()).collect();
