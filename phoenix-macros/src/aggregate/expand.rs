@@ -6,11 +6,9 @@ use syn::DeriveInput;
 
 use super::parse::{Aggregate, Snapshots};
 use crate::errors::Errors;
+use crate::event_sourced::MAX_PARTS;
 use crate::schema;
 use crate::tokens::quiet;
-
-/// How many blocks an aggregate may have, as in the runtime.
-const MAX_PARTS: usize = 16;
 
 pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Errors) -> TokenStream {
     let Aggregate { runtime, name, codec, .. } = aggregate;
@@ -24,7 +22,7 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
         return quote!(#(#cfgs)* #quiet const _: () = { #schema };);
     }
     let schema = schema::implementation(runtime, input, errors);
-    let numbers = (1..=MAX_PARTS).map(Literal::usize_unsuffixed);
+    let numbers = (1..=MAX_PARTS).map(Literal::u64_unsuffixed);
     let settings = settings(aggregate);
     // reported at the name of the struct
     let placed = runtime.at(at);

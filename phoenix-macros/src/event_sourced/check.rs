@@ -1,13 +1,14 @@
 //! The rules of handlers. A handler that breaks one is marked as refused, and still gets its impl.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 
+use syn::spanned::Spanned;
 use syn::{Attribute, FnArg, GenericParam, Meta, PatType, Receiver, ReceiverKind, ReturnType, Safety, Signature, Type};
 
 use super::parse::{Block, Item, Method, handler_word};
 use crate::errors::Errors;
 use crate::options::{self, Expression, Spec};
-use crate::tokens::{peeled, text};
+use crate::tokens::{peeled, shown, text};
 
 /// A block whose handlers are known.
 pub(super) struct Checked {
@@ -47,6 +48,14 @@ impl Role {
             Self::Command => &Spec { of: "#[command_handler]", known: &["reply", "create", "uses"] },
             Self::Event => &Spec { of: "#[event_handler]", known: &[] },
             Self::Query => &Spec { of: "#[query_handler]", known: &[] },
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Event => "event",
+            Self::Query => "query",
         }
     }
 
@@ -95,6 +104,7 @@ pub(super) fn check(block: Block, errors: &mut Errors) -> Checked {
         );
     }
     let is_plain = errors.count() == before;
+    let mut taken = Vec::new();
     let members = items
         .into_iter()
         .map(|item| match item {
@@ -105,12 +115,29 @@ pub(super) fn check(block: Block, errors: &mut Errors) -> Checked {
                 Member::Other(tokens)
             }
             Item::Method(method) => {
-                let handler = handler(&method, errors);
+                let handler = handler(&method, errors).filter(|handler| is_first(handler, &method, &mut taken, errors));
                 Member::Method(method, handler.map(Box::new))
             }
         })
         .collect();
     Checked { attributes, head, aggregate, members, is_plain }
+}
+
+/// A handler whose message is taken within the block. Between blocks the compiler finds it, and so it does where
+/// `#[cfg]` may choose one of them.
+fn is_first(handler: &Handler, method: &Method, taken: &mut Vec<(Role, String, Ident)>, errors: &mut Errors) -> bool {
+    if method.attributes.iter().any(|attribute| attribute.path().is_ident("cfg")) {
+        return true;
+    }
+    let message = text(&handler.message);
+    if let Some((role, _, first)) = taken.iter().find(|(role, name, _)| (*role, name) == (handler.role, &message)) {
+        let word = role.word();
+        let rule = format!("`{message}` is handled by `{first}` already: an aggregate has one handler for each {word}");
+        errors.at(shown(&handler.message), format!("{rule}; make them one method"));
+        return false;
+    }
+    taken.push((handler.role, message, handler.method.clone()));
+    true
 }
 
 fn handler(method: &Method, errors: &mut Errors) -> Option<Handler> {
@@ -294,9 +321,9 @@ fn names(ty: &Type, parameter: &Ident) -> bool {
     matches!(peeled(ty), Type::Path(path) if path.path.is_ident(parameter))
 }
 
-/// Where a message of the method itself is shown.
 impl Handler {
-    pub(super) fn return_span(&self) -> proc_macro2::Span {
-        self.returns.as_ref().map_or_else(|| self.method.span(), syn::spanned::Spanned::span)
+    /// Where it is said what the handler returns: its return type, or its name if there is none.
+    pub(super) fn return_span(&self) -> Span {
+        self.returns.as_ref().map_or_else(|| self.method.span(), Spanned::span)
     }
 }

@@ -11,8 +11,8 @@ use crate::errors::Errors;
 use crate::options::{self, Spec};
 use crate::tokens::{Runtime, bare};
 
-/// How many numbers a block may choose from, as the runtime probes them.
-const MAX_PARTS: u64 = 16;
+/// How many blocks an aggregate may have, as in the runtime.
+pub(crate) const MAX_PARTS: u64 = 16;
 
 const SPEC: Spec = Spec { of: "#[event_sourced]", known: &["part", "crate"] };
 

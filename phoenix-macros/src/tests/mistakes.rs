@@ -311,5 +311,13 @@ fn handlers() {
         &["`reply` of #[command_handler] takes an expression on the state, `= self.balance`"],
     );
     check("#[command_handler(reply = self.a < self.b, create = false)] fn a(&self, c: C) {}", &[]);
+    check(
+        "#[event_handler] fn a(&mut self, e: &E) {} #[event_handler] fn b(&mut self, e: &E) {}",
+        &["`E` is handled by `a` already: an aggregate has one handler for each event; make them one method"],
+    );
+    check(
+        "#[cfg(a)] #[event_handler] fn a(&mut self, e: &E) {} #[cfg(b)] #[event_handler] fn b(&mut self, e: &E) {}",
+        &[],
+    );
     check("#[event_handler(reply = 1)] fn a(&mut self, e: &E) {}", &["#[event_handler] takes no options"]);
 }
