@@ -23,7 +23,7 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
     }
     let schema = schema::implementation(runtime, input, errors);
     let numbers = (1..=MAX_PARTS).map(Literal::u64_unsuffixed);
-    let settings = settings(aggregate);
+    let options = options(aggregate);
     // reported at the name of the struct
     let placed = runtime.at(at);
     let snapshots = if aggregate.snapshots == Snapshots::Never {
@@ -35,7 +35,7 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
     let head = quote_spanned!(at=> impl #placed::Aggregate for #ident);
     let body = quote! {
         const NAME: &'static #runtime::core::primitive::str = #name;
-        const OPTIONS: #runtime::Options = #runtime::Options { #settings ..#runtime::Options::DEFAULT };
+        const OPTIONS: #runtime::Options = #options;
         type Codec = #codec;
         type Snapshots = #snapshots;
         const PARTS: &'static [#runtime::core::option::Option<&'static #runtime::Part<Self>>] = {
@@ -54,27 +54,35 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
     }
 }
 
-/// Only what differs from the runtime's defaults.
-fn settings(aggregate: &Aggregate) -> TokenStream {
+/// The runtime's defaults, and over them what the author said.
+fn options(aggregate: &Aggregate) -> TokenStream {
     let Aggregate { runtime, .. } = aggregate;
     let some = quote!(#runtime::core::option::Option::Some);
     let every = match aggregate.snapshots {
-        Snapshots::Default => TokenStream::new(),
+        Snapshots::Default => None,
         Snapshots::Every(events) => {
             let events = Literal::u64_unsuffixed(events);
-            quote!(snapshot_every: #some(#events),)
+            Some(quote!(snapshot_every = #some(#events)))
         }
-        Snapshots::Never => quote!(snapshot_every: #runtime::core::option::Option::None,),
+        Snapshots::Never => Some(quote!(snapshot_every = #runtime::core::option::Option::None)),
     };
     let window = aggregate.idempotency_window.map(Literal::u64_unsuffixed);
-    let window = window.map(|keys| quote!(idempotency_window: #keys,));
+    let window = window.map(|keys| quote!(idempotency_window = #keys));
     let after = aggregate.passivate_after.map(|after| {
         let millis = Literal::u128_unsuffixed(after.as_millis());
-        quote!(passivate_after: #some(#runtime::core::time::Duration::from_millis(#millis)),)
+        quote!(passivate_after = #some(#runtime::core::time::Duration::from_millis(#millis)))
     });
     let resident = aggregate.max_resident.map(Literal::u64_unsuffixed);
-    let resident = resident.map(|most| quote!(max_resident: #some(#most),));
+    let resident = resident.map(|most| quote!(max_resident = #some(#most)));
     let logic = aggregate.logic_version.map(Literal::u64_unsuffixed);
-    let logic = logic.map(|version| quote!(logic_version: #version,));
-    quote!(#every #window #after #resident #logic)
+    let logic = logic.map(|version| quote!(logic_version = #version));
+    let said: Vec<TokenStream> = [every, window, after, resident, logic].into_iter().flatten().collect();
+    if said.is_empty() {
+        return quote!(#runtime::Options::DEFAULT);
+    }
+    quote! {{
+        let mut options = #runtime::Options::DEFAULT;
+        #(options.#said;)*
+        options
+    }}
 }

@@ -155,13 +155,11 @@ impl Document {
         let mut queue = VecDeque::from([root.clone()]);
         while let Some(next) = queue.pop_front() {
             match next {
-                Type::Defined(definition) => {
-                    if !definitions.contains_key(definition.path) {
-                        let body = (definition.body)();
-                        queue.extend(body.members());
-                        let Definition { name, path, serde, .. } = definition;
-                        definitions.insert(path, Described { name, serde, body });
-                    }
+                Type::Defined(definition) if !definitions.contains_key(definition.path) => {
+                    let body = (definition.body)();
+                    queue.extend(body.members());
+                    let Definition { name, path, serde, .. } = definition;
+                    definitions.insert(path, Described { name, serde, body });
                 }
                 Type::Option(inner) | Type::List(inner) | Type::Set(inner) | Type::Array(inner, _) => {
                     queue.push_back(*inner);

@@ -99,11 +99,12 @@ fn business_keys_join_their_fields() {
     assert_eq!(Touch { order: "o-1".into() }.business_key(), None);
 }
 
+fn addressed<M: Addressed>() {}
+
 #[test]
 fn names_default_to_the_type_in_kebab_case() {
     assert_eq!((OpenOrder::NAME, SettleOrder::NAME, Open::NAME), ("open-order", "settle", "open"));
     assert_eq!((OpenOrder::AGGREGATE, Pay::AGGREGATE), (Some("order"), None));
-    fn addressed<M: Addressed>() {}
     addressed::<OpenOrder>();
     addressed::<Open>();
 }

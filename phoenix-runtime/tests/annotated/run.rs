@@ -13,7 +13,7 @@ use phoenix_runtime::domain::message::Command;
 use phoenix_runtime::domain::pending::{Answer, AnyState, Pending, PendingCommand, Respond, Told};
 
 /// The answer that a caller sees.
-pub type Seen<C> = Result<Answer<<C as Command>::Reply>, AskError<<C as Command>::Rejection>>;
+pub(crate) type Seen<C> = Result<Answer<<C as Command>::Reply>, AskError<<C as Command>::Rejection>>;
 
 struct Sender<C: Command>(mpsc::Sender<Seen<C>>);
 
@@ -24,12 +24,12 @@ impl<C: Command> Respond<C> for Sender<C> {
 }
 
 /// What a handler is told besides its command.
-pub fn context(version: u64) -> Context {
+pub(crate) fn context(version: u64) -> Context {
     Context::new(AggregateId::new("o-1").expect("an id"), version, 0, MessageId::generate(0, [0; 10]))
 }
 
 /// Decides `command` on `state` and tells its caller.
-pub fn decide<A: Aggregate, C: HandledBy<A>>(state: A, command: C, version: u64) -> (A, Vec<Recorded>, Seen<C>) {
+pub(crate) fn decide<A: Aggregate, C: HandledBy<A>>(state: A, command: C, version: u64) -> (A, Vec<Recorded>, Seen<C>) {
     let (sender, receiver) = mpsc::channel();
     let mut pending = PendingCommand::<A, C, _>::new(command, Sender(sender));
     let mut records = Vec::new();

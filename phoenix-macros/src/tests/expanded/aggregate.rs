@@ -8,9 +8,7 @@ const _: () = {
     #[automatically_derived]
     impl ::phoenix_runtime::__private::Aggregate for Account {
         const NAME: &'static ::phoenix_runtime::__private::core::primitive::str = "account";
-        const OPTIONS: ::phoenix_runtime::__private::Options = ::phoenix_runtime::__private::Options {
-            ..::phoenix_runtime::__private::Options::DEFAULT
-        };
+        const OPTIONS: ::phoenix_runtime::__private::Options = ::phoenix_runtime::__private::Options::DEFAULT;
         type Codec = ::phoenix_runtime::__private::Json;
         type Snapshots = ::phoenix_runtime::__private::On;
         const PARTS: &'static [::phoenix_runtime::__private::core::option::Option<

@@ -6,15 +6,16 @@ const _: () = {
     #[automatically_derived]
     impl renamed::__private::Aggregate for Account {
         const NAME: &'static renamed::__private::core::primitive::str = "account";
-        const OPTIONS: renamed::__private::Options = renamed::__private::Options {
-            snapshot_every: renamed::__private::core::option::Option::None,
-            idempotency_window: 7,
-            passivate_after: renamed::__private::core::option::Option::Some(
+        const OPTIONS: renamed::__private::Options = {
+            let mut options = renamed::__private::Options::DEFAULT;
+            options.snapshot_every = renamed::__private::core::option::Option::None;
+            options.idempotency_window = 7;
+            options.passivate_after = renamed::__private::core::option::Option::Some(
                 renamed::__private::core::time::Duration::from_millis(600000),
-            ),
-            max_resident: renamed::__private::core::option::Option::Some(1000),
-            logic_version: 2,
-            ..renamed::__private::Options::DEFAULT
+            );
+            options.max_resident = renamed::__private::core::option::Option::Some(1000);
+            options.logic_version = 2;
+            options
         };
         type Codec = renamed::__private::Postcard;
         type Snapshots = renamed::__private::Off;
