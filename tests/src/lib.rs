@@ -1,1 +1,1 @@
-//! Tests.
+//! What needs the whole of Phoenix; its tests are in `tests/it`.
