@@ -20,6 +20,8 @@ pub trait Kind: Send + Sync {
     fn fingerprint(&self) -> u64;
     /// The state before any event.
     fn empty(&self) -> AnyState;
+    /// Whether an event handler reads what is stored under this name.
+    fn reads(&self, event: &str) -> bool;
     /// Applies a stored event.
     ///
     /// # Errors
@@ -81,6 +83,10 @@ impl<A: Aggregate> Kind for Typed<A> {
 
     fn empty(&self) -> AnyState {
         Box::new(A::default())
+    }
+
+    fn reads(&self, event: &str) -> bool {
+        self.events.contains_key(event) || event_entry::<A>(event).is_some()
     }
 
     fn apply(&self, state: &mut AnyState, event: &EventData) -> Result<(), CodecError> {

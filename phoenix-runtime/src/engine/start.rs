@@ -34,6 +34,9 @@ pub enum StartError {
     /// Handlers use resources that nobody registered.
     #[error("resources are missing, register them at the node's builder: {}", .0.join(", "))]
     MissingResources(Vec<String>),
+    /// Events are stored that no event handler reads: their aggregates could not be brought into memory.
+    #[error("stored events have no event handler: {}; add one, or `upcast_from` them", .0.join(", "))]
+    UnreadEvents(Vec<String>),
     /// The store did not let this node become the owner.
     #[error("failed to take ownership of the event store: {0}")]
     Store(#[from] StoreError),
@@ -117,6 +120,10 @@ impl EngineBuilder {
         if !missing.is_empty() {
             return Err(StartError::MissingResources(missing));
         }
+        let unread = unread_events(&self.catalog, &*self.store).await?;
+        if !unread.is_empty() {
+            return Err(StartError::UnreadEvents(unread));
+        }
         let shards = self.options.shards.map_or_else(default_shards, usize::from).clamp(1, usize::from(SLICES));
         let epochs = self.store.acquire((0..PARTITIONS).map(Partition).collect()).await?;
         let epochs: BTreeMap<Partition, Epoch> = epochs.into_iter().collect();
@@ -189,6 +196,17 @@ fn missing_resources(catalog: &Catalog, resources: &Resources) -> Vec<String> {
         }
     }
     missing
+}
+
+async fn unread_events(catalog: &Catalog, store: &dyn EventStore) -> Result<Vec<String>, StoreError> {
+    let mut unread = Vec::new();
+    for kind in catalog.kinds() {
+        let stored = store.event_names(kind.name().into()).await?;
+        unread.extend(
+            stored.iter().filter(|name| !kind.reads(name)).map(|name| format!("`{name}` of `{}`", kind.name())),
+        );
+    }
+    Ok(unread)
 }
 
 /// Aggregates at work. Dropping it stops them at once.

@@ -341,6 +341,13 @@ impl EventStore for MemoryStore {
         Box::pin(ready(Ok(newest.map(|(_, snapshot)| snapshot.clone()))))
     }
 
+    fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
+        let contents = self.contents();
+        let records = contents.batches.iter().flat_map(|batch| &batch.records);
+        let events = records.filter(|record| record.stream.aggregate == aggregate).filter_map(|r| r.event.as_ref());
+        Box::pin(ready(Ok(events.map(|event| event.name.to_string()).collect())))
+    }
+
     fn ids(
         &self,
         aggregate: Arc<str>,

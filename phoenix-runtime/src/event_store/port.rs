@@ -7,7 +7,7 @@
 //! - The first version of a stream in a batch is the stream's last version plus one: v6 is refused on v4.
 //! - What is appended never changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -278,6 +278,9 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
 
     /// The newest snapshot at or below `at_most`.
     fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>>;
+
+    /// The names under which events of a type are stored: what its event handlers must be able to read.
+    fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>>;
 
     /// Ids of aggregates of a type in their order, after `after`, at most `limit`.
     fn ids(

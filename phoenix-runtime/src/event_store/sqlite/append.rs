@@ -1,10 +1,11 @@
 //! One batch inside an open transaction.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::error::write_failed;
@@ -17,6 +18,7 @@ const INSERT: &str = "INSERT INTO events (position, aggregate, id, version, dedu
      schema_version, codec, command_id, command_name, key, payload_hash, outcome_kind, outcome_version, outcome_codec, \
      correlation_id, causation_id, outcome_body, payload) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+const NOTE_NAME: &str = "INSERT OR IGNORE INTO event_names (aggregate, event_name) VALUES (?1, ?2)";
 const HAS_VERSION: &str = "SELECT 1 FROM events WHERE aggregate = ?1 AND id = ?2 AND version = ?3";
 const HAS_KEY: &str = "SELECT 1 FROM events WHERE aggregate = ?1 AND id = ?2 AND dedup = ?3";
 const LAST_VERSION: &str =
@@ -31,6 +33,8 @@ pub(super) struct Known {
     data_version: Option<i64>,
     epochs: HashMap<Partition, Epoch, RandomState>,
     sequences: HashMap<Slice, u64, RandomState>,
+    /// Names of events that are in their table, by aggregate.
+    names: HashMap<Arc<str>, HashSet<Arc<str>, RandomState>, RandomState>,
 }
 
 impl Known {
@@ -49,6 +53,7 @@ impl Known {
     pub(super) fn forget(&mut self) {
         self.epochs.clear();
         self.sequences.clear();
+        self.names.clear();
     }
 
     pub(super) fn epoch(&mut self, db: &Connection, partition: Partition) -> rusqlite::Result<Epoch> {
@@ -64,6 +69,16 @@ impl Known {
 
     pub(super) fn set_epoch(&mut self, partition: Partition, epoch: Epoch) {
         self.epochs.insert(partition, epoch);
+    }
+
+    /// Notes the name of an event that is stored, so that a start need not look through all events.
+    fn note_name(&mut self, db: &Connection, aggregate: &Arc<str>, name: &Arc<str>) -> rusqlite::Result<()> {
+        if self.names.get(aggregate).is_some_and(|names| names.contains(name)) {
+            return Ok(());
+        }
+        db.prepare_cached(NOTE_NAME)?.execute(params![&**aggregate, &**name])?;
+        self.names.entry(Arc::clone(aggregate)).or_default().insert(Arc::clone(name));
+        Ok(())
     }
 
     fn sequence(&mut self, db: &Connection, slice: Slice) -> rusqlite::Result<&mut u64> {
@@ -123,6 +138,7 @@ pub(super) fn append(db: &Connection, path: &Path, known: &mut Known, batch: &Ba
         let version = match &record.event {
             None => None,
             Some(event) => {
+                known.note_name(db, &record.stream.aggregate, &event.name)?;
                 let proven = match versions.entry(&record.stream) {
                     Entry::Occupied(mut entry) => entry.insert(event.version) + 1 == event.version,
                     Entry::Vacant(entry) => {

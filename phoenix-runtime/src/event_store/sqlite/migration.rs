@@ -49,6 +49,11 @@ CREATE TABLE events (
 );
 CREATE UNIQUE INDEX events_by_version ON events (aggregate, id, version) WHERE version IS NOT NULL;
 CREATE UNIQUE INDEX events_by_dedup ON events (aggregate, id, dedup) WHERE dedup IS NOT NULL;
+CREATE TABLE event_names (
+  aggregate TEXT NOT NULL,
+  event_name TEXT NOT NULL,
+  PRIMARY KEY (aggregate, event_name)
+) WITHOUT ROWID;
 CREATE TABLE partitions (
   partition INTEGER NOT NULL PRIMARY KEY,
   epoch INTEGER NOT NULL

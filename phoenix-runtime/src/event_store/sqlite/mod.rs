@@ -20,7 +20,7 @@ mod reader;
 mod row;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -188,6 +188,10 @@ impl EventStore for SqliteStore {
 
     fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>> {
         Box::pin(self.reader.snapshot(stream, at_most))
+    }
+
+    fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
+        Box::pin(self.reader.event_names(aggregate))
     }
 
     fn ids(

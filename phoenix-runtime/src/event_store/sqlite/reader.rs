@@ -1,6 +1,6 @@
 //! Reading: through sea-orm, on connections that can't write, without the owner's lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +45,8 @@ const OUTCOMES: &str = "SELECT q.key AS question, e.position, e.aggregate, e.id,
      e.outcome_kind, e.outcome_version, e.outcome_codec, e.correlation_id, e.causation_id, e.outcome_body, \
      NULL AS payload FROM json_each(?1) AS q CROSS JOIN events AS e \
      ON e.aggregate = q.value ->> 0 AND e.id = q.value ->> 1 AND e.dedup = unhex(q.value ->> 2)";
+
+const EVENT_NAMES: &str = "SELECT event_name FROM event_names WHERE aggregate = ?1";
 
 /// Goes from id to id through the index: a seek each, however many events they have.
 const IDS: &str = "WITH RECURSIVE page (id) AS ( \
@@ -244,6 +246,15 @@ impl SqliteReader {
             .await
             .map_err(self.failed())?;
         row.map(|row| Rows::new(&self.path).snapshot(row, stream)).transpose()
+    }
+
+    /// The names under which events of a type are stored.
+    ///
+    /// # Errors
+    /// A database that does not answer.
+    pub async fn event_names(&self, aggregate: Arc<str>) -> Result<BTreeSet<String>, StoreError> {
+        let rows = self.query(EVENT_NAMES, vec![(&*aggregate).into()]).await?;
+        rows.iter().map(|row| row.try_get("", "event_name").map_err(self.failed())).collect()
     }
 
     /// Ids of aggregates of a type in their order, after `after`, at most `limit`.

@@ -12,6 +12,7 @@ promises! {
     known_keys_are_all_or_say_so
     the_newest_snapshot_at_most_a_version
     a_snapshot_of_the_same_version_is_replaced
+    event_names_are_those_of_stored_events
 }
 
 async fn outcomes_come_in_the_order_of_the_question(place: Place<'_>) -> Checked {
@@ -94,4 +95,15 @@ async fn a_snapshot_of_the_same_version_is_replaced(place: Place<'_>) -> Checked
     let newer = Snapshot { payload: vec![7; 100_000], fingerprint: 3, codec: 2, time_micros: 9, ..snapshot("a", 1) };
     owner.store.put_snapshot(newer.clone()).await?;
     equal("the snapshot", &owner.store.snapshot(stream("a"), 1).await?, &Some(newer))
+}
+
+async fn event_names_are_those_of_stored_events(place: Place<'_>) -> Checked {
+    let mut owner = Owner::of(place.open().await?).await?;
+    let kind = stream("a").aggregate;
+    equal("before any event", &owner.store.event_names(kind.clone()).await?, &BTreeSet::new())?;
+    let events = vec![decided("a", 1, 1), further("a", 2), decided("b", 1, 1), rejected("b", 2)];
+    let names: BTreeSet<_> = events.iter().filter_map(|r| r.event.as_ref()).map(|e| e.name.to_string()).collect();
+    owner.append(events).await?;
+    equal("after some", &owner.store.event_names(kind).await?, &names)?;
+    equal("of another type", &owner.store.event_names("nobody".into()).await?, &BTreeSet::new())
 }

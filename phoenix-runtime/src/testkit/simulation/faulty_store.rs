@@ -1,6 +1,6 @@
 //! A store that fails as networks and disks do, by a seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -232,6 +232,10 @@ impl EventStore for FaultyStore {
             self.read().await?;
             self.inner.snapshot(stream, at_most).await
         })
+    }
+
+    fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
+        self.inner.event_names(aggregate)
     }
 
     fn ids(
