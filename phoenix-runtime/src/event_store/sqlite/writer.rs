@@ -235,14 +235,20 @@ mod tests {
         (job(reply), answer)
     }
 
-    /// The first event of the aggregate `id`, in a slice of its own.
-    fn first_event(id: u16, version: u64, payload: usize) -> Job {
+    /// The first record of slice `id`: an event of the aggregate `id`.
+    fn event(id: u16, version: u64, payload: usize) -> Record {
         let stream = StreamId { aggregate: "a".into(), id: AggregateId::new(id.to_string()).unwrap() };
         let event = EventData { version, name: "e".into(), schema_version: 1, codec: 1, payload: vec![1; payload] };
-        let record =
-            Record { stream, slice: Slice(id), sequence: 1, time_micros: 0, event: Some(event), command: None };
-        let batch = Batch { epochs: vec![(Partition(0), Epoch(1))], records: vec![record] };
+        Record { stream, slice: Slice(id), sequence: 1, time_micros: 0, event: Some(event), command: None }
+    }
+
+    fn append_of(records: Vec<Record>) -> Job {
+        let batch = Batch { epochs: vec![(Partition(0), Epoch(1))], records };
         job(|reply| Job::Append(Arc::new(batch), reply)).0
+    }
+
+    fn first_event(id: u16, version: u64, payload: usize) -> Job {
+        append_of(vec![event(id, version, payload)])
     }
 
     /// A letter for each answer: done, unavailable, refused, conflict.
@@ -271,6 +277,9 @@ mod tests {
         assert_eq!(stored(&writer), 2);
         assert_eq!(told(&writer.write(&[first_event(2, 1, 9), first_event(5, 1, 9)])), "dd");
         assert_eq!(stored(&writer), 4);
+        let begins_well = append_of(vec![event(6, 1, 9), event(7, 2, 9)]);
+        assert_eq!(told(&writer.write(&[begins_well, first_event(6, 1, 9)])), "cd");
+        assert_eq!(stored(&writer), 5);
     }
 
     #[tokio::test]
