@@ -4,6 +4,7 @@
 
 mod events;
 mod new;
+mod run;
 mod state;
 
 use std::path::Path;
