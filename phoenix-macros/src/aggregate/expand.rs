@@ -2,7 +2,7 @@
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::DeriveInput;
+use syn::{DeriveInput, parse_quote};
 
 use super::parse::{Aggregate, Snapshots};
 use crate::errors::Errors;
@@ -17,22 +17,30 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
     let quiet = quiet();
     let is_plain = input.generics.params.is_empty();
     let cfgs = input.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
-    if !is_plain {
-        let schema = schema::nothing(runtime, input);
-        return quote!(#(#cfgs)* #quiet const _: () = { #schema };);
-    }
-    let schema = schema::implementation(runtime, input, errors);
+    let mut generics = input.generics.clone();
+    let (_, type_generics, _) = input.generics.split_for_impl();
+    let schema = if is_plain {
+        schema::implementation(runtime, input, errors)
+    } else {
+        // refused, and told: what else an aggregate needs is assumed, so that its blocks are not told it again
+        generics.make_where_clause().predicates.push(parse_quote! {
+            #ident #type_generics: #runtime::core::default::Default
+                + #runtime::core::marker::Send + #runtime::core::marker::Sync + 'static
+        });
+        schema::nothing(runtime, input)
+    };
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
     let numbers = (1..=MAX_PARTS).map(Literal::u64_unsuffixed);
     let options = options(aggregate);
     // reported at the name of the struct
     let placed = runtime.at(at);
-    let snapshots = if aggregate.snapshots == Snapshots::Never {
+    let snapshots = if aggregate.snapshots == Snapshots::Never || !is_plain {
         quote_spanned!(at=> #placed::Off)
     } else {
         quote_spanned!(at=> #placed::On)
     };
     let codec = codec.tokens(runtime);
-    let head = quote_spanned!(at=> impl #placed::Aggregate for #ident);
+    let head = quote_spanned!(at=> impl #impl_generics #placed::Aggregate for #ident #type_generics #where_clause);
     let body = quote! {
         const NAME: &'static #runtime::core::primitive::str = #name;
         const OPTIONS: #runtime::Options = #options;

@@ -1,6 +1,7 @@
 //! The rules of handlers. A handler that breaks one is marked as refused, and still gets its impl.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::ToTokens as _;
 
 use syn::spanned::Spanned;
 use syn::{Attribute, FnArg, GenericParam, Meta, PatType, Receiver, ReceiverKind, ReturnType, Safety, Signature, Type};
@@ -102,6 +103,9 @@ pub(super) fn check(block: Block, errors: &mut Errors) -> Checked {
             parameter,
             "an aggregate has one wire name and one table of handlers: it can't be generic; write one block for each type",
         );
+    }
+    if let Some(at) = lifetime(aggregate.to_token_stream()) {
+        errors.at(at, "an aggregate outlives every borrow: it can't have a lifetime; own the data instead");
     }
     let is_plain = errors.count() == before;
     let mut taken = Vec::new();
@@ -314,6 +318,15 @@ fn context_type(role: Role, given: &PatType, errors: &mut Errors) -> Option<Type
         }
     }
     None
+}
+
+/// The first lifetime among the tokens.
+fn lifetime(tokens: TokenStream) -> Option<Span> {
+    tokens.into_iter().find_map(|token| match token {
+        TokenTree::Punct(punct) if punct.as_char() == '\'' => Some(punct.span()),
+        TokenTree::Group(group) => lifetime(group.stream()),
+        _ => None,
+    })
 }
 
 /// Whether the type is nothing but this parameter.

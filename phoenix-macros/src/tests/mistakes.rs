@@ -212,6 +212,7 @@ fn blocks() {
         "impl T for X {}",
         &["#[event_sourced] is for an inherent `impl Aggregate { ... }`, not for the impl of a trait"],
     );
+    check("", "impl X<'_> {}", &["an aggregate outlives every borrow: it can't have a lifetime; own the data instead"]);
     check(
         "",
         "impl<T> X<T> {}",
