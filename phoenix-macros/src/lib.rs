@@ -151,7 +151,7 @@ pub fn schema(item: TokenStream) -> TokenStream {
     schema::expand(item.into()).into()
 }
 
-/// Marks the method of an [`event_sourced`] block that decides a command.
+/// Marks the method of an [`event_sourced`](macro@event_sourced) block that decides a command.
 ///
 /// It takes `&self`, the command and, if it likes, a `&Context`. It returns an event, several (a tuple, a `Vec`, an
 /// enum with [`macro@Events`]), an `Option` of these, or nothing, each in a `Result` where it may refuse. It may be
@@ -167,13 +167,13 @@ pub fn command_handler(_: TokenStream, item: TokenStream) -> TokenStream {
     stray("command_handler", item)
 }
 
-/// Marks the method of an [`event_sourced`] block that applies an event: `fn name(&mut self, event: &Event)`.
+/// Marks the method of an [`event_sourced`](macro@event_sourced) block that applies an event: `fn name(&mut self, event: &Event)`.
 #[proc_macro_attribute]
 pub fn event_handler(_: TokenStream, item: TokenStream) -> TokenStream {
     stray("event_handler", item)
 }
 
-/// Marks the method of an [`event_sourced`] block that answers a query: `fn name(&self, query: Query) -> Reply`.
+/// Marks the method of an [`event_sourced`](macro@event_sourced) block that answers a query: `fn name(&self, query: Query) -> Reply`.
 #[proc_macro_attribute]
 pub fn query_handler(_: TokenStream, item: TokenStream) -> TokenStream {
     stray("query_handler", item)
