@@ -1,11 +1,45 @@
 //! Given what has happened, when a command comes, then what follows: one aggregate, without any I/O.
 //!
-//! ```ignore
-//! Fixture::<BankAccount>::new()
+//! ```
+//! # use phoenix_runtime::prelude::*;
+//! # use serde::{Deserialize, Serialize};
+//! use phoenix_runtime::testkit::fixture::Fixture;
+//! # #[derive(Event, Serialize, Deserialize)]
+//! # #[event(name = "deposited")]
+//! # struct Deposited { amount: u64 }
+//! # #[derive(Event, Serialize, Deserialize)]
+//! # #[event(name = "withdrawn")]
+//! # struct Withdrawn { amount: u64 }
+//! # #[derive(Command, Serialize, Deserialize)]
+//! # #[command(id = account, reply = u64, rejection = Missing)]
+//! # struct Withdraw { account: String, amount: u64 }
+//! # #[derive(Debug, Serialize, Deserialize, Schema)]
+//! # struct Missing { amount: u64 }
+//! # #[aggregate(name = "account")]
+//! # #[derive(Default, Serialize, Deserialize)]
+//! # struct Account { balance: u64 }
+//! # #[event_sourced]
+//! # impl Account {
+//! #     #[command_handler(create = false, reply = self.balance)]
+//! #     fn withdraw(&self, command: Withdraw) -> Result<Withdrawn, Missing> {
+//! #         let amount = command.amount;
+//! #         match amount.checked_sub(self.balance) {
+//! #             None | Some(0) => Ok(Withdrawn { amount }),
+//! #             Some(amount) => Err(Missing { amount }),
+//! #         }
+//! #     }
+//! #     #[event_handler]
+//! #     fn deposited(&mut self, event: &Deposited) { self.balance += event.amount }
+//! #     #[event_handler]
+//! #     fn withdrawn(&mut self, event: &Withdrawn) { self.balance -= event.amount }
+//! # }
+//! # let account = String::from("alice");
+//!
+//! Fixture::<Account>::new()
 //!     .given(Deposited { amount: 100 })
 //!     .when(Withdraw { account, amount: 30 })
 //!     .then(Withdrawn { amount: 30 })
-//!     .then_reply(Funds { balance: 70 });
+//!     .then_reply(70);
 //! ```
 //!
 //! A fixture answers as an engine does: a command for an aggregate without events is not found where its handler says
