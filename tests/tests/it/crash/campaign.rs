@@ -48,6 +48,11 @@ impl Campaign {
                 traffic.interrupt();
                 service.kill();
                 after_end(&mut lot);
+                if lot.one_in(3) {
+                    // the next one does not get far
+                    self.setup.kill_while_starting();
+                    after_end(&mut lot);
+                }
             }
             let service = self.start();
             traffic.open(service.address);

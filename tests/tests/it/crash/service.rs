@@ -2,15 +2,17 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than any start takes.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// The address of a service that does not serve yet.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// How to start it.
 #[derive(Debug, Clone)]
@@ -39,20 +41,10 @@ impl Setup {
 
     /// Starts it and waits until it serves. An error is what it said when it ended instead.
     pub(crate) fn start(&self) -> Result<Service, String> {
-        let log = File::create(&self.log).expect("the log's folder is there");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_crash-bank"))
-            .current_dir(&self.folder)
-            .env("CRASH_BANK_STORE", self.store())
-            .env("PHOENIX__HTTP__PORT", "0")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("the service can be started");
+        let mut child = self.spawn();
         let out = child.stdout.take().expect("it is piped");
         // killed when it is dropped, whatever happens here
-        let mut service = Service { child, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let mut service = Service { child, address: NOWHERE };
         let (line, said) = mpsc::channel();
         thread::spawn(move || {
             let mut first = String::new();
@@ -69,6 +61,31 @@ impl Setup {
             drop(service);
             Err(std::fs::read_to_string(&self.log).expect("its log can be read"))
         }
+    }
+
+    /// Starts it, and kills it when it has become the store's owner and recovers what the last one left.
+    pub(crate) fn kill_while_starting(&self) {
+        let service = Service { child: self.spawn(), address: NOWHERE };
+        let (owner, late) = (format!("process {}\n", service.process()), Instant::now() + PATIENCE);
+        while std::fs::read_to_string(self.folder.join("bank.db.lock")).unwrap_or_default() != owner {
+            assert!(Instant::now() < late, "the service does not become the store's owner");
+            thread::yield_now();
+        }
+        service.kill();
+    }
+
+    fn spawn(&self) -> Child {
+        let log = File::create(&self.log).expect("the log's folder is there");
+        Command::new(env!("CARGO_BIN_EXE_crash-bank"))
+            .current_dir(&self.folder)
+            .env("CRASH_BANK_STORE", self.store())
+            .env("PHOENIX__HTTP__PORT", "0")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the service can be started")
     }
 }
 
