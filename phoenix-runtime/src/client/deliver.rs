@@ -143,9 +143,10 @@ impl Client {
         // a business key goes first: with another key of the caller the same order would be done twice
         let key = pending.business_key().or(options.key);
         if let Some(key) = &key
-            && (key.is_empty() || key.len() > MAX_KEY_BYTES)
+            && (key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains('\0'))
         {
-            let text = format!("an idempotency key has 1 to {MAX_KEY_BYTES} bytes, this one has {}", key.len());
+            let text =
+                format!("an idempotency key has 1 to {MAX_KEY_BYTES} bytes and no NUL, this one has {}", key.len());
             return Err((pending, invalid(text)));
         }
         let headers = options.metadata.as_ref().map_or(0, metadata_bytes);

@@ -28,18 +28,22 @@ pub enum InvalidId {
     /// The id is longer than [`MAX_ID_BYTES`].
     #[error("an aggregate id has at most {MAX_ID_BYTES} bytes, this one has {0}")]
     TooLong(usize),
+    /// The id has a NUL character, which not every database can hold.
+    #[error("an aggregate id can't have a NUL character")]
+    Nul,
 }
 
 impl AggregateId {
     /// Checks and takes an id.
     ///
     /// # Errors
-    /// An empty or too long text is refused.
+    /// An empty or too long text is refused, and one with a NUL character.
     pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidId> {
         let id = id.as_ref();
         match id.len() {
             0 => Err(InvalidId::Empty),
             n if n > MAX_ID_BYTES => Err(InvalidId::TooLong(n)),
+            _ if id.contains('\0') => Err(InvalidId::Nul),
             _ => Ok(Self(id.into())),
         }
     }

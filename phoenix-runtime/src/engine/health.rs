@@ -9,6 +9,7 @@ pub struct Health {
     pub(crate) fenced: AtomicBool,
     pub(crate) resident: AtomicUsize,
     pub(crate) parked: AtomicUsize,
+    pub(crate) crashed: AtomicBool,
 }
 
 impl Health {
@@ -34,6 +35,12 @@ impl Health {
     #[must_use]
     pub fn parked(&self) -> usize {
         self.parked.load(Ordering::Relaxed)
+    }
+
+    /// Whether a shard ended by a panic of the engine's own: restart the node.
+    #[must_use]
+    pub fn is_crashed(&self) -> bool {
+        self.crashed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn struggle(&self) -> Struggle<'_> {

@@ -52,6 +52,8 @@ pub(crate) enum Repeat {
     Possible,
     /// Something says that it was there: the store is asked before anything is decided.
     Likely,
+    /// The store did not know it when it was asked together with those before it; one of them may have had its key.
+    Absent,
     /// The store was asked, and knows nothing of it.
     Excluded,
 }

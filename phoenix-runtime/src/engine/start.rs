@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -163,7 +164,7 @@ impl EngineBuilder {
                 epochs: (0..PARTITIONS).map(|p| epochs.get(&Partition(p)).copied()).collect(),
                 phase: observed.clone(),
             });
-            let end = End(Arc::clone(&finished));
+            let end = End(Arc::clone(&finished), Arc::clone(&health));
             (self.spawn)(Box::pin(async move {
                 shard.run().await;
                 drop(end);
@@ -174,10 +175,13 @@ impl EngineBuilder {
 }
 
 /// Counts a shard as finished, also when it panicked.
-struct End(Arc<watch::Sender<usize>>);
+struct End(Arc<watch::Sender<usize>>, Arc<Health>);
 
 impl Drop for End {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.1.crashed.store(true, Ordering::Relaxed);
+        }
         self.0.send_modify(|count| *count += 1);
     }
 }

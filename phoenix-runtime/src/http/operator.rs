@@ -84,6 +84,9 @@ pub(super) async fn live() -> &'static str {
 pub(super) async fn ready(State(gateway): State<Arc<Gateway>>) -> Result<&'static str, Problem> {
     gateway.readiness.taking()?;
     match gateway.readiness.engine.get() {
+        Some(engine) if engine.is_crashed() => {
+            Err(Problem::of(Code::Stopping, "a part of the engine has crashed: restart this node"))
+        }
         Some(engine) if engine.is_fenced() => {
             Err(Problem::of(Code::OwnershipLost, "another node has taken a partition of the event store"))
         }

@@ -1,5 +1,6 @@
 //! What an aggregate may wait for, and what comes of it.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,8 +17,11 @@ use crate::engine::cell::{CellRef, Task, Window};
 use crate::engine::mailbox::{Body, CommandMail, Mail, Repeat};
 use crate::engine::shard::decide::panicked;
 use crate::engine::shard::settle::tell;
-use crate::engine::shard::{Done, Shard};
+use crate::engine::shard::{Answers, Done, Shard};
 use crate::event_store::port::{StoreError, StoredOutcome, StreamId};
+
+/// How many of those behind a possible repeat are asked about together with it.
+const QUESTIONS: usize = 1024;
 
 impl Shard {
     /// Starts what a busy cell waits for, if its earlier batches are settled.
@@ -28,17 +32,33 @@ impl Shard {
         match std::mem::replace(&mut busy.with, Task::Activation) {
             Task::Rebuild if settled => self.start_activation(cell),
             Task::Question(mail) if settled => {
-                let kind = self.kinds.get(found.kind as usize).map_or("", |kind| kind.name());
-                let stream = StreamId { aggregate: self.names.get(kind), id: found.id.clone() };
-                let dedup = match &mail.body {
-                    Body::Command(command) => command.dedup,
-                    Body::Query(_) => Dedup([0; 16]),
-                };
                 busy.with = Task::Asking(mail);
-                self.questions.push((cell, (stream, dedup)));
+                self.question(cell);
             }
             Task::Start(mail) if settled => self.start_handler(cell, mail),
             other => busy.with = other,
+        }
+    }
+
+    /// Puts down what the store is asked for a cell: the command that it waits for, and those behind it that would be
+    /// asked about as well. One by one each would wait for the batch of the one before.
+    fn question(&mut self, cell: CellRef) {
+        let suspicious = self.now < self.suspicious_until;
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        let Some(kind) = self.kinds.get(found.kind as usize) else { return };
+        let stream = StreamId { aggregate: self.names.get(kind.name()), id: found.id.clone() };
+        let Some(busy) = &found.busy else { return };
+        let Task::Asking(first) = &busy.with else { return };
+        let behind = busy.queue.iter().filter(|mail| match &mail.body {
+            Body::Command(command) => {
+                command.repeat == Repeat::Likely || (suspicious && command.repeat == Repeat::Possible)
+            }
+            Body::Query(_) => false,
+        });
+        for mail in std::iter::once(first).chain(behind.take(QUESTIONS)) {
+            if let Body::Command(command) = &mail.body {
+                self.questions.push((cell, (stream.clone(), command.dedup)));
+            }
         }
     }
 
@@ -50,15 +70,32 @@ impl Shard {
         let (cells, commands): (Vec<_>, Vec<_>) = self.questions.drain(..).unzip();
         let (store, mut backoff) = (Arc::clone(&self.store), self.backoff());
         self.tasks.push(Box::pin(async move {
-            loop {
+            let answers = loop {
                 match store.outcomes(commands.clone()).await {
                     Err(StoreError::Unavailable(reason) | StoreError::Unknown(reason)) => {
                         tracing::warn!(reason, "can't ask the store about repeats; trying again");
                     }
-                    answer => return Done::Asked(cells, answer),
+                    answers => break answers,
                 }
                 backoff.wait().await;
+            };
+            let mut by_cell: Vec<(CellRef, Answers)> = Vec::new();
+            let answers = answers.map_err(|error| Fault::new(Code::StoreFailed, error.to_string()));
+            match answers {
+                Ok(answers) => {
+                    for ((cell, (_, dedup)), answer) in cells.into_iter().zip(commands).zip(answers) {
+                        match by_cell.last_mut() {
+                            Some((last, Ok(found))) if *last == cell => found.push((dedup, answer)),
+                            _ => by_cell.push((cell, Ok(vec![(dedup, answer)]))),
+                        }
+                    }
+                }
+                Err(fault) => {
+                    by_cell.extend(cells.into_iter().map(|cell| (cell, Err(fault.clone()))));
+                    by_cell.dedup_by_key(|(cell, _)| *cell);
+                }
             }
+            Done::Asked(by_cell)
         }));
         true
     }
@@ -67,17 +104,9 @@ impl Shard {
         match done {
             Done::Activated(cell, Ok(loaded)) => self.activated(cell, loaded),
             Done::Activated(cell, Err(reason)) => self.park(cell, &reason),
-            Done::Asked(cells, Ok(answers)) => {
-                for (cell, answer) in cells.into_iter().zip(answers) {
-                    self.asked(cell, answer);
-                }
-            }
-            Done::Asked(cells, Err(error)) => {
-                for cell in cells {
-                    if let Some(mail) = self.stop_task(cell) {
-                        mail.fail(Fault::new(Code::StoreFailed, error.to_string()));
-                    }
-                    self.resume(cell);
+            Done::Asked(answers) => {
+                for (cell, answers) in answers {
+                    self.asked(cell, answers);
                 }
             }
             Done::Worked(cell, worked) => self.worked(cell, worked),
@@ -140,32 +169,65 @@ impl Shard {
         }
     }
 
-    /// The store's word on a possible repeat.
-    fn asked(&mut self, cell: CellRef, answer: Option<StoredOutcome>) {
-        let Some(mut mail) = self.stop_task(cell) else { return };
-        let Body::Command(command) = &mut mail.body else { return };
-        match answer {
-            None => {
-                command.repeat = Repeat::Excluded;
-                if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
-                    busy.queue.push_front(mail);
-                    self.held += 1;
+    /// The store's word on possible repeats: first the one that the cell waits for, then those behind it.
+    fn asked(&mut self, cell: CellRef, answers: Answers) {
+        let Some(mut first) = self.stop_task(cell) else { return };
+        match answers {
+            Err(fault) => first.fail(fault),
+            Ok(answers) => {
+                let mut answers = answers.into_iter();
+                if let Some((dedup, Some(stored))) = answers.next() {
+                    self.remember(cell, dedup);
+                    answer_repeat(first, &stored);
+                } else {
+                    if let Body::Command(command) = &mut first.body {
+                        command.repeat = Repeat::Excluded;
+                    }
+                    if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
+                        busy.queue.push_front(first);
+                        self.held += 1;
+                    }
                 }
-            }
-            Some(stored) => {
-                let limits = self.cells.get_mut(cell).map(|found| found.kind).and_then(|k| self.kinds.get(k as usize));
-                let room = limits.map_or(0, |kind| kind.options().idempotency_window);
-                let may_grow = self.remembered_keys < self.options.max_remembered_keys;
-                let short = command.dedup.short();
-                if let Some(found) = self.cells.get_mut(cell)
-                    && !found.window.contains(short)
-                {
-                    self.remembered_keys += found.window.push(short, room, may_grow);
-                }
-                answer_repeat(mail, &stored);
+                self.asked_behind(cell, &answers.collect());
             }
         }
         self.resume(cell);
+    }
+
+    fn asked_behind(&mut self, cell: CellRef, answers: &HashMap<Dedup, Option<StoredOutcome>>) {
+        if answers.is_empty() {
+            return;
+        }
+        let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) else { return };
+        let queue = std::mem::take(&mut busy.queue);
+        for mut mail in queue {
+            let answer = match &mut mail.body {
+                Body::Command(command) if matches!(command.repeat, Repeat::Possible | Repeat::Likely) => {
+                    let answer = answers.get(&command.dedup);
+                    if answer.is_some_and(Option::is_none) {
+                        command.repeat = Repeat::Absent;
+                    }
+                    answer.and_then(Option::as_ref)
+                }
+                _ => None,
+            };
+            if let Some(stored) = answer {
+                self.held = self.held.saturating_sub(1);
+                answer_repeat(mail, stored);
+            } else if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
+                busy.queue.push_back(mail);
+            }
+        }
+    }
+
+    /// A key that the store knows: its next repeat is found out without deciding.
+    fn remember(&mut self, cell: CellRef, dedup: Dedup) {
+        let may_grow = self.remembered_keys < self.options.max_remembered_keys;
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        let room = self.kinds.get(found.kind as usize).map_or(0, |kind| kind.options().idempotency_window);
+        if !found.window.contains(dedup.short()) {
+            self.remembered_keys += found.window.push(dedup.short(), room, may_grow);
+        }
     }
 
     fn start_handler(&mut self, cell: CellRef, mut mail: Mail) {

@@ -31,9 +31,12 @@ impl Shard {
         let suspicious = self.now < self.suspicious_until;
         let Some(found) = self.cells.get_mut(cell) else { return };
         let Body::Command(command) = &mut mail.body else { return };
-        if command.repeat == Repeat::Possible
-            && (found.window.contains(command.dedup.short()) || (suspicious && !found.window.complete))
-        {
+        let doubtful = match command.repeat {
+            Repeat::Possible => found.window.contains(command.dedup.short()) || (suspicious && !found.window.complete),
+            Repeat::Absent => found.window.contains(command.dedup.short()),
+            Repeat::Never | Repeat::Likely | Repeat::Excluded => false,
+        };
+        if doubtful {
             command.repeat = Repeat::Likely;
         }
         if command.repeat == Repeat::Likely {
@@ -117,7 +120,7 @@ impl Shard {
     fn may_refuse(&mut self, cell: CellRef, mail: &Mail) -> bool {
         let Body::Command(command) = &mail.body else { return true };
         match command.repeat {
-            Repeat::Never | Repeat::Excluded => true,
+            Repeat::Never | Repeat::Excluded | Repeat::Absent => true,
             Repeat::Likely => false,
             Repeat::Possible => self.cells.get_mut(cell).is_some_and(|found| found.window.complete),
         }

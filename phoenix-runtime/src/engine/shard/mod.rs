@@ -69,10 +69,13 @@ pub(crate) enum Phase {
     Stopped,
 }
 
+/// What the store knows of a cell's commands, in the order of the questions.
+type Answers = Result<Vec<(Dedup, Option<StoredOutcome>)>, Fault>;
+
 /// The end of a side task.
 enum Done {
     Activated(CellRef, Result<Loaded, String>),
-    Asked(Vec<CellRef>, Result<Vec<Option<StoredOutcome>>, StoreError>),
+    Asked(Vec<(CellRef, Answers)>),
     Worked(CellRef, Result<Worked, Fault>),
     Snapshot,
 }
@@ -224,12 +227,12 @@ impl Shard {
         // no room while a full batch waits for the one in flight: mail then waits in the mailbox, which pushes back
         let room = self.options.max_batch.saturating_sub(self.open.waiters.len());
         let reserve_only = self.held > self.options.mailbox_capacity;
-        if room > 0 {
-            if let Poll::Ready(more) = self.mailbox.poll_take(cx, mail, room, reserve_only) {
-                progress |= more;
-                for mail in mail.drain(..) {
-                    self.deliver(mail);
-                }
+        if room > 0
+            && let Poll::Ready(more) = self.mailbox.poll_take(cx, mail, room, reserve_only)
+        {
+            progress |= more;
+            for mail in mail.drain(..) {
+                self.deliver(mail);
             }
         }
         progress |= self.poll_sweep(cx);

@@ -210,7 +210,7 @@ impl Shard {
         let mut queue: std::collections::VecDeque<Mail> = mails.into();
         for mail in &mut queue {
             if let Body::Command(command) = &mut mail.body
-                && command.repeat == Repeat::Possible
+                && matches!(command.repeat, Repeat::Possible | Repeat::Absent)
             {
                 // it may be the very repeat that the batch failed for: ask about all of them, at once
                 command.repeat = Repeat::Likely;
