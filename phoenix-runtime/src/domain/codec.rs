@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 
 /// A value could not be encoded or decoded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -89,6 +90,10 @@ impl Codec for Json {
         serde_json::from_slice(bytes).map_err(|plain| {
             let mut reader = serde_json::Deserializer::from_slice(bytes);
             let (at, reason) = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+                // JSON that ends too early, or is none: the reason tells line and column
+                Err(e) if e.path().iter().any(|segment| matches!(segment, Segment::Unknown)) => {
+                    (".".to_owned(), e.inner().to_string())
+                }
                 Err(e) => (e.path().to_string(), e.inner().to_string()),
                 Ok(_) => (".".to_owned(), plain.to_string()),
             };

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[derive(Debug, Default)]
 pub struct Health {
     pub(crate) struggling: AtomicUsize,
+    pub(crate) damaged: AtomicBool,
     pub(crate) fenced: AtomicBool,
     pub(crate) resident: AtomicUsize,
     pub(crate) parked: AtomicUsize,
@@ -13,10 +14,11 @@ pub struct Health {
 }
 
 impl Health {
-    /// Whether the store takes what is appended: false while an append is being tried again.
+    /// Whether the store takes what is appended: false while an append is being tried again, and once the store was
+    /// found damaged.
     #[must_use]
     pub fn store_answers(&self) -> bool {
-        self.struggling.load(Ordering::Relaxed) == 0
+        self.struggling.load(Ordering::Relaxed) == 0 && !self.damaged.load(Ordering::Relaxed)
     }
 
     /// Whether another owner has taken a partition from this engine.

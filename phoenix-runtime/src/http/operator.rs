@@ -91,7 +91,7 @@ pub(super) async fn ready(State(gateway): State<Arc<Gateway>>) -> Result<&'stati
             Err(Problem::of(Code::OwnershipLost, "another node has taken a partition of the event store"))
         }
         Some(engine) if !engine.store_answers() => {
-            Err(Problem::of(Code::StoreFailed, "the last append to the event store failed and is tried again"))
+            Err(Problem::of(Code::StoreFailed, "the last append to the event store failed"))
         }
         _ => Ok("ready\n"),
     }
@@ -99,6 +99,12 @@ pub(super) async fn ready(State(gateway): State<Arc<Gateway>>) -> Result<&'stati
 
 /// Everything that the process has counted.
 pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
+    if let Some(engine) = gateway.readiness.engine.get() {
+        #[allow(clippy::cast_precision_loss, reason = "there are less than 2^52")]
+        let number = |count: usize| count as f64;
+        metrics::gauge!("phoenix_aggregates_resident").set(number(engine.resident()));
+        metrics::gauge!("phoenix_aggregates_parked").set(number(engine.parked()));
+    }
     match gateway.metrics.render() {
         Some(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         None => Problem::own(

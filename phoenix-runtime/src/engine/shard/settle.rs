@@ -65,6 +65,7 @@ impl Shard {
             }
             other => {
                 tracing::error!(error = %other, "a batch can't be appended");
+                self.health.damaged.store(true, Ordering::Relaxed);
                 let fault = Fault::new(Code::StoreFailed, other.to_string());
                 let cells: HashSet<CellRef> = sealed.waiters.iter().map(|w| w.cell).collect();
                 let mut mails: Vec<Mail> = sealed.waiters.into_iter().map(|w| w.mail).collect();

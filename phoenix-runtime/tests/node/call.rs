@@ -1,0 +1,109 @@
+//! A node with these aggregates, and the smallest HTTP client that can speak with it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use phoenix_runtime::event_store::{EventStore, MemoryStore};
+use phoenix_runtime::node::{Node, NodeConfig};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::account::{Account, Gate, Vault};
+
+/// Listens on a free port, keeps everything in memory.
+pub fn config() -> NodeConfig {
+    let mut config = NodeConfig::default();
+    config.http.port = 0;
+    config
+}
+
+/// A node and where it is reached.
+pub struct Under {
+    pub node: Node,
+    pub address: SocketAddr,
+    pub gate: Gate,
+}
+
+pub async fn start() -> Under {
+    start_with(config(), Arc::new(MemoryStore::new())).await
+}
+
+pub async fn start_with(config: NodeConfig, store: Arc<dyn EventStore>) -> Under {
+    let gate = Gate::closed();
+    let builder = Node::builder().aggregate::<Account>().aggregate::<Vault>().resource(gate.clone());
+    let node = builder.config(config).store(store).start().await.expect("the node starts");
+    let address = node.http_address().expect("it listens");
+    Under { node, address, gate }
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub text: String,
+}
+
+impl Response {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e} in {}", self.text))
+    }
+
+    /// The code of a problem, which must be one in every respect.
+    #[track_caller]
+    pub fn code(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem = self.json();
+        let code = problem["code"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(problem["status"], self.status, "{problem}");
+        assert_eq!(problem["type"], format!("/docs/errors#{code}"), "{problem}");
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+        assert_eq!(self.header("retry-after").is_some(), self.status == 503, "{self:?}");
+        code
+    }
+}
+
+impl Under {
+    pub async fn post(&self, path: &str, body: &str) -> Response {
+        self.post_with(path, &[], body).await
+    }
+
+    pub async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+        request(self.address, "POST", path, headers, body).await
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        request(self.address, "GET", path, &[], "").await
+    }
+}
+
+pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length") || *name == "Transfer-Encoding") {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    // who refuses a body may close before all of it was sent
+    let _ = stream.write_all(format!("{head}\r\n{body}").as_bytes()).await;
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    let text = String::from_utf8(bytes).expect("UTF-8");
+    let (head, text) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {text}"));
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+    let headers = lines.filter_map(|line| line.split_once(": "));
+    Response {
+        status: status.expect("a status"),
+        headers: headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
+        text: text.to_owned(),
+    }
+}
