@@ -82,7 +82,7 @@ pub(crate) fn port_is_free(port: u16) -> Result<(), LaunchError> {
 
 /// Builds the service, starts it, says what to try, and waits for its end.
 pub(crate) async fn run(checkout: &Checkout, name: &Name, folder: &Path, port: u16) -> miette::Result<()> {
-    println!("Building it; what the checkout has compiled already is not compiled again");
+    println!("Building it; dependencies that the checkout has compiled are not compiled again");
     let binary = build(checkout, name, folder)?;
     let mut service = Service::start(&binary, folder).into_diagnostic()?;
     let mut interrupt = signal(SignalKind::interrupt()).into_diagnostic()?;
