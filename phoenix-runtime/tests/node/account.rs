@@ -9,19 +9,19 @@ use tokio::sync::Semaphore;
 
 /// Where handlers wait.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub(crate) struct Gate {
     arrived: Arc<Semaphore>,
     open: Arc<Semaphore>,
 }
 
 impl Gate {
     /// Nobody goes on.
-    pub fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self { arrived: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) }
     }
 
     /// A handler has come to the gate.
-    pub async fn arrived(&self) {
+    pub(crate) async fn arrived(&self) {
         self.arrived.acquire().await.expect("never taken away").forget();
     }
 
@@ -31,14 +31,14 @@ impl Gate {
     }
 
     /// Everybody goes on.
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.open.add_permits(1000);
     }
 }
 
 /// Why an account refuses.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// There is less.
     Short {
         /// By so much.
@@ -49,80 +49,80 @@ pub enum Refusal {
 /// Opens an account.
 #[derive(Command, Serialize, Deserialize)]
 #[command(id = account, name = "open")]
-pub struct OpenAccount {
+pub(crate) struct OpenAccount {
     /// Which.
-    pub account: String,
+    pub(crate) account: String,
 }
 
 /// Puts money in.
 #[derive(Command, Serialize, Deserialize)]
 #[command(id = account, reply = u64)]
-pub struct Deposit {
+pub(crate) struct Deposit {
     /// Which.
-    pub account: String,
+    pub(crate) account: String,
     /// How much.
-    pub amount: u64,
+    pub(crate) amount: u64,
 }
 
 /// Takes money out.
 #[derive(Command, Serialize, Deserialize)]
 #[command(id = account, reply = u64, rejection = Refusal)]
-pub struct Withdraw {
+pub(crate) struct Withdraw {
     /// Which.
-    pub account: String,
+    pub(crate) account: String,
     /// How much.
-    pub amount: u64,
+    pub(crate) amount: u64,
 }
 
 /// Waits for the gate.
 #[derive(Command, Serialize, Deserialize)]
 #[command(id = account, reply = u64)]
-pub struct Linger {
+pub(crate) struct Linger {
     /// Which.
-    pub account: String,
+    pub(crate) account: String,
 }
 
 /// Asks itself.
 #[derive(Command, Serialize, Deserialize)]
 #[command(id = account, reply = String)]
-pub struct AskItself {
+pub(crate) struct AskItself {
     /// Which.
-    pub account: String,
+    pub(crate) account: String,
 }
 
 /// Panics.
 #[derive(Command, Serialize, Deserialize)]
 #[command(id = account)]
-pub struct Explode {
+pub(crate) struct Explode {
     /// Which.
-    pub account: String,
+    pub(crate) account: String,
 }
 
 /// Asks for the balance.
 #[derive(Query, Serialize, Deserialize)]
 #[query(id = account, reply = u64)]
-pub struct Balance {
+pub(crate) struct Balance {
     /// Which.
-    pub account: String,
+    pub(crate) account: String,
 }
 
 /// It is open.
 #[derive(Event, Serialize, Deserialize)]
 #[event(name = "opened")]
-pub struct Opened;
+pub(crate) struct Opened;
 
 /// The balance has changed.
 #[derive(Event, Serialize, Deserialize)]
 #[event(name = "changed")]
-pub struct Changed {
+pub(crate) struct Changed {
     /// To this.
-    pub to: u64,
+    pub(crate) to: u64,
 }
 
 /// An account.
 #[aggregate(name = "account")]
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Account {
+pub(crate) struct Account {
     balance: u64,
 }
 
@@ -164,8 +164,7 @@ impl Account {
 
     #[command_handler]
     fn explode(&self, _: Explode) {
-        let nothing: Option<()> = None;
-        nothing.expect("boom");
+        panic!("boom");
     }
 
     #[event_handler]
@@ -185,15 +184,15 @@ impl Account {
 /// Opens a vault, under the name that accounts have for it as well.
 #[derive(Command, Serialize, Deserialize)]
 #[command(id = vault, name = "open")]
-pub struct OpenVault {
+pub(crate) struct OpenVault {
     /// Which.
-    pub vault: String,
+    pub(crate) vault: String,
 }
 
 /// A vault.
 #[aggregate(name = "vault")]
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Vault {}
+pub(crate) struct Vault {}
 
 #[event_sourced]
 impl Vault {

@@ -1,5 +1,6 @@
 //! A node with these aggregates, and the smallest HTTP client that can speak with it.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -12,24 +13,24 @@ use tokio::net::TcpStream;
 use crate::account::{Account, Gate, Vault};
 
 /// Listens on a free port, keeps everything in memory.
-pub fn config() -> NodeConfig {
+pub(crate) fn config() -> NodeConfig {
     let mut config = NodeConfig::default();
     config.http.port = 0;
     config
 }
 
 /// A node and where it is reached.
-pub struct Under {
-    pub node: Node,
-    pub address: SocketAddr,
-    pub gate: Gate,
+pub(crate) struct Under {
+    pub(crate) node: Node,
+    pub(crate) address: SocketAddr,
+    pub(crate) gate: Gate,
 }
 
-pub async fn start() -> Under {
+pub(crate) async fn start() -> Under {
     start_with(config(), Arc::new(MemoryStore::new())).await
 }
 
-pub async fn start_with(config: NodeConfig, store: Arc<dyn EventStore>) -> Under {
+pub(crate) async fn start_with(config: NodeConfig, store: Arc<dyn EventStore>) -> Under {
     let gate = Gate::closed();
     let builder = Node::builder().aggregate::<Account>().aggregate::<Vault>().resource(gate.clone());
     let node = builder.config(config).store(store).start().await.expect("the node starts");
@@ -39,25 +40,25 @@ pub async fn start_with(config: NodeConfig, store: Arc<dyn EventStore>) -> Under
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Response {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub text: String,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) text: String,
 }
 
 impl Response {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e} in {}", self.text))
     }
 
     /// The code of a problem, which must be one in every respect.
     #[track_caller]
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let problem = self.json();
         let code = problem["code"].as_str().unwrap_or_default().to_owned();
@@ -70,26 +71,33 @@ impl Response {
 }
 
 impl Under {
-    pub async fn post(&self, path: &str, body: &str) -> Response {
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Response {
         self.post_with(path, &[], body).await
     }
 
-    pub async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    pub(crate) async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         request(self.address, "POST", path, headers, body).await
     }
 
-    pub async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         request(self.address, "GET", path, &[], "").await
     }
 }
 
-pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+pub(crate) async fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Response {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    // writing to a String can't fail
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length") || *name == "Transfer-Encoding") {
-        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        let _ = write!(head, "Content-Length: {}\r\n", body.len());
     }
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     // who refuses a body may close before all of it was sent

@@ -77,9 +77,9 @@ async fn a_repeat_gets_the_first_answer_marked() {
     assert_eq!((again.code().as_str(), again.header("idempotent-replayed")), ("not-found", Some("true")));
 
     let other = r#"{"account":"a","amount":8}"#;
-    let reused = under.post_with("/commands/account/deposit", &[(KEY, "k1")], other).await;
-    assert_eq!((reused.status, reused.code().as_str()), (422, "key-reused"));
-    assert_eq!(reused.header("idempotent-replayed"), None);
+    let other_payload = under.post_with("/commands/account/deposit", &[(KEY, "k1")], other).await;
+    assert_eq!((other_payload.status, other_payload.code().as_str()), (422, "key-reused"));
+    assert_eq!(other_payload.header("idempotent-replayed"), None);
     under.node.stop().await;
 }
 

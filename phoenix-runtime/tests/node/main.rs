@@ -1,5 +1,7 @@
 //! A node from the outside: its configuration, its HTTP gateway over real connections, its life.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on stops at the line that says so")]
+
 mod account;
 mod call;
 mod config;

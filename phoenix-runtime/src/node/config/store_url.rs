@@ -102,19 +102,19 @@ mod tests {
     #[test]
     fn stores() {
         #[track_caller]
-        fn check(text: &str, expected: Result<StoreUrl, InvalidStoreUrl>) {
-            assert_eq!(text.parse(), expected);
+        fn check(text: &str, expected: &Result<StoreUrl, InvalidStoreUrl>) {
+            assert_eq!(&text.parse(), expected);
         }
-        check("memory", Ok(StoreUrl::Memory));
-        check("sqlite:data/bank.db", Ok(StoreUrl::Sqlite("data/bank.db".into())));
-        check("sqlite:///var/bank.db", Ok(StoreUrl::Sqlite("/var/bank.db".into())));
-        check("sqlite:", Err(InvalidStoreUrl::NoFile));
-        check("sqlite::memory:", Err(InvalidStoreUrl::NoFile));
-        check("sqlite:a.db?mode=ro", Err(InvalidStoreUrl::Parameters));
-        check("postgres://u:secret@h/db", Err(InvalidStoreUrl::NotBuiltIn("postgres".into())));
-        check("oracle:x", Err(InvalidStoreUrl::Unknown("oracle".into())));
-        check("data/bank.db", Err(InvalidStoreUrl::NoScheme));
-        check("user:secret@host", Err(InvalidStoreUrl::Unknown("user".into())));
+        check("memory", &Ok(StoreUrl::Memory));
+        check("sqlite:data/bank.db", &Ok(StoreUrl::Sqlite("data/bank.db".into())));
+        check("sqlite:///var/bank.db", &Ok(StoreUrl::Sqlite("/var/bank.db".into())));
+        check("sqlite:", &Err(InvalidStoreUrl::NoFile));
+        check("sqlite::memory:", &Err(InvalidStoreUrl::NoFile));
+        check("sqlite:a.db?mode=ro", &Err(InvalidStoreUrl::Parameters));
+        check("postgres://u:secret@h/db", &Err(InvalidStoreUrl::NotBuiltIn("postgres".into())));
+        check("oracle:x", &Err(InvalidStoreUrl::Unknown("oracle".into())));
+        check("data/bank.db", &Err(InvalidStoreUrl::NoScheme));
+        check("user:secret@host", &Err(InvalidStoreUrl::Unknown("user".into())));
         assert_eq!("sqlite:a.db".parse::<StoreUrl>().map(|url| url.to_string()), Ok("sqlite:a.db".to_owned()));
     }
 
