@@ -39,6 +39,7 @@ pub use phoenix_macros::{
 #[doc(hidden)]
 pub mod __private {
     pub use ::core;
+    pub use ::phoenix_macros::Schema as DeriveSchema;
     pub use ::serde;
     pub use ::std;
 

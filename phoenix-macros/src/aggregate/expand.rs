@@ -2,7 +2,11 @@
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{quote, quote_spanned};
+<<<<<<< HEAD
 use syn::{DeriveInput, parse_quote};
+=======
+use syn::{Attribute, Data, DeriveInput, Fields};
+>>>>>>> 67546b6 (test: mistakes that do not compile, oddities that do, messages in a crate of their own)
 
 use super::parse::{Aggregate, Snapshots};
 use crate::errors::Errors;
@@ -17,6 +21,7 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
     let quiet = quiet();
     let is_plain = input.generics.params.is_empty();
     let cfgs = input.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
+<<<<<<< HEAD
     let mut generics = input.generics.clone();
     let (_, type_generics, _) = input.generics.split_for_impl();
     let schema = if is_plain {
@@ -30,6 +35,13 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
         schema::nothing(runtime, input)
     };
     let (impl_generics, _, where_clause) = generics.split_for_impl();
+=======
+    if !is_plain {
+        let schema = schema::nothing(runtime, input);
+        return quote!(#(#cfgs)* #quiet const _: () = { #schema };);
+    }
+    let schema = (!has_conditions(input)).then(|| schema::implementation(runtime, input, errors));
+>>>>>>> 67546b6 (test: mistakes that do not compile, oddities that do, messages in a crate of their own)
     let numbers = (1..=MAX_PARTS).map(Literal::u64_unsuffixed);
     let options = options(aggregate);
     // reported at the name of the struct
@@ -93,4 +105,25 @@ fn options(aggregate: &Aggregate) -> TokenStream {
         #(options.#said;)*
         options
     }}
+}
+
+/// The derive of the schema, where the compiler has yet to say which of the fields there are.
+pub(super) fn derived_schema(aggregate: &Aggregate, input: &DeriveInput) -> Option<TokenStream> {
+    let Aggregate { runtime, path, .. } = aggregate;
+    let path = path.as_ref().map(|path| quote!(#[schema(crate = #path)]));
+    let is_derived = input.generics.params.is_empty() && has_conditions(input);
+    is_derived.then(|| quote!(#[derive(#runtime::DeriveSchema)] #path))
+}
+
+/// Whether a field or variant depends on `#[cfg]`: a derive is expanded after that, an attribute before it.
+fn has_conditions(input: &DeriveInput) -> bool {
+    let is_condition = |attribute: &Attribute| ["cfg", "cfg_attr"].iter().any(|word| attribute.path().is_ident(word));
+    let of_fields = |fields: &Fields| fields.iter().any(|field| field.attrs.iter().any(is_condition));
+    match &input.data {
+        Data::Struct(data) => of_fields(&data.fields),
+        Data::Enum(data) => {
+            data.variants.iter().any(|variant| variant.attrs.iter().any(is_condition) || of_fields(&variant.fields))
+        }
+        Data::Union(_) => false,
+    }
 }

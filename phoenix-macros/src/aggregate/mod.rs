@@ -27,6 +27,7 @@ pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream 
     };
     let aggregate = parse::read(arguments, &input, &mut errors);
     let generated = expand::expand(&aggregate, &input, &mut errors);
+    let derive = expand::derived_schema(&aggregate, &input);
     let errors = errors.into_tokens();
-    quote!(#item #generated #errors)
+    quote!(#derive #item #generated #errors)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, quote};
-use syn::{DeriveInput, Type};
+use syn::{DeriveInput, Path, Type};
 
 use crate::errors::Errors;
 use crate::names;
@@ -28,6 +28,8 @@ const SPEC: Spec = Spec {
 /// The options, with the defaults left to the runtime.
 pub(super) struct Aggregate {
     pub(super) runtime: Runtime,
+    /// What `crate = path` says.
+    pub(super) path: Option<Path>,
     pub(super) name: String,
     pub(super) snapshots: Snapshots,
     pub(super) idempotency_window: Option<u64>,
@@ -59,6 +61,7 @@ pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Err
     let mut name = None;
     let mut aggregate = Aggregate {
         runtime: Runtime::of(None),
+        path: None,
         name: String::new(),
         snapshots: Snapshots::Default,
         idempotency_window: None,
@@ -85,7 +88,8 @@ pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Err
         }
         Ok(())
     });
-    aggregate.runtime = Runtime::of(path);
+    aggregate.runtime = Runtime::of(path.clone());
+    aggregate.path = path;
     aggregate.name = match name {
         Some(name) => names::given(&name, errors),
         // the mistake in the name's value was told already

@@ -62,7 +62,8 @@ pub(crate) fn attribute(spec: &Spec, input: &DeriveInput, errors: &mut Errors) -
         found.at = attribute.path().span();
         match &attribute.meta {
             Meta::List(list) => {
-                if !found.tokens.is_empty() {
+                let ends = found.tokens.clone().into_iter().last().is_none_or(|last| last.to_string() == ",");
+                if !ends && !list.tokens.is_empty() {
                     found.tokens.extend(quote!(,));
                 }
                 found.tokens.extend(list.tokens.clone());

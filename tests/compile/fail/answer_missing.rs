@@ -1,0 +1,22 @@
+use phoenix_runtime::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Query, Serialize, Deserialize)]
+#[query(id = account, reply = i64)]
+struct Balance {
+    account: String,
+}
+
+#[aggregate(name = "account")]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: i64,
+}
+
+#[event_sourced]
+impl Account {
+    #[query_handler]
+    fn balance(&self, _: Balance) {}
+}
+
+fn main() {}

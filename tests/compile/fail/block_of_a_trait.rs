@@ -1,0 +1,27 @@
+use phoenix_runtime::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(id = account)]
+struct Deposit {
+    account: String,
+    amount: i64,
+}
+
+#[aggregate(name = "account")]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: i64,
+}
+
+trait Deposits {
+    fn deposit(&self, command: Deposit);
+}
+
+#[event_sourced]
+impl Deposits for Account {
+    #[command_handler]
+    fn deposit(&self, _: Deposit) {}
+}
+
+fn main() {}

@@ -1,0 +1,41 @@
+use phoenix_runtime::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(id = account)]
+struct Deposit {
+    account: String,
+    amount: i64,
+}
+
+#[derive(Event, Serialize, Deserialize)]
+#[event(name = "deposited")]
+struct Deposited {
+    amount: i64,
+}
+
+#[aggregate(name = "account")]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: i64,
+}
+
+#[event_sourced]
+impl Account {
+    #[command_handler]
+    fn deposit(&self, _: Deposit) {}
+}
+
+mod elsewhere {
+    use super::*;
+
+    #[event_sourced]
+    impl Account {
+        #[event_handler]
+        fn deposited(&mut self, event: &Deposited) {
+            self.balance += event.amount;
+        }
+    }
+}
+
+fn main() {}

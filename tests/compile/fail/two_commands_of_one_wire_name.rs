@@ -1,0 +1,32 @@
+use phoenix_runtime::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(id = account)]
+struct Deposit {
+    account: String,
+    amount: i64,
+}
+
+#[aggregate(name = "account")]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: i64,
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[command(id = account, name = "deposit")]
+struct PayIn {
+    account: String,
+}
+
+#[event_sourced]
+impl Account {
+    #[command_handler]
+    fn deposit(&self, _: Deposit) {}
+
+    #[command_handler]
+    fn pay_in(&self, _: PayIn) {}
+}
+
+fn main() {}

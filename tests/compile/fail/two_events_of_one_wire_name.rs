@@ -1,0 +1,42 @@
+use phoenix_runtime::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Event, Serialize, Deserialize)]
+#[event(name = "deposited")]
+struct Deposited {
+    amount: i64,
+}
+
+#[aggregate(name = "account")]
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    balance: i64,
+}
+
+#[derive(Event, Serialize, Deserialize)]
+#[event(name = "deposited")]
+struct PaidIn {
+    amount: i64,
+}
+
+#[event_sourced]
+impl Account {
+    #[event_handler]
+    fn deposited(&mut self, event: &Deposited) {
+        self.balance += event.amount;
+    }
+}
+
+mod elsewhere {
+    use super::*;
+
+    #[event_sourced(part = 2)]
+    impl Account {
+        #[event_handler]
+        fn paid_in(&mut self, event: &PaidIn) {
+            self.balance += event.amount;
+        }
+    }
+}
+
+fn main() {}
