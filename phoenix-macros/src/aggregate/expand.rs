@@ -2,11 +2,7 @@
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{quote, quote_spanned};
-<<<<<<< HEAD
-use syn::{DeriveInput, parse_quote};
-=======
-use syn::{Attribute, Data, DeriveInput, Fields};
->>>>>>> 67546b6 (test: mistakes that do not compile, oddities that do, messages in a crate of their own)
+use syn::{Attribute, Data, DeriveInput, Fields, parse_quote};
 
 use super::parse::{Aggregate, Snapshots};
 use crate::errors::Errors;
@@ -21,27 +17,20 @@ pub(super) fn expand(aggregate: &Aggregate, input: &DeriveInput, errors: &mut Er
     let quiet = quiet();
     let is_plain = input.generics.params.is_empty();
     let cfgs = input.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
-<<<<<<< HEAD
     let mut generics = input.generics.clone();
     let (_, type_generics, _) = input.generics.split_for_impl();
     let schema = if is_plain {
-        schema::implementation(runtime, input, errors)
+        let is_elsewhere = aggregate.derives_schema || has_conditions(input);
+        (!is_elsewhere).then(|| schema::implementation(runtime, input, errors))
     } else {
         // refused, and told: what else an aggregate needs is assumed, so that its blocks are not told it again
         generics.make_where_clause().predicates.push(parse_quote! {
             #ident #type_generics: #runtime::core::default::Default
                 + #runtime::core::marker::Send + #runtime::core::marker::Sync + 'static
         });
-        schema::nothing(runtime, input)
+        Some(schema::nothing(runtime, input))
     };
     let (impl_generics, _, where_clause) = generics.split_for_impl();
-=======
-    if !is_plain {
-        let schema = schema::nothing(runtime, input);
-        return quote!(#(#cfgs)* #quiet const _: () = { #schema };);
-    }
-    let schema = (!has_conditions(input)).then(|| schema::implementation(runtime, input, errors));
->>>>>>> 67546b6 (test: mistakes that do not compile, oddities that do, messages in a crate of their own)
     let numbers = (1..=MAX_PARTS).map(Literal::u64_unsuffixed);
     let options = options(aggregate);
     // reported at the name of the struct
@@ -111,7 +100,7 @@ fn options(aggregate: &Aggregate) -> TokenStream {
 pub(super) fn derived_schema(aggregate: &Aggregate, input: &DeriveInput) -> Option<TokenStream> {
     let Aggregate { runtime, path, .. } = aggregate;
     let path = path.as_ref().map(|path| quote!(#[schema(crate = #path)]));
-    let is_derived = input.generics.params.is_empty() && has_conditions(input);
+    let is_derived = input.generics.params.is_empty() && has_conditions(input) && !aggregate.derives_schema;
     is_derived.then(|| quote!(#[derive(#runtime::DeriveSchema)] #path))
 }
 

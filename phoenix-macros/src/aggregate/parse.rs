@@ -30,6 +30,8 @@ pub(super) struct Aggregate {
     pub(super) runtime: Runtime,
     /// What `crate = path` says.
     pub(super) path: Option<Path>,
+    /// The author derives the schema as well, which is told.
+    pub(super) derives_schema: bool,
     pub(super) name: String,
     pub(super) snapshots: Snapshots,
     pub(super) idempotency_window: Option<u64>,
@@ -62,6 +64,7 @@ pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Err
     let mut aggregate = Aggregate {
         runtime: Runtime::of(None),
         path: None,
+        derives_schema: false,
         name: String::new(),
         snapshots: Snapshots::Default,
         idempotency_window: None,
@@ -96,7 +99,7 @@ pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Err
         None if misread => names::of_type(&input.ident),
         None => names::missing(&input.ident, Span::call_site(), SPEC.of, "an aggregate", errors),
     };
-    shape(input, errors);
+    aggregate.derives_schema = shape(input, errors);
     aggregate
 }
 
@@ -115,8 +118,9 @@ fn codec(ty: Type) -> syn::Result<Codec> {
     }
 }
 
-/// The rules of the type itself.
-fn shape(input: &DeriveInput, errors: &mut Errors) {
+/// The rules of the type itself. Whether its schema is derived, too.
+fn shape(input: &DeriveInput, errors: &mut Errors) -> bool {
+    let mut derives_schema = false;
     for parameter in input.generics.lifetimes() {
         errors.on(parameter, "an aggregate outlives every borrow: it can't have a lifetime; own the data instead");
     }
@@ -131,11 +135,13 @@ fn shape(input: &DeriveInput, errors: &mut Errors) {
         // what can't be read here is refused by the compiler
         let _ = derive.parse_nested_meta(|meta| {
             if meta.path.segments.last().is_some_and(|last| last.ident == "Schema") {
+                derives_schema = true;
                 errors.on(&meta.path, "#[aggregate] derives the schema of its state: remove `Schema` here");
             }
             Ok(())
         });
     }
+    derives_schema
 }
 
 impl Codec {

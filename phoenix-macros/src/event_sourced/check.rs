@@ -161,6 +161,11 @@ fn handler(method: &Method, errors: &mut Errors) -> Option<Handler> {
     };
     receiver(role, given, errors);
     let returns = returned(role, signature, errors);
+    if let (Some(_), Some(ty)) = (&settings.reply, &returns)
+        && let Some(reply) = fixed_reply(ty.to_token_stream())
+    {
+        errors.on(reply, "the reply is given twice: remove `reply = ...` from the attribute, or `Reply(..)` here");
+    }
     let mut inputs = inputs.filter_map(|input| match input {
         FnArg::Typed(typed) => Some(typed),
         FnArg::Receiver(_) => None,
@@ -209,6 +214,24 @@ fn settings(role: Role, attribute: &Attribute, errors: &mut Errors) -> Settings 
         Ok(())
     });
     settings
+}
+
+/// The `Reply<...>` that a return type ends with, as far as it can be seen.
+fn fixed_reply(returns: TokenStream) -> Option<TokenTree> {
+    let mut tokens = returns.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let opens = |next: &TokenTree| matches!(next, TokenTree::Punct(punct) if punct.as_char() == '<');
+        match &token {
+            TokenTree::Ident(word) if word == "Reply" && tokens.peek().is_some_and(opens) => return Some(token),
+            TokenTree::Group(group) => {
+                if let Some(found) = fixed_reply(group.stream()) {
+                    return Some(found);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// What stands before and after the name of the method.

@@ -10,7 +10,7 @@ use super::check::{Checked, Handler, Member, Role};
 use crate::tokens::{self, Runtime, first_self, placed, quiet, shown, text};
 
 pub(super) fn expand(arguments: &Arguments, block: &Checked) -> TokenStream {
-    let Arguments { runtime, part } = arguments;
+    let Arguments { runtime, part, is_misread } = arguments;
     let number = part.as_ref().map_or(1, |part| part.value);
     let mut kept = TokenStream::new();
     let mut parts = Parts::default();
@@ -36,7 +36,7 @@ pub(super) fn expand(arguments: &Arguments, block: &Checked) -> TokenStream {
         }
     }
     let Checked { attributes, head, aggregate, .. } = block;
-    let part = block.is_plain.then(|| {
+    let part = (block.is_plain && !is_misread).then(|| {
         let at = part.as_ref().map_or_else(|| shown(aggregate), |part| part.literal.span());
         parts.table(runtime, aggregate, number, at)
     });

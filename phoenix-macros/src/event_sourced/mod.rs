@@ -20,6 +20,8 @@ const SPEC: Spec = Spec { of: "#[event_sourced]", known: &["part", "crate"] };
 struct Arguments {
     runtime: Runtime,
     part: Option<options::Number>,
+    /// It can't be told which number the block is to have.
+    is_misread: bool,
 }
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -41,6 +43,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 fn read(tokens: TokenStream, errors: &mut Errors) -> Arguments {
     let (mut part, mut path) = (None, None);
+    let before = errors.count();
     options::read(&SPEC, tokens, errors, |name, value| {
         match name {
             "part" => part = Some(value.number(1, MAX_PARTS)?),
@@ -48,5 +51,5 @@ fn read(tokens: TokenStream, errors: &mut Errors) -> Arguments {
         }
         Ok(())
     });
-    Arguments { runtime: Runtime::of(path), part }
+    Arguments { runtime: Runtime::of(path), part, is_misread: errors.count() != before }
 }

@@ -68,6 +68,31 @@ pub struct NoReply;
 #[derive(Debug)]
 pub enum NoRejection {}
 
+/// No reply: a collection of events has none, nor has a member of a tuple but the last.
+#[diagnostic::on_unimplemented(
+    message = "a reply is the last member of the tuple that a handler returns",
+    label = "a reply stands inside, or before the end",
+    note = "return it once and last: `(events, Reply(value))`"
+)]
+pub trait Silent {}
+impl Silent for NoReply {}
+
+/// No rejection: what stands inside of what a handler returns can't refuse.
+#[diagnostic::on_unimplemented(
+    message = "a handler refuses as a whole: its `Result` stands around everything that it returns",
+    label = "a `Result` stands inside",
+    note = "return `Result<events, Rejection>`, for example `Result<Vec<Event>, Rejection>`"
+)]
+pub trait Unrefused {
+    /// Never called: nothing of the type exists.
+    fn never(self) -> NoRejection;
+}
+impl Unrefused for NoRejection {
+    fn never(self) -> NoRejection {
+        self
+    }
+}
+
 /// The handler refuses with `R`.
 #[derive(Debug)]
 pub struct RejectsWith<R>(pub R);
@@ -110,31 +135,31 @@ impl<A: Aggregate, R> Emits<A> for Reply<R> {
     }
 }
 
-impl<A: Aggregate, T: Emits<A, Reply = NoReply, Rejection = NoRejection>> Emits<A> for Option<T> {
+impl<A: Aggregate, T: Emits<A, Reply: Silent, Rejection: Unrefused>> Emits<A> for Option<T> {
     type Reply = NoReply;
     type Rejection = NoRejection;
     fn emit(self, out: &mut Sink<'_, A>) -> Result<NoReply, NoRejection> {
-        self.map_or(Ok(NoReply), |events| events.emit(out))
+        self.map_or(Ok(NoReply), |events| events.emit(out).map(|_| NoReply).map_err(Unrefused::never))
     }
 }
 
-impl<A: Aggregate, T: Emits<A, Reply = NoReply, Rejection = NoRejection>> Emits<A> for Vec<T> {
+impl<A: Aggregate, T: Emits<A, Reply: Silent, Rejection: Unrefused>> Emits<A> for Vec<T> {
     type Reply = NoReply;
     type Rejection = NoRejection;
     fn emit(self, out: &mut Sink<'_, A>) -> Result<NoReply, NoRejection> {
         for events in self {
-            events.emit(out)?;
+            events.emit(out).map_err(Unrefused::never)?;
         }
         Ok(NoReply)
     }
 }
 
-impl<A: Aggregate, T: Emits<A, Rejection = NoRejection>, R> Emits<A> for Result<T, R> {
+impl<A: Aggregate, T: Emits<A, Rejection: Unrefused>, R> Emits<A> for Result<T, R> {
     type Reply = T::Reply;
     type Rejection = RejectsWith<R>;
     fn emit(self, out: &mut Sink<'_, A>) -> Result<T::Reply, RejectsWith<R>> {
         match self {
-            Ok(events) => events.emit(out).map_err(|never| match never {}),
+            Ok(events) => events.emit(out).map_err(|never| match never.never() {}),
             Err(rejection) => Err(RejectsWith(rejection)),
         }
     }
@@ -142,7 +167,7 @@ impl<A: Aggregate, T: Emits<A, Rejection = NoRejection>, R> Emits<A> for Result<
 
 macro_rules! tuples {
     ($(($($member:ident)*; $last:ident))*) => {$(
-        impl<A: Aggregate, $($member: Emits<A, Reply = NoReply, Rejection = NoRejection>,)* $last: Emits<A, Rejection = NoRejection>>
+        impl<A: Aggregate, $($member: Emits<A, Reply: Silent, Rejection: Unrefused>,)* $last: Emits<A, Rejection: Unrefused>>
             Emits<A> for ($($member,)* $last,)
         {
             type Reply = $last::Reply;
@@ -150,8 +175,8 @@ macro_rules! tuples {
             #[allow(non_snake_case, reason = "a variable a type parameter")]
             fn emit(self, out: &mut Sink<'_, A>) -> Result<$last::Reply, NoRejection> {
                 let ($($member,)* $last,) = self;
-                $($member.emit(out)?;)*
-                $last.emit(out)
+                $($member.emit(out).map_err(Unrefused::never)?;)*
+                $last.emit(out).map_err(Unrefused::never)
             }
         }
     )*};

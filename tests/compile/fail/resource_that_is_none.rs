@@ -14,19 +14,10 @@ struct Account {
     balance: i64,
 }
 
-#[derive(Command, Serialize, Deserialize)]
-#[command(id = account)]
-struct Withdraw {
-    account: String,
-}
-
 #[event_sourced]
 impl Account {
-    #[command_handler(uses(Rates))]
-    fn deposit(&self, _: Deposit) {}
-
     #[command_handler(uses("rates"))]
-    fn withdraw(&self, _: Withdraw) {}
+    fn deposit(&self, _: Deposit) {}
 }
 
 fn main() {}
