@@ -1,6 +1,6 @@
 //! A handler may wait: for what it reads from a resource that it names, or for nothing at all.
 
-use std::future::{ready, Future};
+use std::future::{Future, ready};
 
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::fixture::Fixture;

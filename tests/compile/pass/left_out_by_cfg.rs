@@ -39,7 +39,7 @@ enum Change {
 #[event_sourced]
 impl Switch {
     #[command_handler]
-    #[cfg(all())]
+    #[cfg(not(any()))]
     fn turn(&self, _: Turn) -> Change {
         Change::Turned(Turned)
     }
@@ -51,7 +51,7 @@ impl Switch {
     }
 
     #[event_handler]
-    fn turned(&mut self, #[cfg(all())] _: &Turned) {
+    fn turned(&mut self, #[cfg(not(any()))] _: &Turned) {
         self.on = !self.on;
     }
 

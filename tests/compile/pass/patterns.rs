@@ -1,4 +1,5 @@
 //! Parameters may be any pattern, and `self` may be written out.
+#![allow(clippy::needless_arbitrary_self_type, clippy::unused_unit, reason = "what is legal, not what is usual")]
 
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::fixture::Fixture;
@@ -66,5 +67,9 @@ fn a_scale_weighs() {
     let scale = || "s".to_owned();
     let fixture = Fixture::<Scale>::new().when(Reset { scale: scale() }).then_not_found().and();
     let fixture = fixture.when(Weigh { scale: scale(), grams: 4 }).then(Weighed { grams: 5 }).then_reply(5).and();
-    fixture.when(Reset { scale: scale() }).then(Weighed { grams: 0 }).then_reply(()).then_answer(Ping { scale: scale() }, ());
+    fixture
+        .when(Reset { scale: scale() })
+        .then(Weighed { grams: 0 })
+        .then_reply(())
+        .then_answer(Ping { scale: scale() }, ());
 }

@@ -206,7 +206,8 @@ fn a_door_opens() {
     use messages::{IsOpen, Locked, Open, Opened};
 
     let fixture = Fixture::<door::Door>::new().when(Open { door: 'a', storey: 1, knock: 0 });
-    let fixture = fixture.then_rejected(Locked::ByBolt { bolts: 2 }).and().when(Open { door: 'a', storey: 1, knock: 1 });
+    let fixture =
+        fixture.then_rejected(Locked::ByBolt { bolts: 2 }).and().when(Open { door: 'a', storey: 1, knock: 1 });
     let fixture = fixture.then(Opened { wide: false }).then_reply(true);
     fixture.then_answer(IsOpen { door: 'a', storey: 1 }, true);
     assert_ne!(Locked::ByKey, Locked::ByBolt { bolts: 0 });
