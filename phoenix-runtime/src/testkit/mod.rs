@@ -3,10 +3,12 @@
 //! # Layout
 //! - [`clock`]: time that a test moves by hand
 //! - [`simulation`]: a seeded world on one thread under the real engine
+//! - [`scripted_store`]: a store that does what a test says
 //! - [`conformance`]: what an event store is, as a suite that every adapter passes
 //! - [`fixture`]: given/when/then on one aggregate, without any I/O
 
 pub mod clock;
 pub mod conformance;
 pub mod fixture;
+pub mod scripted_store;
 pub mod simulation;

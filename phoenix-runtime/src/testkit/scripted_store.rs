@@ -1,0 +1,340 @@
+//! A store that does what a test says: holds calls back, fails the next one, loses an answer, refuses a record, and
+//! remembers what it was asked.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::domain::id::{AggregateId, Dedup, Slice};
+use crate::domain::ports::BoxFuture;
+use crate::event_store::port::{
+    Batch, Epoch, EventStore, KnownKeys, Partition, Position, Record, Snapshot, StoreError, StoredEvent, StoredOutcome,
+    StreamId,
+};
+
+/// The calls of the port that can be scripted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Call {
+    /// [`EventStore::acquire`].
+    Acquire,
+    /// [`EventStore::append`].
+    Append,
+    /// [`EventStore::last_sequences`].
+    LastSequences,
+    /// [`EventStore::read_stream`].
+    ReadStream,
+    /// [`EventStore::outcomes`].
+    Outcomes,
+    /// [`EventStore::known_keys`].
+    KnownKeys,
+    /// [`EventStore::put_snapshot`].
+    PutSnapshot,
+    /// [`EventStore::snapshot`].
+    Snapshot,
+    /// [`EventStore::event_names`].
+    EventNames,
+}
+
+/// What a call does instead of what it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Does nothing and fails.
+    Fail(StoreError),
+    /// Is done, and its answer is lost: [`StoreError::Unknown`].
+    Lose,
+}
+
+/// An append that was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// What was to be appended.
+    pub batch: Arc<Batch>,
+    /// The answer.
+    pub outcome: Result<(), StoreError>,
+}
+
+/// What stands at the door of the store.
+#[derive(Debug, Default)]
+struct Doors {
+    /// How many calls of a held kind may still pass.
+    held: BTreeMap<Call, u64>,
+    streams: BTreeSet<String>,
+}
+
+type Refuses = Box<dyn Fn(&Record) -> bool + Send + Sync>;
+
+#[derive(Default)]
+struct Script {
+    steps: BTreeMap<Call, VecDeque<Step>>,
+    refuses: Option<Refuses>,
+    calls: BTreeMap<Call, u64>,
+    appended: Vec<Appended>,
+    in_flight: usize,
+    most_in_flight: usize,
+    events_read: u64,
+    asked_about: u64,
+}
+
+/// A store that does what a test says, over another one. Clones are the same store.
+#[derive(Clone)]
+pub struct ScriptedStore {
+    inner: Arc<dyn EventStore>,
+    doors: Arc<watch::Sender<Doors>>,
+    script: Arc<Mutex<Script>>,
+}
+
+impl ScriptedStore {
+    /// Does what `inner` does until it is told otherwise.
+    #[must_use]
+    pub fn new(inner: Arc<dyn EventStore>) -> Self {
+        Self { inner, doors: Arc::new(watch::Sender::new(Doors::default())), script: Arc::default() }
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a step: the next call of this kind that has no other step does it.
+    pub fn next(&self, call: Call, step: Step) {
+        self.script().steps.entry(call).or_default().push_back(step);
+    }
+
+    /// From now on records that `refuses` picks can't be stored.
+    pub fn refuse(&self, refuses: impl Fn(&Record) -> bool + Send + Sync + 'static) {
+        self.script().refuses = Some(Box::new(refuses));
+    }
+
+    /// From now on calls of this kind wait at the door.
+    pub fn hold(&self, call: Call) {
+        self.doors.send_modify(|doors| _ = doors.held.insert(call, 0));
+    }
+
+    /// Lets so many held calls of this kind pass.
+    pub fn pass(&self, call: Call, count: u64) {
+        self.doors.send_modify(|doors| *doors.held.entry(call).or_default() += count);
+    }
+
+    /// Opens the door for calls of this kind.
+    pub fn release(&self, call: Call) {
+        self.doors.send_modify(|doors| _ = doors.held.remove(&call));
+    }
+
+    /// From now on reads of the aggregates with this id wait at the door: they stay cold.
+    pub fn hold_stream(&self, id: &str) {
+        self.doors.send_modify(|doors| _ = doors.streams.insert(id.to_owned()));
+    }
+
+    /// Lets the aggregates with this id be read.
+    pub fn release_stream(&self, id: &str) {
+        self.doors.send_modify(|doors| _ = doors.streams.remove(id));
+    }
+
+    /// How many calls of this kind there were, those at the door included.
+    #[must_use]
+    pub fn calls(&self, call: Call) -> u64 {
+        self.script().calls.get(&call).copied().unwrap_or_default()
+    }
+
+    /// The appends that were answered, in the order of their answers.
+    #[must_use]
+    pub fn appended(&self) -> Vec<Appended> {
+        self.script().appended.clone()
+    }
+
+    /// How many appends were refused for rows that were in conflict.
+    #[must_use]
+    pub fn conflicts(&self) -> usize {
+        self.script().appended.iter().filter(|a| matches!(a.outcome, Err(StoreError::Conflict(_)))).count()
+    }
+
+    /// How many appends there were at one time, at most.
+    #[must_use]
+    pub fn most_in_flight(&self) -> usize {
+        self.script().most_in_flight
+    }
+
+    /// How many events were read from streams.
+    #[must_use]
+    pub fn events_read(&self) -> u64 {
+        self.script().events_read
+    }
+
+    /// How many outcomes were asked for.
+    #[must_use]
+    pub fn asked_about(&self) -> u64 {
+        self.script().asked_about
+    }
+
+    /// Counts the call and waits at the door.
+    async fn arrive(&self, call: Call, stream: Option<&StreamId>) {
+        *self.script().calls.entry(call).or_default() += 1;
+        let mut seen = self.doors.subscribe();
+        loop {
+            let mut passes = false;
+            self.doors.send_if_modified(|doors| {
+                let known = stream.is_none_or(|stream| !doors.streams.contains(stream.id.as_str()));
+                passes = known
+                    && match doors.held.get_mut(&call) {
+                        None => true,
+                        Some(0) => false,
+                        Some(left) => {
+                            *left -= 1;
+                            true
+                        }
+                    };
+                false
+            });
+            if passes || seen.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn step(&self, call: Call) -> Option<Step> {
+        self.script().steps.get_mut(&call)?.pop_front()
+    }
+
+    /// Does a call as the script says. The store below hears of it only when it has passed the door.
+    async fn play<'a, T>(
+        &'a self,
+        call: Call,
+        stream: Option<&StreamId>,
+        work: impl FnOnce(&'a dyn EventStore) -> BoxFuture<'a, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.arrive(call, stream).await;
+        match self.step(call) {
+            None => work(&*self.inner).await,
+            Some(Step::Fail(error)) => Err(error),
+            Some(Step::Lose) => {
+                work(&*self.inner).await?;
+                Err(StoreError::Unknown("scripted: the answer was lost".to_owned()))
+            }
+        }
+    }
+
+    async fn scripted_append(&self, batch: Arc<Batch>) -> Result<(), StoreError> {
+        let refused = self.script().refuses.as_ref().and_then(|refuses| batch.records.iter().position(refuses));
+        if let Some(index) = refused {
+            self.arrive(Call::Append, None).await;
+            return Err(StoreError::Refused { index, reason: "scripted: this record can't be stored".to_owned() });
+        }
+        self.play(Call::Append, None, |inner| inner.append(batch)).await
+    }
+}
+
+/// An append that is under way, also if nobody waits for it any more.
+struct InFlight<'a>(&'a ScriptedStore);
+
+impl<'a> InFlight<'a> {
+    fn new(store: &'a ScriptedStore) -> Self {
+        let mut script = store.script();
+        script.in_flight += 1;
+        script.most_in_flight = script.most_in_flight.max(script.in_flight);
+        drop(script);
+        Self(store)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.script().in_flight -= 1;
+    }
+}
+
+impl fmt::Debug for ScriptedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScriptedStore({:?})", self.inner)
+    }
+}
+
+impl EventStore for ScriptedStore {
+    fn name(&self) -> String {
+        format!("scripted {}", self.inner.name())
+    }
+
+    fn is_durable(&self) -> bool {
+        self.inner.is_durable()
+    }
+
+    fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
+        Box::pin(self.play(Call::Acquire, None, |inner| inner.acquire(partitions)))
+    }
+
+    fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let in_flight = InFlight::new(self);
+            let outcome = self.scripted_append(Arc::clone(&batch)).await;
+            drop(in_flight);
+            self.script().appended.push(Appended { batch, outcome: outcome.clone() });
+            outcome
+        })
+    }
+
+    fn last_sequences(&self, slices: Vec<Slice>) -> BoxFuture<'_, Result<BTreeMap<Slice, u64>, StoreError>> {
+        Box::pin(self.play(Call::LastSequences, None, |inner| inner.last_sequences(slices)))
+    }
+
+    fn read_stream(
+        &self,
+        stream: StreamId,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        Box::pin(async move {
+            let name = stream.clone();
+            let events =
+                self.play(Call::ReadStream, Some(&name), |inner| inner.read_stream(stream, from, limit)).await?;
+            self.script().events_read += events.len() as u64;
+            Ok(events)
+        })
+    }
+
+    fn read_all(
+        &self,
+        position: Position,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<(Vec<StoredEvent>, Position), StoreError>> {
+        self.inner.read_all(position, limit)
+    }
+
+    fn outcomes(
+        &self,
+        commands: Vec<(StreamId, Dedup)>,
+    ) -> BoxFuture<'_, Result<Vec<Option<StoredOutcome>>, StoreError>> {
+        self.script().asked_about += commands.len() as u64;
+        Box::pin(self.play(Call::Outcomes, None, |inner| inner.outcomes(commands)))
+    }
+
+    fn known_keys(&self, stream: StreamId, limit: usize) -> BoxFuture<'_, Result<KnownKeys, StoreError>> {
+        Box::pin(async move {
+            let name = stream.clone();
+            self.play(Call::KnownKeys, Some(&name), |inner| inner.known_keys(stream, limit)).await
+        })
+    }
+
+    fn put_snapshot(&self, snapshot: Snapshot) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.play(Call::PutSnapshot, None, |inner| inner.put_snapshot(snapshot)))
+    }
+
+    fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>> {
+        Box::pin(async move {
+            let name = stream.clone();
+            self.play(Call::Snapshot, Some(&name), |inner| inner.snapshot(stream, at_most)).await
+        })
+    }
+
+    fn ids(
+        &self,
+        aggregate: Arc<str>,
+        after: Option<AggregateId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>> {
+        self.inner.ids(aggregate, after, limit)
+    }
+
+    fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
+        Box::pin(self.play(Call::EventNames, None, |inner| inner.event_names(aggregate)))
+    }
+}
