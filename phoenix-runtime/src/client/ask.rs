@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::client::Client;
-use crate::client::deliver::{CallOptions, Reception, Sending};
+use crate::client::deliver::{CallOptions, Reception, Sending, stayed_full};
 use crate::domain::error::{AskError, Fault};
 use crate::domain::message::Command;
 use crate::domain::metadata::{Metadata, Priority};
@@ -87,14 +87,7 @@ impl<C: Command> Call<C> {
         let sent = self.sending.poll(cx);
         match reception.poll(&self.client, cx) {
             Poll::Ready(Ok(answer)) => Poll::Ready(answer),
-            Poll::Ready(Err(fault)) if sent.is_pending() => {
-                let code = crate::domain::error::Code::MailboxFull;
-                Poll::Ready(Err(Fault::new(
-                    code,
-                    format!("the mailbox stayed full; nothing was done: {}", fault.detail),
-                )
-                .into()))
-            }
+            Poll::Ready(Err(fault)) if sent.is_pending() => Poll::Ready(Err(stayed_full(&fault).into())),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault.into())),
             Poll::Pending => Poll::Pending,
         }
@@ -130,8 +123,9 @@ macro_rules! options {
         }
 
         /// Says that this command was sent before, so that the store is asked about it before it is decided.
+        /// Without a key it can't be a repeat, and this says nothing.
         pub fn repeated(mut self) -> Self {
-            self.0.options.repeat = self.0.options.key.is_some();
+            self.0.options.repeat = true;
             self
         }
     };

@@ -76,6 +76,11 @@ impl Sending {
     }
 }
 
+/// The fault of a call that timed out while it waited for room.
+pub(super) fn stayed_full(timed_out: &Fault) -> Fault {
+    Fault::new(Code::MailboxFull, format!("the mailbox stayed full; nothing was done: {}", timed_out.detail))
+}
+
 fn fail(undelivered: Undelivered) {
     match undelivered {
         Undelivered::Full(mail) => mail.fail(Fault::new(Code::MailboxFull, "the mailbox is full; try again later")),
@@ -159,7 +164,7 @@ impl Client {
             Some(key) => (Dedup::of_key(pending.facts().name, key), Repeat::Possible),
             None => (Dedup::of_id(message), Repeat::Never),
         };
-        let repeat = if options.repeat { Repeat::Likely } else { repeat };
+        let repeat = if options.repeat && repeat == Repeat::Possible { Repeat::Likely } else { repeat };
         let metadata = options.metadata.map(Arc::new);
         Ok(Box::new(CommandMail { message, key, dedup, metadata, chain: self.chain.clone(), pending, repeat }))
     }

@@ -15,7 +15,7 @@ use crate::domain::codec::{Codec, Json};
 use crate::domain::error::{AskError, Code, Fault, QueryError};
 use crate::domain::id::AggregateId;
 use crate::domain::message::{Addressed, Command};
-use crate::domain::metadata::{Envelope, Priority};
+use crate::domain::metadata::{Envelope, Metadata, Priority};
 use crate::domain::pending::{Answer, ByName, ByNameQuery, NamedAnswer, Told};
 use crate::engine::mailbox::Body;
 
@@ -182,7 +182,7 @@ impl<C: Command + Addressed> AskByMessage<C> {
                 idempotency_key: None,
                 priority: Priority::default(),
                 timeout: None,
-                metadata: crate::domain::metadata::Metadata::default(),
+                metadata: Metadata::default(),
                 payload,
             })),
             Err(reason) => Err(Fault::new(Code::InvalidMessage, reason.to_string())),
@@ -202,6 +202,22 @@ impl<C: Command + Addressed> AskByMessage<C> {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         if let Ok(Some(envelope)) = &mut self.envelope {
             envelope.timeout = Some(timeout);
+        }
+        self
+    }
+
+    /// Its place in the mailbox.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        if let Ok(Some(envelope)) = &mut self.envelope {
+            envelope.priority = priority;
+        }
+        self
+    }
+
+    /// What travels along.
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        if let Ok(Some(envelope)) = &mut self.envelope {
+            envelope.metadata = metadata;
         }
         self
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::client::Client;
-use crate::client::deliver::{Reception, Sending};
+use crate::client::deliver::{Reception, Sending, stayed_full};
 use crate::domain::error::QueryError;
 use crate::domain::message::Query;
 use crate::domain::metadata::Priority;
@@ -102,8 +102,12 @@ impl<Q: Query> Future for Question<Q> {
         let this = &mut *self;
         let Some(reception) = &mut this.reception else { return Poll::Pending };
         // also while it waits for room: a time-out ends both
-        let _ = this.sending.poll(cx);
-        reception.poll(&this.client, cx).map(|answer| Ok(answer??.reply))
+        let sent = this.sending.poll(cx);
+        reception.poll(&this.client, cx).map(|answer| match answer {
+            Ok(answer) => Ok(answer?.reply),
+            Err(fault) if sent.is_pending() => Err(stayed_full(&fault).into()),
+            Err(fault) => Err(fault.into()),
+        })
     }
 }
 
