@@ -29,6 +29,12 @@ struct Ring {
     passivate_after: Option<u32>,
 }
 
+impl Ring {
+    fn is_over(&self) -> bool {
+        self.max_resident.is_some_and(|max| self.resident > max)
+    }
+}
+
 impl Cells {
     /// `shards` share what a node may have in memory.
     pub(crate) fn new(options: impl Iterator<Item = Options>, shards: usize) -> Self {
@@ -158,10 +164,12 @@ impl Cells {
 
     /// Whether a type has more residents than it may.
     pub(crate) fn is_over(&self, kind: u16) -> bool {
-        self.rings
-            .get(kind as usize)
-            .and_then(Option::as_ref)
-            .is_some_and(|ring| ring.max_resident.is_some_and(|max| ring.resident > max))
+        self.rings.get(kind as usize).and_then(Option::as_ref).is_some_and(Ring::is_over)
+    }
+
+    /// Whether any type has more residents than it may.
+    pub(crate) fn is_any_over(&self) -> bool {
+        self.rings.iter().flatten().any(Ring::is_over)
     }
 }
 

@@ -9,6 +9,7 @@
 //! - [`cell`]: one aggregate in memory; [`cells`]: all of a shard, and who leaves
 //! - [`batch`]: what is decided and not yet durable; [`journal`]: making it durable
 //! - [`health`]: what the shards tell of themselves
+//! - [`idle`]: how shards end a drain together
 //! - [`activation`]: bringing an aggregate into memory
 //! - [`shard`]: the loop that owns all of these
 
@@ -19,6 +20,7 @@ pub(crate) mod cell;
 pub(crate) mod cells;
 pub mod clock;
 pub mod health;
+pub(crate) mod idle;
 pub(crate) mod journal;
 pub(crate) mod kind;
 pub(crate) mod mailbox;

@@ -16,6 +16,7 @@ use crate::engine::batch::Sequences;
 use crate::engine::catalog::Catalog;
 use crate::engine::clock::SystemClock;
 use crate::engine::health::Health;
+use crate::engine::idle::Idle;
 use crate::engine::mailbox::mailbox;
 use crate::engine::options::{EngineOptions, PARTITIONS};
 use crate::engine::router::Router;
@@ -134,6 +135,7 @@ impl EngineBuilder {
         let (phase, observed) = watch::channel(Phase::Running);
         let (finished, finishing) = watch::channel(0_usize);
         let finished = Arc::new(finished);
+        let idle = Arc::new(watch::Sender::new(0));
         let (mut handles, mut boxes) = (Vec::with_capacity(shards), Vec::with_capacity(shards));
         for _ in 0..shards {
             let (handle, mailbox) = mailbox(self.options.mailbox_capacity);
@@ -163,6 +165,7 @@ impl EngineBuilder {
                 sequences,
                 epochs: (0..PARTITIONS).map(|p| epochs.get(&Partition(p)).copied()).collect(),
                 phase: observed.clone(),
+                idle: Idle::new(Arc::clone(&idle), shards),
             });
             let end = End(Arc::clone(&finished), Arc::clone(&health));
             (self.spawn)(Box::pin(async move {

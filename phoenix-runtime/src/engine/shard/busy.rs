@@ -1,6 +1,6 @@
 //! What an aggregate may wait for, and what comes of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -109,7 +109,7 @@ impl Shard {
                     self.asked(cell, answers);
                 }
             }
-            Done::Worked(cell, worked) => self.worked(cell, worked),
+            Done::Worked(cell, time_micros, worked) => self.worked(cell, time_micros, worked),
             Done::Snapshot => {}
         }
     }
@@ -176,7 +176,9 @@ impl Shard {
             Err(fault) => first.fail(fault),
             Ok(answers) => {
                 let mut answers = answers.into_iter();
-                if let Some((dedup, Some(stored))) = answers.next() {
+                let answer = answers.next();
+                let first_dedup = answer.as_ref().map(|(dedup, _)| *dedup);
+                if let Some((dedup, Some(stored))) = answer {
                     self.remember(cell, dedup);
                     answer_repeat(first, &stored);
                 } else {
@@ -188,16 +190,18 @@ impl Shard {
                         self.held += 1;
                     }
                 }
-                self.asked_behind(cell, &answers.collect());
+                self.asked_behind(cell, first_dedup, &answers.collect());
             }
         }
         self.resume(cell);
     }
 
-    fn asked_behind(&mut self, cell: CellRef, answers: &HashMap<Dedup, Option<StoredOutcome>>) {
+    /// `before` is what the cell waited for. Of equal keys that the store does not know only the first is new.
+    fn asked_behind(&mut self, cell: CellRef, before: Option<Dedup>, answers: &HashMap<Dedup, Option<StoredOutcome>>) {
         if answers.is_empty() {
             return;
         }
+        let mut new: HashSet<Dedup> = before.into_iter().collect();
         let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) else { return };
         let queue = std::mem::take(&mut busy.queue);
         for mut mail in queue {
@@ -205,7 +209,8 @@ impl Shard {
                 Body::Command(command) if matches!(command.repeat, Repeat::Possible | Repeat::Likely) => {
                     let answer = answers.get(&command.dedup);
                     if answer.is_some_and(Option::is_none) {
-                        command.repeat = Repeat::Absent;
+                        let is_first = new.insert(command.dedup);
+                        command.repeat = if is_first { Repeat::Absent } else { Repeat::Likely };
                     }
                     answer.and_then(Option::as_ref)
                 }
@@ -235,6 +240,7 @@ impl Shard {
         let Some(found) = self.cells.get_mut(cell) else { return };
         let Some(kind) = self.kinds.get(found.kind as usize) else { return };
         context.chain = context.chain.and(kind.name(), found.id.clone());
+        let time_micros = context.now_micros;
         let Some(state) = found.state.take() else { return };
         let Body::Command(command) = &mut mail.body else { return };
         let begun = catch_unwind(AssertUnwindSafe(|| command.pending.begin(state, context)));
@@ -257,7 +263,7 @@ impl Shard {
                     Err(Fault::new(Code::DeadlinePassed, format!("the handler took longer than {allowed:?}; not done")))
                 }
             };
-            Done::Worked(cell, worked)
+            Done::Worked(cell, time_micros, worked)
         }));
     }
 
@@ -267,7 +273,7 @@ impl Shard {
         self.spoilt(cell);
     }
 
-    fn worked(&mut self, cell: CellRef, worked: Result<Worked, Fault>) {
+    fn worked(&mut self, cell: CellRef, time_micros: i64, worked: Result<Worked, Fault>) {
         // a cell that died meanwhile has another generation: the result does not count
         let Some(mut mail) = self.stop_task(cell) else { return };
         let Worked { state, finish } = match worked {
@@ -285,7 +291,7 @@ impl Shard {
             Ok(decided) => decided,
             Err(panic) => Err(panicked("event", &*panic)),
         };
-        self.decided(cell, mail, facts, decided.map(|verdict| (verdict, 0)), records);
+        self.decided(cell, mail, facts, decided.map(|verdict| (verdict, time_micros)), records);
         match self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
             Some(busy) => {
                 let mut queue = queue;
@@ -311,8 +317,14 @@ fn answer_repeat(mut mail: Mail, stored: &StoredOutcome) {
     }
 }
 
+/// `None` for a command that can't be written: then it is not the one that was.
+fn encoded_hash(command: &mut CommandMail) -> Option<u64> {
+    let encode = AssertUnwindSafe(|| command.pending.encode().map(xxh3_64));
+    catch_unwind(encode).ok()?.ok()
+}
+
 fn is_same(command: &mut CommandMail, stored: &StoredOutcome) -> bool {
     *stored.command.name == *command.pending.facts().name
         && stored.command.key == command.key
-        && command.pending.encode().is_ok_and(|json| xxh3_64(json) == stored.command.payload_hash)
+        && encoded_hash(command) == Some(stored.command.payload_hash)
 }

@@ -23,6 +23,8 @@ use crate::event_store::port::{CommandData, EventData, Record, Snapshot, StreamI
 pub(super) struct Decision {
     pub(super) verdict: Verdict,
     pub(super) records: Vec<Recorded>,
+    /// The time that the handler was told, which its events carry.
+    pub(super) time_micros: i64,
 }
 
 impl Shard {
@@ -42,7 +44,7 @@ impl Shard {
         if command.repeat == Repeat::Likely {
             return self.hold(cell, Task::Question(mail));
         }
-        if mail.deadline.is_some_and(|deadline| deadline < self.now) {
+        if mail.deadline.is_some_and(|deadline| deadline <= self.now) {
             let expired =
                 Fault::new(Code::DeadlinePassed, "its caller's time-out passed before it was decided; not done");
             return if self.may_refuse(cell, &mail) {
@@ -61,8 +63,9 @@ impl Shard {
         }
         let facts = command.pending.facts();
         if !facts.creates && found.version == 0 {
-            let body = Vec::new();
-            let decision = Decision { verdict: Verdict { kind: OutcomeKind::NotFound, body }, records: Vec::new() };
+            let verdict = Verdict { kind: OutcomeKind::NotFound, body: Vec::new() };
+            let time_micros = self.clock.wall_micros().max(found.time_micros);
+            let decision = Decision { verdict, records: Vec::new(), time_micros };
             return self.take(cell, mail, facts, decision);
         }
         if facts.asynchronous {
@@ -89,9 +92,9 @@ impl Shard {
         decided: Result<(Verdict, i64), Fault>,
         records: Vec<Recorded>,
     ) {
-        let within = decided.and_then(|(verdict, _)| self.check_size(&verdict, &records).map(|()| verdict));
+        let within = decided.and_then(|decided| self.check_size(&decided.0, &records).map(|()| decided));
         match within {
-            Ok(verdict) => self.take(cell, mail, facts, Decision { verdict, records }),
+            Ok((verdict, time_micros)) => self.take(cell, mail, facts, Decision { verdict, records, time_micros }),
             Err(fault) => {
                 if !records.is_empty() {
                     // the state has changes that no event tells of
@@ -128,18 +131,16 @@ impl Shard {
 
     /// Puts a decision into the open batch.
     pub(super) fn take(&mut self, cell: CellRef, mut mail: Mail, facts: &'static CommandFacts, decision: Decision) {
-        let Decision { verdict, records } = decision;
+        let Decision { verdict, records, time_micros } = decision;
         if records.is_empty() && !self.may_refuse(cell, &mail) {
             // the state is unchanged: ask first, decide again
             return self.hold(cell, Task::Question(mail));
         }
-        let wall = self.clock.wall_micros();
         let Some(kind) = self.kinds.get(mail.kind as usize) else { return };
         let (aggregate, options, codec) = (self.names.get(kind.name()), kind.options(), kind.codec());
         let Some(found) = self.cells.get_mut(cell) else { return };
         let stream = StreamId { aggregate, id: found.id.clone() };
         let slice = Slice::from_hash(found.hash);
-        let time_micros = wall.max(found.time_micros);
         let first_record = self.open.records.len();
         let version = found.version + records.len() as u64;
         let told = if verdict.kind == OutcomeKind::NotFound { Waiting::NotFound } else { Waiting::Decided };
@@ -203,7 +204,7 @@ impl Shard {
 
     /// A query for an aggregate that is not busy.
     pub(super) fn query(&mut self, cell: CellRef, mut mail: Mail) {
-        if mail.deadline.is_some_and(|deadline| deadline < self.now) {
+        if mail.deadline.is_some_and(|deadline| deadline <= self.now) {
             return mail.fail(Fault::new(Code::DeadlinePassed, "its caller's time-out passed before it was answered"));
         }
         let Some(found) = self.cells.get_mut(cell) else { return };

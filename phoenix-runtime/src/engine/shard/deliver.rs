@@ -1,12 +1,15 @@
 //! A message meets its aggregate.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt as _;
+
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::Slice;
-use crate::engine::activation::activate;
+use crate::engine::activation::{activate, panic_text};
 use crate::engine::batch::partition_of;
 use crate::engine::cell::{Busy, Cell, CellRef, Task, Window};
 use crate::engine::mailbox::{Body, Mail};
@@ -95,8 +98,12 @@ impl Shard {
         let Some(kind) = self.kinds.get(found.kind as usize).map(Arc::clone) else { return };
         let stream = StreamId { aggregate: self.names.get(kind.name()), id: found.id.clone() };
         let (store, page, backoff) = (Arc::clone(&self.store), self.options.replay_page, self.backoff());
-        self.tasks
-            .push(Box::pin(async move { Done::Activated(cell, activate(store, kind, stream, page, backoff).await) }));
+        self.tasks.push(Box::pin(async move {
+            // handlers and serializers are caught where they are called; this is for the rest of what users write
+            let activation = AssertUnwindSafe(activate(store, kind, stream, page, backoff)).catch_unwind();
+            let loaded = activation.await.unwrap_or_else(|panic| Err(format!("it panicked: {}", panic_text(&*panic))));
+            Done::Activated(cell, loaded)
+        }));
     }
 
     /// The cell is busy no longer: those who waited are executed, in their order, until it is busy again.

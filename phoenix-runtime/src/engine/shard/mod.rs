@@ -35,6 +35,7 @@ use crate::engine::batch::{OpenBatch, Sealed, Sequences};
 use crate::engine::cell::CellRef;
 use crate::engine::cells::Cells;
 use crate::engine::health::Health;
+use crate::engine::idle::Idle;
 use crate::engine::journal::{Backoff, persist};
 use crate::engine::kind::Kind;
 use crate::engine::mailbox::{Mail, Mailbox};
@@ -57,6 +58,7 @@ pub(crate) struct Parts {
     /// By partition; `None` where this shard may not write.
     pub(crate) epochs: Vec<Option<Epoch>>,
     pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) idle: Idle,
 }
 
 /// What the engine is told to do.
@@ -76,7 +78,8 @@ type Answers = Result<Vec<(Dedup, Option<StoredOutcome>)>, Fault>;
 enum Done {
     Activated(CellRef, Result<Loaded, String>),
     Asked(Vec<(CellRef, Answers)>),
-    Worked(CellRef, Result<Worked, Fault>),
+    /// With the time that the handler was told.
+    Worked(CellRef, i64, Result<Worked, Fault>),
     Snapshot,
 }
 
@@ -98,6 +101,7 @@ pub(crate) struct Shard {
     health: Arc<Health>,
     mailbox: Mailbox,
     phase: watch::Receiver<Phase>,
+    idle: Idle,
     epochs: Vec<Option<Epoch>>,
     sequences: Sequences,
     cells: Cells,
@@ -146,6 +150,7 @@ impl Shard {
             health: parts.health,
             mailbox: parts.mailbox,
             phase: parts.phase,
+            idle: parts.idle,
             epochs: parts.epochs,
             sequences: parts.sequences,
             cells,
@@ -188,8 +193,11 @@ impl Shard {
             }
             loop {
                 let progress = self.turn(cx, &mut mail);
-                if self.draining && self.is_finished() {
-                    return Poll::Ready(());
+                if self.draining {
+                    let finished = self.is_finished();
+                    if self.idle.poll(cx, finished).is_ready() {
+                        return Poll::Ready(());
+                    }
                 }
                 if !progress {
                     return Poll::Pending;
@@ -217,6 +225,10 @@ impl Shard {
             && let Some((sealed, _)) = self.in_flight.take()
         {
             self.settle(sealed, outcome);
+            // who could not leave while it waited for this batch
+            if self.cells.is_any_over() {
+                self.passivate();
+            }
             progress = true;
         }
         while let Poll::Ready(Some(done)) = self.tasks.poll_next_unpin(cx) {
