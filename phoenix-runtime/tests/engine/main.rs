@@ -1,0 +1,21 @@
+//! What the engine and the client promise, each rule by one test: the real engine in a simulated world, over a store
+//! that does what the test says.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on stops at the line that says so")]
+#![allow(clippy::needless_pass_by_value, reason = "a name is given as it is at hand")]
+
+mod asynchronous;
+mod batches;
+mod client;
+mod context;
+mod failure;
+mod history;
+mod lifecycle;
+mod order;
+mod owners;
+mod panics;
+mod passivation;
+mod repeats;
+mod snapshots;
+mod tally;
+mod world;

@@ -1,0 +1,68 @@
+//! Two engines over one store: the newer one owns it, whatever the older one believes.
+
+use phoenix_runtime::prelude::*;
+
+use crate::tally::{add, steps, take, touch};
+use crate::world::{World, simulate, tallies};
+
+/// What the older engine tells, in a world where it has not heard of the newer one.
+async fn told_by_the_older(world: &World, what: &str) -> Code {
+    let old = world.start().await;
+    tallies(&old).ask(add("a", 1)).await.unwrap();
+    let new = world.start().await;
+    assert_eq!(tallies(&new).ask(add("a", 2)).await, Ok(3));
+    let of = tallies(&old);
+    assert!(!old.health().is_fenced());
+    let told = match what {
+        "append" => of.ask(add("a", 5)).await.unwrap_err().code(),
+        "rejection" => of.ask(take("a", 100)).await.unwrap_err().code(),
+        "reply without events" => of.ask(touch("a")).await.unwrap_err().code(),
+        "not found" => of.query(steps("nobody")).await.unwrap_err().code(),
+        _ => of.query(steps("a")).await.unwrap_err().code(),
+    };
+    assert!(old.health().is_fenced());
+    assert!(!new.health().is_fenced());
+    assert_eq!(tallies(&new).query(steps("a")).await.unwrap(), [1, 2], "{what}");
+    told
+}
+
+#[test]
+fn an_older_owner_is_refused_whatever_it_tells() {
+    for what in ["append", "rejection", "reply without events", "query", "not found"] {
+        simulate(move |world| async move {
+            assert_eq!(told_by_the_older(&world, what).await, Code::OwnershipLost, "{what}");
+        });
+    }
+}
+
+#[test]
+fn an_older_owner_that_has_heard_of_it_refuses_at_once_and_forgets() {
+    simulate(|world| async move {
+        let old = world.start().await;
+        for number in 0..100 {
+            tallies(&old).ask(add(&format!("a{number}"), 1)).await.unwrap();
+        }
+        let new = world.start().await;
+        for number in 0..100 {
+            let told = tallies(&old).ask(add(&format!("a{number}"), 1)).await;
+            assert_eq!(told.unwrap_err().code(), Code::OwnershipLost);
+        }
+        assert_eq!(old.health().resident(), 0);
+        let appends = world.store.appended().len();
+        assert_eq!(tallies(&old).query(steps("a1")).await.unwrap_err().code(), Code::OwnershipLost);
+        assert_eq!(world.store.appended().len(), appends);
+        assert_eq!(tallies(&new).ask(add("a1", 1)).await, Ok(2));
+    });
+}
+
+#[test]
+fn the_newer_owner_goes_on_where_the_older_one_stopped() {
+    simulate(|world| async move {
+        let old = world.start().await;
+        tallies(&old).ask(add("a", 1)).idempotency_key("k").await.unwrap();
+        let new = world.start().await;
+        let repeat = tallies(&new).ask(add("a", 1)).idempotency_key("k").answer().await.unwrap();
+        assert!(repeat.replayed);
+        assert_eq!(tallies(&new).ask(add("a", 1)).await, Ok(2));
+    });
+}
