@@ -31,8 +31,10 @@ pub(crate) struct Waiter {
 /// What is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// A command: what was decided.
+    /// A command: its reply.
     Decided,
+    /// A command: its rejection.
+    Rejected,
     /// A command without an aggregate that creates none.
     NotFound,
     /// A query: its answer.

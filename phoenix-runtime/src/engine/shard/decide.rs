@@ -143,7 +143,11 @@ impl Shard {
         let slice = Slice::from_hash(found.hash);
         let first_record = self.open.records.len();
         let version = found.version + records.len() as u64;
-        let told = if verdict.kind == OutcomeKind::NotFound { Waiting::NotFound } else { Waiting::Decided };
+        let told = match verdict.kind {
+            OutcomeKind::Replied => Waiting::Decided,
+            OutcomeKind::Rejected => Waiting::Rejected,
+            OutcomeKind::NotFound => Waiting::NotFound,
+        };
         let Body::Command(command) = &mut mail.body else { return };
         let stores_outcome = command.repeat != Repeat::Never;
         if !records.is_empty() || stores_outcome {

@@ -54,7 +54,7 @@ impl Shard {
                 let culprit = sealed
                     .waiters
                     .iter()
-                    .rposition(|w| w.first_record <= index && matches!(w.told, Waiting::Decided | Waiting::NotFound));
+                    .rposition(|w| w.first_record <= index && matches!(w.mail.body, Body::Command(_)));
                 let mut waiters = sealed.waiters;
                 if let Some(culprit) = culprit {
                     let waiter = waiters.remove(culprit);
@@ -81,15 +81,15 @@ impl Shard {
     }
 
     fn committed(&mut self, sealed: Sealed) {
-        let (mut decided, mut rejected) = (0_u64, 0_u64);
+        let (mut replied, mut rejected, mut not_found) = (0_u64, 0_u64, 0_u64);
         for Waiter { cell, mail, version, told, .. } in sealed.waiters {
             match (mail.body, told) {
                 (Body::Command(command), Waiting::NotFound) => {
-                    rejected += 1;
+                    not_found += 1;
                     tell(command.pending, Told::NotFound);
                 }
-                (Body::Command(command), _) => {
-                    decided += 1;
+                (Body::Command(command), told) => {
+                    *(if told == Waiting::Rejected { &mut rejected } else { &mut replied }) += 1;
                     tell(command.pending, Told::Decided { version });
                 }
                 (Body::Query(query), Waiting::Absent) => query.tell(Err(QueryError::NotFound)),
@@ -101,8 +101,9 @@ impl Shard {
             }
             self.unpin(cell);
         }
-        metrics::counter!("phoenix_commands_total", "outcome" => "decided").increment(decided);
-        metrics::counter!("phoenix_commands_total", "outcome" => "not-found").increment(rejected);
+        for (outcome, count) in [("replied", replied), ("rejected", rejected), ("not-found", not_found)] {
+            metrics::counter!("phoenix_commands_total", "outcome" => outcome).increment(count);
+        }
         for snapshot in sealed.snapshots {
             self.write_snapshot(snapshot);
         }
