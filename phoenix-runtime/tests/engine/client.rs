@@ -148,6 +148,8 @@ fn what_travels_along_is_bounded() {
             let by_header = Metadata { headers, ..Metadata::default() };
             let by_correlation = Metadata { correlation_id: Some("v".repeat(bytes)), ..Metadata::default() };
             for metadata in [by_header, by_correlation] {
+                let alone = engine.client().ask(add("a", 1)).metadata(metadata.clone()).await;
+                assert_eq!(alone.is_ok(), fits, "by the message alone");
                 let told = of.ask(add("a", 1)).metadata(metadata).await.map_err(|e| e.code());
                 assert_eq!(told.is_ok(), fits);
                 assert!(fits || told == Err(Code::InvalidMessage));
