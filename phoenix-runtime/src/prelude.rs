@@ -4,6 +4,8 @@ pub use phoenix_macros::{
     Command, Event, Events, Query, Schema, aggregate, command_handler, event_handler, event_sourced, query_handler,
 };
 
+#[cfg(feature = "engine")]
+pub use crate::client::ContextClient;
 pub use crate::domain::aggregate::Aggregate;
 pub use crate::domain::codec::{Codec, CodecError};
 pub use crate::domain::context::Context;

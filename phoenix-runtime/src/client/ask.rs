@@ -177,6 +177,17 @@ pub struct Receipt {
     pub version: Option<u64>,
 }
 
+impl Receipt {
+    /// Of any outcome; a fault is none.
+    pub(crate) fn of<T, R>(answer: Result<Answer<T>, AskError<R>>) -> Result<Self, Fault> {
+        match answer {
+            Ok(Answer { version, .. }) | Err(AskError::Rejected { version, .. }) => Ok(Self { version: Some(version) }),
+            Err(AskError::NotFound { .. }) => Ok(Self { version: None }),
+            Err(AskError::Fault(fault)) => Err(fault),
+        }
+    }
+}
+
 /// A command whose outcome does not matter to its caller, only that it is durable.
 ///
 /// # Cancel safety
@@ -192,13 +203,7 @@ impl<C: Command> Future for Tell<C> {
     type Output = Result<Receipt, Fault>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        self.0.poll_answer(cx).map(|answer| match answer {
-            Ok(Answer { version, .. }) | Err(AskError::Rejected { version, .. }) => {
-                Ok(Receipt { version: Some(version) })
-            }
-            Err(AskError::NotFound { .. }) => Ok(Receipt { version: None }),
-            Err(AskError::Fault(fault)) => Err(fault),
-        })
+        self.0.poll_answer(cx).map(Receipt::of)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::client::Client;
+use crate::domain::context::Cause;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::{AggregateId, Dedup, InvalidId, MAX_KEY_BYTES, MessageId, identity_hash};
 use crate::domain::metadata::{MAX_HEADER_BYTES, Metadata, Priority};
@@ -42,7 +43,10 @@ impl<T> Reception<T> {
     pub(crate) fn poll(&mut self, client: &Client, cx: &mut TaskContext<'_>) -> Poll<Result<T, Fault>> {
         if let Poll::Ready(answer) = Pin::new(&mut self.receiver).poll(cx) {
             return Poll::Ready(answer.map_err(|_| {
-                Fault::new(Code::Stopping, "the node stopped before it answered; send it again with the same key")
+                Fault::new(
+                    Code::OutcomeUnknown,
+                    "the node stopped before it answered; it may be done: send it again with the same key",
+                )
             }));
         }
         let timer = self.timer.get_or_insert_with(|| client.router.clock.sleep(self.timeout));
@@ -134,7 +138,8 @@ impl Client {
             return Err((body, Fault::new(Code::WouldDeadlock, text)));
         }
         let hash = identity_hash(aggregate, id.as_str());
-        let deadline = Some(self.router.clock.monotonic() + timeout);
+        // a time-out too long for the clock is none
+        let deadline = self.router.clock.monotonic().checked_add(timeout);
         Ok(Mail { kind, id, hash, deadline, body })
     }
 
@@ -146,7 +151,8 @@ impl Client {
     ) -> Result<Box<CommandMail>, (Box<dyn Pending>, Fault)> {
         let invalid = |text: String| Fault::new(Code::InvalidMessage, text);
         // a business key goes first: with another key of the caller the same order would be done twice
-        let key = pending.business_key().or(options.key);
+        let cause = self.cause.as_deref();
+        let key = pending.business_key().or(options.key).or_else(|| cause.map(Cause::next_key));
         if let Some(key) = &key
             && (key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains('\0'))
         {
@@ -165,7 +171,14 @@ impl Client {
             None => (Dedup::of_id(message), Repeat::Never),
         };
         let repeat = if options.repeat && repeat == Repeat::Possible { Repeat::Likely } else { repeat };
-        let metadata = options.metadata.map(Arc::new);
+        let metadata = match cause {
+            Some(cause) => {
+                let mut metadata = options.metadata.unwrap_or_default();
+                cause.describe(&mut metadata);
+                Some(Arc::new(metadata))
+            }
+            None => options.metadata.map(Arc::new),
+        };
         Ok(Box::new(CommandMail { message, key, dedup, metadata, chain: self.chain.clone(), pending, repeat }))
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! # Layout
 //! - [`Client`], [`Of`]: where calls begin
-//! - [`ask`]: commands; [`query`]: queries; [`named`]: both by name
+//! - [`ask`]: commands; [`query`]: queries; [`by_message`]: both by the message alone; [`named`]: both by name
 //! - [`deliver`]: how a call reaches the shard that owns its aggregate
 
 pub mod ask;
+pub mod by_message;
 mod deliver;
 pub mod named;
 pub mod query;
@@ -18,12 +19,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::client::ask::{Ask, Call, Tell};
+use crate::client::by_message::{AskByMessage, QueryByMessage, TellByMessage};
 use crate::client::query::Question;
 use crate::domain::aggregate::Aggregate;
-use crate::domain::context::{CallChain, Context};
+use crate::domain::context::{CallChain, Cause, Context};
 use crate::domain::handle::{AnsweredBy, HandledBy};
 use crate::domain::id::MessageId;
-use crate::domain::message::{Addressed, Command};
+use crate::domain::message::{Addressed, Command, Query};
 use crate::domain::metadata::Envelope;
 use crate::domain::pending::{PendingCommand, PendingQuery};
 use crate::engine::Engine;
@@ -36,13 +38,15 @@ pub struct Client {
     router: Arc<Router>,
     /// The aggregates that wait for what this client asks.
     chain: CallChain,
+    /// The command whose handler asks.
+    cause: Option<Arc<Cause>>,
 }
 
 impl Engine {
     /// The way to its aggregates.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client { router: Arc::clone(&self.router), chain: CallChain::default() }
+        Client { router: Arc::clone(&self.router), chain: CallChain::default(), cause: None }
     }
 }
 
@@ -53,11 +57,22 @@ impl Client {
         Of { client: self.clone(), aggregate: PhantomData }
     }
 
-    /// Asks with the message alone, which names its aggregate (`aggregate = "..."`). It goes by name: that the
-    /// aggregate handles it is found out when it arrives.
+    /// Asks with the message alone, which names its aggregate (`aggregate = "..."`).
     #[allow(clippy::needless_pass_by_value, reason = "as the typed ask takes it")]
-    pub fn ask<C: Command + Addressed>(&self, command: C) -> named::AskByMessage<C> {
-        named::AskByMessage::new(self.clone(), &command)
+    pub fn ask<C: Command + Addressed>(&self, command: C) -> AskByMessage<C> {
+        AskByMessage::new(self.clone(), &command)
+    }
+
+    /// Tells with the message alone, which names its aggregate.
+    #[allow(clippy::needless_pass_by_value, reason = "as the typed tell takes it")]
+    pub fn tell<C: Command + Addressed>(&self, command: C) -> TellByMessage<C> {
+        TellByMessage::new(self.clone(), &command)
+    }
+
+    /// Queries with the message alone, which names its aggregate.
+    #[allow(clippy::needless_pass_by_value, reason = "as the typed query takes it")]
+    pub fn query<Q: Query + Addressed>(&self, query: Q) -> QueryByMessage<Q> {
+        QueryByMessage::new(self.clone(), &query)
     }
 
     /// Sends a command by name. Unlike a typed ask it does not wait for room in a full mailbox.
@@ -136,12 +151,16 @@ impl<A: Aggregate> Of<A> {
 pub trait ContextClient {
     /// The way to other aggregates from inside an `async` handler. An ask to an aggregate that waits for this very
     /// handler is refused at once. `None` outside an engine, as in a fixture.
+    ///
+    /// A handler may run again: when its batch fails, and when its caller sends the command again after a crash. So a
+    /// command without a key gets one here, made of the handler's own command and the number of the ask: asked again
+    /// in the same order, it is done once. Another payload under it is told `key-reused`.
     fn client(&self) -> Option<Client>;
 }
 
 impl ContextClient for Context {
     fn client(&self) -> Option<Client> {
         let router = self.resource::<Arc<Router>>()?;
-        Some(Client { router: Arc::clone(&router), chain: self.chain().clone() })
+        Some(Client { router: Arc::clone(&router), chain: self.chain().clone(), cause: self.cause.clone() })
     }
 }

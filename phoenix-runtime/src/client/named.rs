@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -11,11 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::client::Client;
 use crate::client::deliver::{CallOptions, Reception};
-use crate::domain::codec::{Codec, Json};
-use crate::domain::error::{AskError, Code, Fault, QueryError};
+use crate::domain::error::{Code, Fault, QueryError};
 use crate::domain::id::AggregateId;
-use crate::domain::message::{Addressed, Command};
-use crate::domain::metadata::{Envelope, Metadata, Priority};
+use crate::domain::metadata::{Envelope, Priority};
 use crate::domain::pending::{Answer, ByName, ByNameQuery, NamedAnswer, Told};
 use crate::engine::mailbox::Body;
 
@@ -157,107 +154,4 @@ pub(super) fn query(client: &Client, aggregate: &str, name: &str, json: &[u8], t
         Err((Body::Command(_), _)) => {}
     }
     asked
-}
-
-/// An ask typed by the message alone.
-///
-/// # Cancel safety
-/// Once it was polled the command is on its way: dropping the future does not take it back.
-#[must_use = "nothing is sent until it is awaited"]
-pub struct AskByMessage<C> {
-    client: Client,
-    envelope: Result<Option<Envelope>, Fault>,
-    sent: Option<Sent>,
-    message: PhantomData<fn() -> C>,
-}
-
-impl<C: Command + Addressed> AskByMessage<C> {
-    pub(super) fn new(client: Client, command: &C) -> Self {
-        let mut payload = Vec::new();
-        let envelope = match Json::encode(&command, &mut payload) {
-            Ok(()) => Ok(Some(Envelope {
-                id: client.next_message_id(),
-                aggregate: C::AGGREGATE.unwrap_or_default().to_owned(),
-                name: C::NAME.to_owned(),
-                idempotency_key: None,
-                priority: Priority::default(),
-                timeout: None,
-                metadata: Metadata::default(),
-                payload,
-            })),
-            Err(reason) => Err(Fault::new(Code::InvalidMessage, reason.to_string())),
-        };
-        Self { client, envelope, sent: None, message: PhantomData }
-    }
-
-    /// Makes this command a repeat of any other of the same name and key to the same aggregate.
-    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        if let Ok(Some(envelope)) = &mut self.envelope {
-            envelope.idempotency_key = Some(key.into());
-        }
-        self
-    }
-
-    /// How long to wait; the engine's `ask_timeout` by default.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        if let Ok(Some(envelope)) = &mut self.envelope {
-            envelope.timeout = Some(timeout);
-        }
-        self
-    }
-
-    /// Its place in the mailbox.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        if let Ok(Some(envelope)) = &mut self.envelope {
-            envelope.priority = priority;
-        }
-        self
-    }
-
-    /// What travels along.
-    pub fn metadata(mut self, metadata: Metadata) -> Self {
-        if let Ok(Some(envelope)) = &mut self.envelope {
-            envelope.metadata = metadata;
-        }
-        self
-    }
-}
-
-impl<C> Unpin for AskByMessage<C> {}
-
-impl<C: Command + Addressed> Future for AskByMessage<C> {
-    type Output = Result<C::Reply, AskError<C::Rejection>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        match &mut this.envelope {
-            Err(fault) => return Poll::Ready(Err(fault.clone().into())),
-            Ok(envelope) => {
-                if let Some(envelope) = envelope.take() {
-                    this.sent = Some(send(&this.client, envelope));
-                }
-            }
-        }
-        let Some(sent) = &mut this.sent else { return Poll::Pending };
-        Pin::new(sent).poll(cx).map(|outcome| typed::<C>(outcome.answer))
-    }
-}
-
-fn typed<C: Command>(answer: NamedAnswer) -> Result<C::Reply, AskError<C::Rejection>> {
-    let unreadable = |e: crate::domain::codec::CodecError| Fault::new(Code::InvalidMessage, e.to_string());
-    match answer {
-        Ok(answer) => Ok(Json::decode(&answer.reply).map_err(unreadable)?),
-        Err(AskError::Rejected { rejection, version, replayed }) => {
-            let rejection = Json::decode(&rejection).map_err(unreadable)?;
-            Err(AskError::Rejected { rejection, version, replayed })
-        }
-        Err(AskError::NotFound { replayed }) => Err(AskError::NotFound { replayed }),
-        Err(AskError::Fault(fault)) => Err(fault.into()),
-    }
-}
-
-impl<C: Command> fmt::Debug for AskByMessage<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AskByMessage({})", C::NAME)
-    }
 }

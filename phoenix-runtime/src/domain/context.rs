@@ -3,8 +3,11 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::domain::id::{AggregateId, MessageId};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::domain::id::{AggregateId, Dedup, MessageId};
 use crate::domain::metadata::Metadata;
 
 /// The second parameter of a command handler.
@@ -17,6 +20,47 @@ pub struct Context {
     pub(crate) metadata: Option<Arc<Metadata>>,
     pub(crate) resources: Resources,
     pub(crate) chain: CallChain,
+    pub(crate) key: Option<String>,
+    pub(crate) cause: Option<Arc<Cause>>,
+}
+
+/// What an `async` handler's own asks come from. They get keys of it, so that a handler that runs again, because its
+/// batch failed or its caller sent the command again, repeats them instead of asking twice.
+#[derive(Debug)]
+pub(crate) struct Cause {
+    identity: u128,
+    message: MessageId,
+    correlation_id: String,
+    traceparent: Option<String>,
+    asks: AtomicU64,
+}
+
+impl Cause {
+    /// Of a command to this aggregate.
+    pub(crate) fn new(aggregate: &str, context: &Context, dedup: Dedup) -> Self {
+        let identity = [aggregate.as_bytes(), context.id.as_str().as_bytes(), &dedup.0].join(&0);
+        Self {
+            identity: xxh3_128(&identity),
+            message: context.message,
+            correlation_id: context.correlation_id(),
+            traceparent: context.metadata().and_then(|metadata| metadata.traceparent.clone()),
+            asks: AtomicU64::new(0),
+        }
+    }
+
+    /// The key of the next ask that has none.
+    pub(crate) fn next_key(&self) -> String {
+        format!("{:032x}:{}", self.identity, self.asks.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Says where an ask comes from, as far as its caller did not.
+    pub(crate) fn describe(&self, metadata: &mut Metadata) {
+        metadata.correlation_id.get_or_insert_with(|| self.correlation_id.clone());
+        metadata.causation_id.get_or_insert_with(|| self.message.to_string());
+        if metadata.traceparent.is_none() {
+            metadata.traceparent.clone_from(&self.traceparent);
+        }
+    }
 }
 
 impl Context {
@@ -31,7 +75,16 @@ impl Context {
             metadata: None,
             resources: Resources::default(),
             chain: CallChain::default(),
+            key: None,
+            cause: None,
         }
+    }
+
+    /// A text that is equal whenever this command runs, however often it is sent: the caller's key, or the command's
+    /// id. Hand it to services outside, which an `async` handler that runs again would otherwise ask twice.
+    #[must_use]
+    pub fn idempotency_key(&self) -> String {
+        self.key.clone().unwrap_or_else(|| self.message.to_string())
     }
 
     /// The aggregate's id.

@@ -14,6 +14,8 @@ pub enum Code {
     KeyReused,
     /// The time-out passed; the outcome is not known to the caller.
     TimedOut,
+    /// The node or its ownership ended while the command was under way: perhaps done, perhaps not.
+    OutcomeUnknown,
     /// The mailbox is full.
     MailboxFull,
     /// The node does not know the aggregate, command or query.
@@ -45,6 +47,7 @@ impl Code {
         Self::NotFound,
         Self::KeyReused,
         Self::TimedOut,
+        Self::OutcomeUnknown,
         Self::MailboxFull,
         Self::UnknownName,
         Self::InvalidMessage,
@@ -66,6 +69,7 @@ impl Code {
             Self::NotFound => "not-found",
             Self::KeyReused => "key-reused",
             Self::TimedOut => "timed-out",
+            Self::OutcomeUnknown => "outcome-unknown",
             Self::MailboxFull => "mailbox-full",
             Self::UnknownName => "unknown-name",
             Self::InvalidMessage => "invalid-message",
@@ -86,6 +90,7 @@ impl Code {
         matches!(
             self,
             Self::TimedOut
+                | Self::OutcomeUnknown
                 | Self::MailboxFull
                 | Self::DeadlinePassed
                 | Self::StoreFailed

@@ -46,7 +46,8 @@ pub struct Envelope {
     pub aggregate: String,
     /// The command's wire name.
     pub name: String,
-    /// What makes it a repeat of another; without it the message's id does.
+    /// What makes it a repeat of another. Without it nothing is kept but its events: a command that is refused is then
+    /// decided each time that it is sent.
     pub idempotency_key: Option<String>,
     /// Its place in the mailbox.
     pub priority: Priority,

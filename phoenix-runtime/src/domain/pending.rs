@@ -42,7 +42,9 @@ pub struct ByName(pub Box<dyn FnOnce(NamedAnswer) + Send>);
 
 impl<C: Command> Respond<C> for ByName {
     fn respond(self, answer: Result<Answer<C::Reply>, AskError<C::Rejection>>) {
-        let json = |value: Result<Vec<u8>, CodecError>| value.map_err(|e| Fault::new(Code::StoreFailed, e.to_string()));
+        let json = |value: Result<Vec<u8>, CodecError>| {
+            value.map_err(|e| Fault::new(Code::OutcomeUnknown, format!("done, but its answer is no JSON: {e}")))
+        };
         (self.0)(match answer {
             Ok(Answer { reply, version, replayed }) => match json(to_json(&reply)) {
                 Ok(reply) => Ok(Answer { reply, version, replayed }),

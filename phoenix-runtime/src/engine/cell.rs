@@ -7,7 +7,7 @@ use crate::domain::pending::AnyState;
 use crate::engine::mailbox::Mail;
 
 /// A cell of a shard, and which of those that lived at this index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct CellRef {
     pub(crate) index: u32,
     pub(crate) generation: u32,
@@ -80,7 +80,10 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    pub(crate) fn new(keys: Vec<u64>, complete: bool) -> Self {
+    /// Of these keys, oldest first, at most the newest `room`.
+    pub(crate) fn new(mut keys: Vec<u64>, complete: bool, room: usize) -> Self {
+        let complete = complete && keys.len() <= room;
+        keys.drain(..keys.len().saturating_sub(room));
         Self { keys, next: 0, complete }
     }
 

@@ -8,6 +8,9 @@ use hashbrown::HashTable;
 use crate::domain::aggregate::Options;
 use crate::engine::cell::{Cell, CellRef};
 
+/// How far the hand moves at once: a burst is made good over several turns.
+const STEPS: usize = 1024;
+
 /// The cells of a shard.
 pub(crate) struct Cells {
     table: HashTable<u32>,
@@ -99,6 +102,11 @@ impl Cells {
         if let Some(ring) = self.rings.get_mut(kind as usize).and_then(Option::as_mut) {
             ring.hand.push_back((reference, used));
             ring.resident += 1;
+            if ring.hand.len() > 2 * ring.resident as usize + 64 {
+                // places of those who left by other ways than the hand
+                let generations = &self.generations;
+                ring.hand.retain(|(cell, _)| generations.get(cell.index as usize) == Some(&cell.generation));
+            }
         }
         reference
     }
@@ -140,7 +148,7 @@ impl Cells {
             let Some(mut ring) = self.rings[kind].take() else { continue };
             let mut over = ring.resident.saturating_sub(ring.max_resident.unwrap_or(u32::MAX));
             // at most twice around: the first time takes second chances away
-            for _ in 0..ring.hand.len() * 2 {
+            for _ in 0..(ring.hand.len() * 2).min(STEPS) {
                 let Some((cell, seen)) = ring.hand.pop_front() else { break };
                 let Some(found) = self.get_mut(cell) else { continue };
                 let last_used = found.last_used;

@@ -28,6 +28,14 @@ impl Backoff {
     }
 }
 
+/// Why a batch was not appended, for good.
+pub(crate) struct Failed {
+    /// `Fenced`, `Conflict`, `Refused` or `Damaged`.
+    pub(crate) error: StoreError,
+    /// Whether an earlier attempt may have stored it.
+    pub(crate) uncertain: bool,
+}
+
 /// Appends a batch. While its outcome is unknown the identical rows are sent again, until they are stored or conflict
 /// with themselves.
 ///
@@ -38,7 +46,7 @@ pub(crate) async fn persist(
     batch: Arc<Batch>,
     mut backoff: Backoff,
     health: &Health,
-) -> Result<(), StoreError> {
+) -> Result<(), Failed> {
     let mut uncertain = false;
     let mut struggle = None;
     loop {
@@ -51,10 +59,12 @@ pub(crate) async fn persist(
             }
             Err(conflict @ StoreError::Conflict(_)) if uncertain => match is_stored(&*store, &batch).await {
                 Ok(true) => return Ok(()),
-                Ok(false) => return Err(conflict),
+                Ok(false) => return Err(Failed { error: conflict, uncertain: false }),
                 Err(reason) => tracing::warn!(%reason, "can't ask whether the batch is stored; trying again"),
             },
-            Err(last) => return Err(last),
+            // what was sent before ownership was lost may be stored
+            Err(fenced @ StoreError::Fenced { .. }) => return Err(Failed { error: fenced, uncertain }),
+            Err(error) => return Err(Failed { error, uncertain: false }),
         }
         struggle.get_or_insert_with(|| health.struggle());
         backoff.wait().await;

@@ -177,6 +177,9 @@ impl EngineBuilder {
     }
 }
 
+/// How long a drain waits for its shards to stop after its bound.
+const STOP: Duration = Duration::from_secs(1);
+
 /// Counts a shard as finished, also when it panicked.
 struct End(Arc<watch::Sender<usize>>, Arc<Health>);
 
@@ -278,8 +281,10 @@ impl Engine {
             let _ = finishing.wait_for(|count| *count >= shards).await;
         });
         let finished = matches!(select(all, self.clock.sleep(bound)).await, Either::Left(_));
-        self.stop().await;
-        finished
+        // a handler that blocks its thread can't be stopped: whoever drains must still get on
+        let clock = Arc::clone(&self.clock);
+        let stopped = select(Box::pin(self.stop()), clock.sleep(STOP)).await;
+        finished && matches!(stopped, Either::Left(_))
     }
 
     /// Stops at once. What was told is durable; who was not told gets an error.

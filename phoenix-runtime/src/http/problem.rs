@@ -75,7 +75,7 @@ impl From<Fault> for Problem {
 const fn status(code: Code) -> StatusCode {
     match code {
         Code::Rejected | Code::NotFound | Code::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::TimedOut | Code::DeadlinePassed => StatusCode::GATEWAY_TIMEOUT,
+        Code::TimedOut | Code::OutcomeUnknown | Code::DeadlinePassed => StatusCode::GATEWAY_TIMEOUT,
         Code::MailboxFull | Code::StoreFailed | Code::OwnershipLost | Code::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         Code::UnknownName => StatusCode::NOT_FOUND,
         Code::InvalidMessage => StatusCode::BAD_REQUEST,
@@ -91,12 +91,13 @@ const fn title(code: Code) -> &'static str {
         Code::NotFound => "The aggregate has no events",
         Code::KeyReused => "The idempotency key belongs to another payload",
         Code::TimedOut => "No outcome within the time-out",
+        Code::OutcomeUnknown => "The outcome is unknown",
         Code::MailboxFull => "The mailbox is full",
         Code::UnknownName => "The node does not know this name",
         Code::InvalidMessage => "The message does not fit",
         Code::TooLarge => "The message is too large",
         Code::Panicked => "The handler panicked",
-        Code::DeadlinePassed => "The handler took too long",
+        Code::DeadlinePassed => "It took too long, and was not done",
         Code::Parked => "The aggregate is parked",
         Code::StoreFailed => "The event store failed",
         Code::OwnershipLost => "This node owns the aggregate no longer",

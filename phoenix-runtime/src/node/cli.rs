@@ -52,7 +52,12 @@ impl NodeBuilder {
     pub fn main(self) -> ExitCode {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let done = match runtime {
-            Ok(runtime) => runtime.block_on(self.act(std::env::args().skip(1))),
+            Ok(runtime) => {
+                let done = runtime.block_on(self.act(std::env::args().skip(1)));
+                // a handler that blocks its thread must not keep the process
+                runtime.shutdown_background();
+                done
+            }
             Err(error) => Err(NodeError::Runtime(error)),
         };
         match done {

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use phoenix_runtime::engine::EngineOptions;
+use phoenix_runtime::event_store::port::{Conflict, ConflictKind, StoreError};
 use phoenix_runtime::prelude::*;
-use phoenix_runtime::testkit::scripted_store::Call;
+use phoenix_runtime::testkit::scripted_store::{Call, Step};
 
 use crate::tally::{add, add_later, relay, steps};
 use crate::world::{answers, options, sent, simulate, tallies};
+
+fn conflict() -> Step {
+    Step::Fail(StoreError::Conflict(vec![Conflict { index: 0, kind: ConflictKind::Version }]))
+}
 
 #[test]
 fn while_a_handler_waits_only_its_own_aggregate_waits() {
@@ -117,6 +122,45 @@ fn a_handler_asks_other_aggregates() {
         }
         assert_eq!(world.events("tally", "c").await.len(), 2);
         assert_eq!(world.events("tally", "a").await.len(), 0);
+    });
+}
+
+#[test]
+fn what_a_handler_asked_is_not_asked_twice_when_it_runs_again() {
+    simulate(|world| async move {
+        let engine = world.start().await;
+        let of = tallies(&engine);
+        of.ask(add("a", 1)).await.unwrap();
+        world.store.hold(Call::Append);
+        let relayed = sent(of.ask(relay(&["a", "b"], 1)).idempotency_key("once")).await;
+        world.simulation.sleep(Duration::from_millis(10)).await;
+        // what `b` did is durable; the batch of `a` itself fails
+        world.store.pass(Call::Append, 1);
+        world.quiet().await;
+        world.store.next(Call::Append, conflict());
+        world.store.release(Call::Append);
+        assert_eq!(relayed.answer().await.as_deref(), Ok("added"));
+        assert_eq!(world.events("tally", "b").await.len(), 1);
+        // and when its caller sends it again after a restart, before its outcome was stored
+        let again = of.ask(relay(&["a", "b"], 1)).idempotency_key("another").await;
+        assert_eq!(again.as_deref(), Ok("added"), "another command asks for itself");
+        assert_eq!(world.events("tally", "b").await.len(), 2);
+    });
+}
+
+#[test]
+fn an_async_handler_does_not_run_for_a_repeat_that_nobody_remembers() {
+    simulate(|world| async move {
+        let engine = world.start().await;
+        let of = tallies(&engine);
+        assert_eq!(of.ask(add_later("a", 1, 1000)).idempotency_key("first").await, Ok(1));
+        for number in 0..20 {
+            of.ask(add("a", 1)).idempotency_key(format!("{number}")).await.unwrap();
+        }
+        let began = world.now();
+        assert_eq!(of.ask(add_later("a", 1, 1000)).idempotency_key("first").await, Ok(1));
+        assert!(world.since(began) < Duration::from_secs(1), "it would have waited outside again");
+        assert_eq!(world.store.conflicts(), 0);
     });
 }
 

@@ -49,6 +49,19 @@ fn an_ask_by_the_message_alone_finds_its_aggregate() {
     });
 }
 
+#[test]
+fn a_tell_and_a_query_by_the_message_alone_find_their_aggregate() {
+    simulate(|world| async move {
+        let engine = world.start().await;
+        let client = engine.client();
+        assert_eq!(client.tell(add("a", 5)).idempotency_key("k").await, Ok(Receipt { version: Some(1) }));
+        let answer = client.ask(add("a", 7)).idempotency_key("k2").answer().await.unwrap();
+        assert_eq!((answer.reply, answer.version, answer.replayed), (12, 2, false));
+        assert_eq!(client.query(steps("a")).await, Ok(vec![5, 7]));
+        assert_eq!(client.query(steps("b")).await.unwrap_err().code(), Code::NotFound);
+    });
+}
+
 /// Says an aggregate that has no such command, or is not there at all.
 #[derive(Debug, Command, Serialize, Deserialize)]
 #[command(id = id, aggregate = "tally")]

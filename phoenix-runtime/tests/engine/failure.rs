@@ -6,6 +6,7 @@ use phoenix_runtime::engine::EngineOptions;
 use phoenix_runtime::event_store::port::{Conflict, ConflictKind, StoreError};
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::scripted_store::{Call, Step};
+use serde::{Deserialize, Serialize};
 
 use crate::tally::{Harm, MOST_BYTES, add, harm, say, steps, take};
 use crate::world::{answers, options, sent, simulate, tallies};
@@ -214,5 +215,49 @@ fn a_store_that_does_not_answer_is_asked_again_ever_more_slowly() {
         let took = world.since(began);
         // 10 ms, doubled up to one second, each with up to half of it off
         assert!((Duration::from_secs(11)..Duration::from_secs(26)).contains(&took), "{took:?}");
+    });
+}
+
+#[aggregate(name = "rate")]
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Rate {
+    last: f64,
+}
+
+#[derive(Debug, Command, Serialize, Deserialize)]
+#[command(id = rate, reply = f64)]
+struct Divide {
+    rate: String,
+    by: f64,
+}
+
+#[derive(Debug, Event, Serialize, Deserialize)]
+#[event(name = "divided")]
+struct Divided {
+    rate: f64,
+}
+
+#[event_sourced]
+impl Rate {
+    #[command_handler(reply = self.last)]
+    fn divide(&self, command: Divide) -> Divided {
+        Divided { rate: 1.0 / command.by }
+    }
+
+    #[event_handler]
+    fn divided(&mut self, event: &Divided) {
+        self.last = event.rate;
+    }
+}
+
+#[test]
+fn an_event_that_could_not_be_read_again_is_refused() {
+    simulate(|world| async move {
+        let engine = world.builder().aggregate::<Rate>().start().await.unwrap();
+        let of = engine.client().of::<Rate>();
+        let divide = |by| of.ask(Divide { rate: "a".to_owned(), by });
+        assert_eq!(divide(0.0).await.unwrap_err().code(), Code::InvalidMessage);
+        assert_eq!(divide(3.0).await, Ok(1.0 / 3.0));
+        assert_eq!(world.events("rate", "a").await.len(), 1);
     });
 }

@@ -71,7 +71,7 @@ fn a_drain_is_bounded() {
         assert!(!engine.drain(Duration::from_secs(3)).await, "not all was finished");
         let took = world.since(began);
         assert!((Duration::from_secs(3)..Duration::from_secs(4)).contains(&took), "{took:?}");
-        assert_eq!(stuck.answer().await.unwrap_err().code(), Code::Stopping);
+        assert_eq!(stuck.answer().await.unwrap_err().code(), Code::OutcomeUnknown);
     });
 }
 
@@ -108,7 +108,7 @@ fn a_stop_tells_those_who_wait() {
         let all = everywhere(&world, &of).await;
         let began = world.now();
         engine.stop().await;
-        assert!(answers(all).await.iter().all(|told| *told == Err(Code::Stopping)));
+        assert!(answers(all).await.iter().all(|told| *told == Err(Code::OutcomeUnknown)));
         assert_eq!(of.ask(add("a", 1)).await.unwrap_err().code(), Code::Stopping);
         assert_eq!(world.now(), began, "at once");
     });
@@ -121,7 +121,7 @@ fn an_engine_that_is_dropped_stops() {
         let of = tallies(&engine);
         let all = everywhere(&world, &of).await;
         drop(engine);
-        assert!(answers(all).await.iter().all(|told| *told == Err(Code::Stopping)));
+        assert!(answers(all).await.iter().all(|told| *told == Err(Code::OutcomeUnknown)));
         assert_eq!(of.ask(add("a", 1)).await.unwrap_err().code(), Code::Stopping);
     });
 }

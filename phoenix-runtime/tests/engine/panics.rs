@@ -1,5 +1,7 @@
 //! A fault in user code harms its own aggregate only.
 
+use std::time::Duration;
+
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::scripted_store::Call;
 use serde::{Deserialize, Serialize};
@@ -37,7 +39,7 @@ fn a_panic_while_deciding_fails_that_command_only() {
 }
 
 #[test]
-fn a_panic_in_replay_parks_the_aggregate_until_the_next_message() {
+fn a_panic_in_replay_parks_the_aggregate_for_a_while() {
     simulate(|world| async move {
         let engine = world.start().await;
         let of = tallies(&engine);
@@ -57,6 +59,9 @@ fn a_panic_in_replay_parks_the_aggregate_until_the_next_message() {
         assert!((1..=3).contains(&times), "those who waited were told together: {times}");
         assert_eq!(of.ask(add("b", 1)).await, Ok(2));
         let read = world.store.calls(Call::ReadStream);
+        assert_eq!(of.query(steps("a")).await.unwrap_err().code(), Code::Parked);
+        assert_eq!(world.store.calls(Call::ReadStream), read, "not tried at once");
+        world.simulation.sleep(Duration::from_secs(61)).await;
         assert_eq!(of.query(steps("a")).await.unwrap_err().code(), Code::Parked);
         assert_eq!(world.store.calls(Call::ReadStream), read + 1, "it was tried again");
         assert_eq!(engine.health().parked(), times + 1);

@@ -203,7 +203,7 @@ pub(crate) struct TellLater {
 }
 
 #[derive(Debug, Clone, Query, Serialize, Deserialize)]
-#[query(id = tally, reply = Vec<i64>)]
+#[query(id = tally, reply = Vec<i64>, aggregate = "tally")]
 pub(crate) struct Steps {
     pub(crate) tally: String,
 }

@@ -40,7 +40,7 @@ async fn a_drain_is_bounded() {
     let open = tokio::spawn(async move { request(address, "POST", "/commands/account/linger", &[], body).await });
     under.gate.arrived().await;
     assert!(!under.node.drain().await, "the handler still waits");
-    assert_eq!(open.await.expect("no panic").code(), "stopping");
+    assert_eq!(open.await.expect("no panic").code(), "outcome-unknown");
 }
 
 #[tokio::test]

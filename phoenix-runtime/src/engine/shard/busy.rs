@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::domain::context::Cause;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::Dedup;
 use crate::domain::pending::{Told, Worked};
@@ -17,7 +18,7 @@ use crate::engine::cell::{CellRef, Task, Window};
 use crate::engine::mailbox::{Body, CommandMail, Mail, Repeat};
 use crate::engine::shard::decide::panicked;
 use crate::engine::shard::settle::tell;
-use crate::engine::shard::{Answers, Done, Shard};
+use crate::engine::shard::{Answers, Done, MAX_PARKED, PARKED, Parked, Shard, drop_user};
 use crate::event_store::port::{StoreError, StoredOutcome, StreamId};
 
 /// How many of those behind a possible repeat are asked about together with it.
@@ -121,12 +122,16 @@ impl Shard {
         found.version = loaded.version;
         found.snapshot_version = loaded.snapshot_version;
         found.time_micros = loaded.time_micros;
-        found.window = Window::new(loaded.keys.keys, loaded.keys.complete);
+        let room = (self.options.max_remembered_keys + before).saturating_sub(self.remembered_keys);
+        if !self.parked.is_empty() {
+            self.parked.remove(&(found.kind, found.id.clone()));
+        }
+        found.window = Window::new(loaded.keys.keys, loaded.keys.complete, room);
         self.remembered_keys = (self.remembered_keys + found.window.len()).saturating_sub(before);
         self.resume(cell);
     }
 
-    /// The aggregate can't be brought into memory: all who wait are told, and the next message tries again.
+    /// The aggregate can't be brought into memory: all who wait are told, and and for a while it is not tried again.
     fn park(&mut self, cell: CellRef, reason: &str) {
         let Some(found) = self.cells.get_mut(cell) else { return };
         let id = found.id.clone();
@@ -134,6 +139,14 @@ impl Shard {
         tracing::error!(aggregate = kind, %id, reason, "the aggregate is parked");
         self.health.parked.fetch_add(1, Ordering::Relaxed);
         let fault = Fault::new(Code::Parked, format!("{kind}/{id} can't be brought into memory: {reason}"));
+        let key = (found.kind, id);
+        let pause = self.parked.get(&key).map_or(PARKED.0, |parked| (parked.pause * 2).min(PARKED.1));
+        let until = self.now + pause;
+        if self.parked.len() < MAX_PARKED {
+            self.parked.insert(key, Parked { until, pause, fault: fault.clone() });
+        } else {
+            self.parked.retain(|_, parked| parked.until > until.saturating_sub(pause));
+        }
         self.expel(cell, &fault);
     }
 
@@ -240,6 +253,9 @@ impl Shard {
         let Some(found) = self.cells.get_mut(cell) else { return };
         let Some(kind) = self.kinds.get(found.kind as usize) else { return };
         context.chain = context.chain.and(kind.name(), found.id.clone());
+        if let Body::Command(command) = &mail.body {
+            context.cause = Some(Arc::new(Cause::new(kind.name(), &context, command.dedup)));
+        }
         let time_micros = context.now_micros;
         let Some(state) = found.state.take() else { return };
         let Body::Command(command) = &mut mail.body else { return };
@@ -259,7 +275,8 @@ impl Shard {
             let worked = match select(work, deadline).await {
                 Either::Left((Ok(worked), _)) => Ok(worked),
                 Either::Left((Err(panic), _)) => Err(panicked("command", &*panic)),
-                Either::Right(_) => {
+                Either::Right((_, work)) => {
+                    drop_user(work);
                     Err(Fault::new(Code::DeadlinePassed, format!("the handler took longer than {allowed:?}; not done")))
                 }
             };

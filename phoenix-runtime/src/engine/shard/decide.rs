@@ -69,6 +69,10 @@ impl Shard {
             return self.take(cell, mail, facts, decision);
         }
         if facts.asynchronous {
+            if command.repeat == Repeat::Possible && !found.window.complete {
+                // what it does outside can't be undone when the store knows it after all
+                return self.hold(cell, Task::Question(mail));
+            }
             return self.hold(cell, Task::Start(mail));
         }
         let Some((context, cell_state)) = self.context(cell, &mail) else { return };
@@ -247,6 +251,8 @@ impl Shard {
             metadata: command.metadata.clone(),
             resources: self.resources.clone(),
             chain: command.chain.clone(),
+            key: command.key.clone(),
+            cause: None,
         };
         Some((context, found.state.as_mut()))
     }

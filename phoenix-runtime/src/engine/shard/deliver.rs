@@ -13,7 +13,7 @@ use crate::engine::activation::{activate, panic_text};
 use crate::engine::batch::partition_of;
 use crate::engine::cell::{Busy, Cell, CellRef, Task, Window};
 use crate::engine::mailbox::{Body, Mail};
-use crate::engine::shard::{Done, Shard, ownership_lost};
+use crate::engine::shard::{Done, Shard, drop_user, ownership_lost};
 use crate::event_store::port::StreamId;
 
 impl Shard {
@@ -25,7 +25,10 @@ impl Shard {
         }
         let cell = match self.cells.find(mail.kind, mail.hash, mail.id.as_str()) {
             Some(cell) => cell,
-            None => self.summon(&mail),
+            None => match self.parked_fault(&mail) {
+                Some(fault) => return mail.fail(fault),
+                None => self.summon(&mail),
+            },
         };
         let Some(found) = self.cells.get_mut(cell) else { return mail.fail(ownership_lost()) };
         match &mut found.busy {
@@ -51,6 +54,15 @@ impl Shard {
             Body::Command(_) => self.command(cell, mail),
             Body::Query(_) => self.query(cell, mail),
         }
+    }
+
+    /// Why the aggregate is not tried now.
+    fn parked_fault(&self, mail: &Mail) -> Option<Fault> {
+        if self.parked.is_empty() {
+            return None;
+        }
+        let parked = self.parked.get(&(mail.kind, mail.id.clone()))?;
+        (self.now < parked.until).then(|| parked.fault.clone())
     }
 
     /// A new cell for an aggregate that is not in memory, on its way there.
@@ -94,7 +106,7 @@ impl Shard {
 
     pub(super) fn start_activation(&mut self, cell: CellRef) {
         let Some(found) = self.cells.get_mut(cell) else { return };
-        found.state = None;
+        drop_user(found.state.take());
         let Some(kind) = self.kinds.get(found.kind as usize).map(Arc::clone) else { return };
         let stream = StreamId { aggregate: self.names.get(kind.name()), id: found.id.clone() };
         let (store, page, backoff) = (Arc::clone(&self.store), self.options.replay_page, self.backoff());
@@ -124,12 +136,11 @@ impl Shard {
         self.drop_if_nothing(cell);
     }
 
-    /// An aggregate without events and keys takes no memory: otherwise asking for made-up ids would.
+    /// An aggregate without events takes no memory, for the store knows its keys: otherwise asking for made-up ids would.
     pub(super) fn drop_if_nothing(&mut self, cell: CellRef) {
         if let Some(found) = self.cells.get_mut(cell)
             && found.is_idle()
             && found.version == 0
-            && found.window.len() == 0
         {
             self.forget(cell);
         }

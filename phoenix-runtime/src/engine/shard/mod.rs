@@ -15,6 +15,7 @@ mod decide;
 mod deliver;
 mod settle;
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,7 +28,7 @@ use tokio::sync::watch;
 
 use crate::domain::context::Resources;
 use crate::domain::error::{Code, Fault};
-use crate::domain::id::Dedup;
+use crate::domain::id::{AggregateId, Dedup};
 use crate::domain::pending::Worked;
 use crate::domain::ports::{BoxFuture, Clock, Seed};
 use crate::engine::activation::Loaded;
@@ -36,11 +37,11 @@ use crate::engine::cell::CellRef;
 use crate::engine::cells::Cells;
 use crate::engine::health::Health;
 use crate::engine::idle::Idle;
-use crate::engine::journal::{Backoff, persist};
+use crate::engine::journal::{Backoff, Failed, persist};
 use crate::engine::kind::Kind;
 use crate::engine::mailbox::{Mail, Mailbox};
 use crate::engine::options::EngineOptions;
-use crate::event_store::port::{Epoch, EventStore, StoreError, StoredOutcome, StreamId};
+use crate::event_store::port::{Epoch, EventStore, StoredOutcome, StreamId};
 
 /// What a shard works with.
 pub(crate) struct Parts {
@@ -83,6 +84,20 @@ enum Done {
     Snapshot,
 }
 
+/// An aggregate that can't be brought into memory until somebody mends it.
+struct Parked {
+    /// Until then it is not tried again: a long stream that ends in a panic would keep its neighbours waiting.
+    until: Duration,
+    pause: Duration,
+    fault: Fault,
+}
+
+/// The first and the longest pause before a parked aggregate is tried again.
+const PARKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How many parked aggregates are remembered; beyond that each is tried whenever somebody asks.
+const MAX_PARKED: usize = 10_000;
+
 /// How long after a repeat got as far as the store's unique key all possible repeats are asked about beforehand.
 const SUSPICION: Duration = Duration::from_secs(10);
 
@@ -106,13 +121,14 @@ pub(crate) struct Shard {
     sequences: Sequences,
     cells: Cells,
     open: OpenBatch,
-    in_flight: Option<(Sealed, BoxFuture<'static, Result<(), StoreError>>)>,
+    in_flight: Option<(Sealed, BoxFuture<'static, Result<(), Failed>>)>,
     tasks: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Asked together at the end of the turn.
     questions: Vec<(CellRef, (StreamId, Dedup))>,
     /// Mail that waits behind busy aggregates.
     held: usize,
     remembered_keys: usize,
+    parked: HashMap<(u16, AggregateId), Parked>,
     suspicious_until: Duration,
     /// The monotonic time of this turn.
     now: Duration,
@@ -160,6 +176,7 @@ impl Shard {
             questions: Vec::new(),
             held: 0,
             remembered_keys: 0,
+            parked: HashMap::new(),
             suspicious_until: Duration::ZERO,
             sweep: None,
             draining: false,
@@ -304,9 +321,24 @@ impl Shard {
     fn forget(&mut self, cell: CellRef) {
         if let Some(cell) = self.cells.remove(cell) {
             self.remembered_keys = self.remembered_keys.saturating_sub(cell.window.len());
+            drop_user(cell.state);
             self.health.resident.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Drops what users wrote: a panic in it harms nobody.
+fn drop_user<T>(value: T) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(value))).is_err() {
+        tracing::error!("dropping a handler, a state or a message panicked");
+    }
+}
+
+fn outcome_unknown() -> Fault {
+    Fault::new(
+        Code::OutcomeUnknown,
+        "another node took this aggregate while the command was being stored; send it again with the same key",
+    )
 }
 
 fn ownership_lost() -> Fault {

@@ -1,6 +1,6 @@
 //! The outcome of a batch: tell, or undo.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,9 +10,10 @@ use crate::domain::id::Slice;
 use crate::domain::pending::{Pending, Told};
 use crate::engine::batch::{Sealed, Waiter, Waiting, partition_of};
 use crate::engine::cell::{Busy, CellRef, Task};
+use crate::engine::journal::Failed;
 use crate::engine::mailbox::{Body, Mail, Repeat};
-use crate::engine::shard::{Done, SUSPICION, Shard, ownership_lost};
-use crate::event_store::port::{ConflictKind, Partition, Snapshot, StoreError};
+use crate::engine::shard::{Done, SUSPICION, Shard, outcome_unknown, ownership_lost};
+use crate::event_store::port::{Conflict, ConflictKind, Partition, Snapshot, StoreError};
 
 /// Tells a caller; a reply that panics while it is handed over harms nobody else.
 pub(super) fn tell(pending: Box<dyn Pending>, told: Told<'_>) {
@@ -22,8 +23,8 @@ pub(super) fn tell(pending: Box<dyn Pending>, told: Told<'_>) {
 }
 
 impl Shard {
-    pub(super) fn settle(&mut self, sealed: Sealed, outcome: Result<(), StoreError>) {
-        let Err(error) = outcome else {
+    pub(super) fn settle(&mut self, sealed: Sealed, outcome: Result<(), Failed>) {
+        let Err(Failed { error, uncertain }) = outcome else {
             return self.committed(sealed);
         };
         metrics::counter!("phoenix_batches_failed_total").increment(1);
@@ -31,7 +32,9 @@ impl Shard {
         match error {
             StoreError::Fenced { partition, .. } => {
                 tracing::error!(%error, "a partition has another owner now");
-                self.lose(partition, sealed.waiters);
+                let fault = if uncertain { outcome_unknown() } else { ownership_lost() };
+                let rest = self.lose_partition(partition, sealed.waiters, &fault);
+                self.undo(rest);
             }
             StoreError::Conflict(conflicts) => {
                 tracing::info!(conflicts = conflicts.len(), first = ?conflicts.first(), "a batch is in conflict; deciding anew");
@@ -44,11 +47,19 @@ impl Shard {
                     let mine: Vec<_> = sealed.batch.epochs.iter().map(|(partition, _)| *partition).collect();
                     let mut waiters = sealed.waiters;
                     for partition in mine {
-                        waiters = self.lose_partition(partition, waiters);
+                        waiters = self.lose_partition(partition, waiters, &ownership_lost());
                     }
                     return;
                 }
-                self.undo(sealed.waiters);
+                let mut waiters = sealed.waiters;
+                for waiter in &mut waiters {
+                    let known = |c: &Conflict| c.kind == ConflictKind::Key && c.index == waiter.first_record;
+                    if let (true, Body::Command(command)) = (conflicts.iter().any(known), &mut waiter.mail.body) {
+                        // also one without a key: its id was sent twice
+                        command.repeat = Repeat::Likely;
+                    }
+                }
+                self.undo(waiters);
             }
             StoreError::Refused { index, reason } => {
                 let culprit = sealed
@@ -240,32 +251,30 @@ impl Shard {
         }
     }
 
-    fn lose(&mut self, partition: Partition, waiters: Vec<Waiter>) {
-        let rest = self.lose_partition(partition, waiters);
-        self.undo(rest);
-    }
-
-    /// Another node owns the partition: everything of it here is told and forgotten. Gives back the other waiters.
-    fn lose_partition(&mut self, partition: Partition, waiters: Vec<Waiter>) -> Vec<Waiter> {
+    /// Another node owns the partition: everything of it here is told and forgotten, the batch that was refused with
+    /// `fault`. Gives back the other waiters.
+    fn lose_partition(&mut self, partition: Partition, waiters: Vec<Waiter>, fault: &Fault) -> Vec<Waiter> {
         self.health.fenced.store(true, Ordering::Relaxed);
         if let Some(epoch) = self.epochs.get_mut(partition.0 as usize) {
             *epoch = None;
         }
         let lost = |mail: &Mail| partition_of(Slice::from_hash(mail.hash)) == partition;
         let (gone, rest): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|w| lost(&w.mail));
-        let mut mails: Vec<Mail> = gone.into_iter().map(|w| w.mail).collect();
-        let cells: Vec<CellRef> = self
+        for waiter in gone {
+            waiter.mail.fail(fault.clone());
+        }
+        let cells: BTreeSet<CellRef> = self
             .cells
             .all()
             .into_iter()
             .filter(|cell| self.cells.get_mut(*cell).is_some_and(|c| partition_of(c.slice()) == partition))
             .collect();
-        mails.extend(self.withdraw(|cell| cells.contains(&cell)).into_iter().map(|(_, mail)| mail));
+        let speculative = self.withdraw(|cell| cells.contains(&cell));
         self.questions.retain(|(cell, _)| !cells.contains(cell));
         for cell in cells {
             self.expel(cell, &ownership_lost());
         }
-        for mail in mails {
+        for (_, mail) in speculative {
             mail.fail(ownership_lost());
         }
         rest
