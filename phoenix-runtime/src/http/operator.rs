@@ -75,9 +75,19 @@ impl Readiness {
     }
 }
 
-/// The process answers.
-pub(super) async fn live() -> &'static str {
-    "live\n"
+/// The process answers, and there is hope for it: a crashed engine, or one that has lost its partitions, gets well only
+/// by a restart.
+pub(super) async fn live(State(gateway): State<Arc<Gateway>>) -> Result<&'static str, Problem> {
+    match gateway.readiness.engine.get() {
+        Some(engine) if engine.is_crashed() => {
+            Err(Problem::of(Code::Stopping, "a part of the engine has crashed: restart this node"))
+        }
+        Some(engine) if engine.is_fenced() => Err(Problem::of(
+            Code::OwnershipLost,
+            "another node has taken a partition of the event store: restart this node",
+        )),
+        _ => Ok("live\n"),
+    }
 }
 
 /// The node can be given work.
