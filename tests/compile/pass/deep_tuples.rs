@@ -1,5 +1,7 @@
 //! Events in tuples in collections in tuples, the reply last.
 
+#![allow(clippy::type_complexity, reason = "as deep as it gets")]
+
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::fixture::Fixture;
 use serde::{Deserialize, Serialize};

@@ -51,6 +51,7 @@ struct Single {
 #[test]
 fn ids_are_made_of_fields() {
     #[track_caller]
+    #[allow(clippy::needless_pass_by_value, reason = "each case is one line")]
     fn check(id: Result<AggregateId, InvalidId>, expected: &str) {
         assert_eq!(id.as_ref().map(AggregateId::as_str), Ok(expected));
     }

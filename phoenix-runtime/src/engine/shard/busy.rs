@@ -275,7 +275,7 @@ impl Shard {
             let worked = match select(work, deadline).await {
                 Either::Left((Ok(worked), _)) => Ok(worked),
                 Either::Left((Err(panic), _)) => Err(panicked("command", &*panic)),
-                Either::Right((_, work)) => {
+                Either::Right(((), work)) => {
                     drop_user(work);
                     Err(Fault::new(Code::DeadlinePassed, format!("the handler took longer than {allowed:?}; not done")))
                 }

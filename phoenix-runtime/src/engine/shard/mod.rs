@@ -93,7 +93,7 @@ struct Parked {
 }
 
 /// The first and the longest pause before a parked aggregate is tried again.
-const PARKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const PARKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// How many parked aggregates are remembered; beyond that each is tried whenever somebody asks.
 const MAX_PARKED: usize = 10_000;
