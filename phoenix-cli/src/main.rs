@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! One module a subcommand:
+//! - [`bench`]: measures the whole path, beside what the store can do alone
 //! - [`new`]: renders a template, and runs it where asked to
 //! - [`events`]: lists a stream of a store
 //! - [`state`]: shows the state of an aggregate at a version
@@ -10,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod checkout;
 mod events;
 mod new;
@@ -31,6 +33,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     New(new::Options),
+    Bench(bench::Options),
     Events(events::Options),
     State(state::Options),
 }
@@ -40,6 +43,7 @@ async fn main() -> ExitCode {
     report::install();
     let done = match Arguments::parse().command {
         Command::New(options) => new::run(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Bench(options) => bench::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Events(options) => events::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::State(options) => state::run(options),
     };

@@ -57,6 +57,16 @@ pub(crate) async fn run(options: Options) -> miette::Result<()> {
     }
 }
 
+/// Renders a template into a new folder below `parent`, and says where.
+pub(crate) fn render(name: &str, template: &str, parent: &Path) -> miette::Result<PathBuf> {
+    let name = Name::new(name)?;
+    let checkout = Checkout::find()?;
+    let folder = template::target(parent, &name)?;
+    let values = Values { name: &name, port: 8080, checkout: &checkout };
+    Template::find(&checkout.templates(), template)?.render(&values, &folder)?;
+    Ok(folder)
+}
+
 /// The path as it can be pasted into a shell.
 fn shell_word(path: &Path) -> String {
     let path = path.display().to_string();

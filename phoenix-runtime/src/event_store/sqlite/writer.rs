@@ -85,6 +85,7 @@ impl Writer {
 
     /// Writes until nobody can send any more.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let commit_records = metrics::histogram!("phoenix_commit_records");
         let mut next = None;
         while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
             let mut records = first.records();
@@ -98,6 +99,7 @@ impl Writer {
                 group.push(job);
             }
             let answers = self.write(&group);
+            commit_records.record(u32::try_from(records).unwrap_or(u32::MAX));
             group.into_iter().zip(answers).for_each(|(job, answer)| job.tell(answer));
         }
     }

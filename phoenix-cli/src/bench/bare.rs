@@ -1,0 +1,92 @@
+//! What `SQLite` can do without Phoenix: the rows that the engine wrote, inserted into the same table with the same
+//! columns and indexes by a prepared statement.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use phoenix_runtime::event_store::sqlite::{SqliteOptions, SqliteStore};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, Statement, params_from_iter};
+
+use super::BenchError;
+use super::latency::Latencies;
+use super::load::Seen;
+
+/// A table to insert into, and the rows that another one has.
+pub(crate) struct Bare {
+    source: Connection,
+    target: Connection,
+    columns: usize,
+}
+
+impl Bare {
+    /// A new store at `target` that has the first event of every aggregate of `source`.
+    pub(crate) async fn new(source: &Path, target: &Path) -> Result<Self, BenchError> {
+        let options = SqliteOptions::at(target);
+        drop(SqliteStore::open(options.clone()).await?);
+        let source = Connection::open_with_flags(source, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let target = Connection::open_with_flags(target, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        target.pragma_update(None, "journal_mode", "wal")?;
+        target.pragma_update(None, "synchronous", options.synchronous.to_string())?;
+        target.pragma_update(None, "wal_autocheckpoint", options.wal_autocheckpoint_pages)?;
+        let cache = i64::try_from(options.cache / 1024).unwrap_or(i64::MAX);
+        target.pragma_update(None, "cache_size", -cache)?;
+        let columns = source.prepare("SELECT * FROM events")?.column_count();
+        let bare = Self { source, target, columns };
+        let mut first = bare.source.prepare("SELECT * FROM events WHERE version = 1")?;
+        let rows = read(&mut first, columns)?;
+        bare.insert(&mut bare.statement()?, &rows)?;
+        drop(first);
+        Ok(bare)
+    }
+
+    fn statement(&self) -> Result<Statement<'_>, BenchError> {
+        let places = vec!["?"; self.columns].join(", ");
+        Ok(self.target.prepare(&format!("INSERT INTO events VALUES ({places})"))?)
+    }
+
+    fn insert(&self, statement: &mut Statement<'_>, rows: &[Vec<Value>]) -> Result<(), BenchError> {
+        self.target.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        for row in rows {
+            statement.execute(params_from_iter(row))?;
+        }
+        self.target.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    /// Inserts all rows, so many in each transaction, or those of `at_most`.
+    pub(crate) fn batches(self, batch: usize, at_most: Duration) -> Result<Seen, BenchError> {
+        let mut all =
+            self.source.prepare("SELECT * FROM events WHERE version > 1 ORDER BY time_micros, version")?;
+        let mut rows = all.query([])?;
+        let mut statement = self.statement()?;
+        let (mut latencies, mut spent, mut inserted, mut more) = (Latencies::default(), Duration::ZERO, 0, true);
+        while more && spent < at_most {
+            let mut next = Vec::with_capacity(batch);
+            while next.len() < batch {
+                let Some(row) = rows.next()? else {
+                    more = false;
+                    break;
+                };
+                next.push((0..self.columns).map(|column| row.get(column)).collect::<Result<Vec<Value>, _>>()?);
+            }
+            if next.is_empty() {
+                break;
+            }
+            let began = Instant::now();
+            self.insert(&mut statement, &next)?;
+            let took = began.elapsed();
+            latencies.add(took);
+            spent += took;
+            inserted += next.len();
+        }
+        #[allow(clippy::cast_precision_loss, reason = "fewer than 2^52 rows")]
+        let per_second = inserted as f64 / spent.as_secs_f64();
+        Ok(Seen { per_second, latencies })
+    }
+}
+
+fn read(statement: &mut Statement<'_>, columns: usize) -> Result<Vec<Vec<Value>>, BenchError> {
+    let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect())?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

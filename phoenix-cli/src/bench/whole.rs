@@ -1,0 +1,105 @@
+//! The whole path: typed client, engine, store, reply.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use phoenix_runtime::engine::Engine;
+use phoenix_runtime::event_store::sqlite::{SqliteOptions, SqliteStore};
+use phoenix_runtime::event_store::{EventStore, MemoryStore};
+use phoenix_runtime::telemetry::Metrics;
+
+use super::BenchError;
+use super::load::{self, Callers, Seen};
+use super::workload::{Account, Archived};
+
+/// Which store is under the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Under {
+    /// A file in this folder, a new one each time.
+    Sqlite(PathBuf),
+    /// Nothing durable.
+    Memory,
+}
+
+/// An engine with a store of its own, every aggregate in memory.
+pub(crate) struct Whole {
+    pub(crate) engine: Engine,
+    pub(crate) store: String,
+}
+
+/// How load is put on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Load {
+    Closed { callers: Callers, keyed: bool },
+    Open { per_second: f64 },
+}
+
+impl Whole {
+    /// A new store, of this name where it is a file, and an engine over it.
+    pub(crate) async fn start(under: &Under, name: &str) -> Result<Self, BenchError> {
+        let store: Arc<dyn EventStore> = match under {
+            Under::Sqlite(folder) => Arc::new(SqliteStore::open(SqliteOptions::at(folder.join(name))).await?),
+            Under::Memory => Arc::new(MemoryStore::new()),
+        };
+        let whole = Self::over(store).await?;
+        load::warm_up(&whole.engine.client()).await?;
+        Ok(whole)
+    }
+
+    /// An engine over this store, with the options of a service that says nothing.
+    pub(crate) async fn over(store: Arc<dyn EventStore>) -> Result<Self, BenchError> {
+        let name = store.name();
+        let engine = Engine::builder(store).aggregate::<Account>().aggregate::<Archived>().start().await?;
+        Ok(Self { engine, store: name })
+    }
+
+    /// Puts load on it, and says how many records a commit had.
+    pub(crate) async fn measure(&self, load: Load, duration: Duration) -> Result<(Seen, Option<f64>), BenchError> {
+        let client = self.engine.client();
+        let before = Commits::now();
+        let seen = match load {
+            Load::Closed { callers, keyed } => load::closed(&client, callers, keyed, duration).await?,
+            Load::Open { per_second } => load::open(&client, per_second, duration).await?,
+        };
+        Ok((seen, Commits::now().since(before)))
+    }
+
+    /// Stops the engine; with it the file is free.
+    pub(crate) async fn stop(self) {
+        self.engine.stop().await;
+    }
+}
+
+/// Removes a database with what belongs to it.
+pub(crate) fn remove(path: &Path) {
+    for ending in ["", "-wal", "-shm", ".lock"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        // what was never made need not be removed
+        let _ = std::fs::remove_file(PathBuf::from(name));
+    }
+}
+
+/// Commits of the `SQLite` store since the process began, from its metrics.
+#[derive(Clone, Copy)]
+struct Commits {
+    records: f64,
+    commits: f64,
+}
+
+impl Commits {
+    fn now() -> Self {
+        let text = Metrics::install().render().unwrap_or_default();
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|value| value.parse().ok()).unwrap_or(0.0)
+        };
+        Self { records: value("phoenix_commit_records_sum"), commits: value("phoenix_commit_records_count") }
+    }
+
+    fn since(self, before: Self) -> Option<f64> {
+        let commits = self.commits - before.commits;
+        (commits > 0.0).then(|| (self.records - before.records) / commits)
+    }
+}
