@@ -56,8 +56,7 @@ impl Bare {
 
     /// Inserts all rows, so many in each transaction, or those of `at_most`.
     pub(crate) fn batches(self, batch: usize, at_most: Duration) -> Result<Seen, BenchError> {
-        let mut all =
-            self.source.prepare("SELECT * FROM events WHERE version > 1 ORDER BY time_micros, version")?;
+        let mut all = self.source.prepare("SELECT * FROM events WHERE version > 1 ORDER BY time_micros, version")?;
         let mut rows = all.query([])?;
         let mut statement = self.statement()?;
         let (mut latencies, mut spent, mut inserted, mut more) = (Latencies::default(), Duration::ZERO, 0, true);

@@ -1,6 +1,6 @@
 //! The memory of idle aggregates, from the growth of a process of its own: what the allocator wastes counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -148,6 +148,10 @@ impl EventStore for Void {
 
     fn snapshot(&self, _: StreamId, _: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>> {
         done(None)
+    }
+
+    fn event_names(&self, _: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
+        done(BTreeSet::new())
     }
 
     fn ids(

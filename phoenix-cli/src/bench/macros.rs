@@ -51,7 +51,7 @@ pub(crate) fn measure(folder: &Path, runs: usize) -> Result<Vec<Row>, BenchError
         let micros = median(builds.iter().map(of)).map(|seconds| seconds * 1e6);
         let micros = micros.map(|p50| super::latency::Percentiles { p50, p99: p50, p999: p50 });
         let durability = "compiles".to_owned();
-        Row { what: what.to_owned(), durability, per_second: None, micros, records_a_commit: None }
+        Row { what: what.to_owned(), durability, per_second: None, micros, records_a_commit: None, cpu_micros: None }
     };
     Ok(vec![
         row("cargo check of the bank template, clean", |build| build.clean),

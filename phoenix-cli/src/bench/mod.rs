@@ -132,7 +132,11 @@ pub(crate) async fn run(options: Options) -> miette::Result<()> {
         eprintln!("warning: this is a debug build: its figures say nothing; use `cargo run --release`");
     }
     let progress = ProgressBar::new_spinner();
-    progress.set_style(ProgressStyle::default_spinner().template("{spinner} [{elapsed}] {prefix}: {msg}").unwrap_or(ProgressStyle::default_spinner()));
+    progress.set_style(
+        ProgressStyle::default_spinner()
+            .template("{spinner} [{elapsed}] {prefix}: {msg}")
+            .unwrap_or(ProgressStyle::default_spinner()),
+    );
     progress.enable_steady_tick(Duration::from_millis(200));
     let folder = folder(&options);
     std::fs::create_dir_all(&folder).map_err(|source| BenchError::Folder { folder: folder.clone(), source })?;

@@ -19,6 +19,10 @@ pub(crate) struct Row {
     /// Records that one commit makes durable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) records_a_commit: Option<f64>,
+    /// Time of a core that each command took, of callers, engine and store together. Unlike the rest it hardly depends
+    /// on what else the machine does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_micros: Option<f64>,
 }
 
 /// A figure that is to be reached.
@@ -72,16 +76,18 @@ pub(crate) fn medians(runs: &[Vec<Row>]) -> Vec<Row> {
             p999: of(|row| row.micros.map(|m| m.p999)).unwrap_or(f64::NAN),
         });
         let (per_second, records_a_commit) = (of(|row| row.per_second), of(|row| row.records_a_commit));
-        Row { per_second, micros, records_a_commit, ..row.clone() }
+        Row { per_second, micros, records_a_commit, cpu_micros: of(|row| row.cpu_micros), ..row.clone() }
     };
     first.iter().enumerate().map(merge).collect()
 }
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut cells = vec![["", "durability", "per second", "p50", "p99", "p99.9", "a commit"].map(str::to_owned)];
+        let mut cells =
+            vec![["", "durability", "per second", "p50", "p99", "p99.9", "a commit", "CPU each"].map(str::to_owned)];
         for row in &self.rows {
-            let micros = |pick: fn(&Percentiles) -> f64| row.micros.as_ref().map_or_else(String::new, |m| time(pick(m)));
+            let micros =
+                |pick: fn(&Percentiles) -> f64| row.micros.as_ref().map_or_else(String::new, |m| time(pick(m)));
             cells.push([
                 row.what.clone(),
                 row.durability.clone(),
@@ -90,6 +96,7 @@ impl std::fmt::Display for Report {
                 micros(|m| m.p99),
                 micros(|m| m.p999),
                 row.records_a_commit.map_or_else(String::new, thousands),
+                row.cpu_micros.map_or_else(String::new, |micros| format!("{micros:.1} us")),
             ]);
         }
         write_table(f, &cells)?;

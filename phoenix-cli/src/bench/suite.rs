@@ -37,8 +37,7 @@ struct Run {
 /// Measures everything that is planned.
 pub(crate) async fn measure(plan: &Plan, progress: &ProgressBar) -> Result<Report, BenchError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut report =
-        Report { cores, runs: plan.runs, seconds: plan.duration.as_secs_f64(), ..Report::default() };
+    let mut report = Report { cores, runs: plan.runs, seconds: plan.duration.as_secs_f64(), ..Report::default() };
     let mut runs = Vec::new();
     for number in 1..=plan.runs {
         progress.set_prefix(format!("run {number} of {}", plan.runs));
@@ -137,7 +136,7 @@ impl Run {
         keyed: bool,
     ) -> Result<(f64, Option<f64>), BenchError> {
         let whole = Whole::start(under, "whole.db").await?;
-        let (seen, batch) = whole.measure(load, plan.duration).await?;
+        let (seen, batch, cpu_micros) = whole.measure(load, plan.duration).await?;
         let what = match load {
             Load::Closed { callers, .. } if keyed => format!("whole path, {callers}, callers' keys"),
             Load::Closed { callers, .. } => format!("whole path, {callers}"),
@@ -145,7 +144,7 @@ impl Run {
             Load::Open { .. } => "  open loop at half of it".to_owned(),
         };
         let per_second = seen.per_second;
-        self.rows.push(row(what, &whole.store, seen, batch));
+        self.rows.push(Row { cpu_micros, ..row(what, &whole.store, seen, batch) });
         whole.stop().await;
         Ok((per_second, batch))
     }
@@ -153,7 +152,7 @@ impl Run {
 
 fn row(what: String, durability: &str, seen: Seen, records_a_commit: Option<f64>) -> Row {
     let (per_second, micros) = (Some(seen.per_second), Some(seen.latencies.percentiles()));
-    Row { what, durability: durability.to_owned(), per_second, micros, records_a_commit }
+    Row { what, durability: durability.to_owned(), per_second, micros, records_a_commit, cpu_micros: None }
 }
 
 async fn rest(plan: &Plan, progress: &ProgressBar, report: &mut Report) -> Result<(), BenchError> {
@@ -163,6 +162,7 @@ async fn rest(plan: &Plan, progress: &ProgressBar, report: &mut Report) -> Resul
         per_second: Some(per_second),
         micros: None,
         records_a_commit: None,
+        cpu_micros: None,
     };
     if plan.sqlite {
         progress.set_message("activation");

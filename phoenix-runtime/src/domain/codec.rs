@@ -1,8 +1,13 @@
 //! How values become bytes and back.
 
+use std::cell::Cell;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
+
+/// The largest buffer that a thread keeps to encode into, in bytes.
+const MAX_SCRATCH: usize = 64 * 1024;
 
 /// A value could not be encoded or decoded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -122,6 +127,25 @@ impl Codec for Postcard {
             reason: e.to_string(),
         })
     }
+}
+
+/// Encodes into bytes of exactly the size that they need: they are kept, some of them for long, and a buffer that
+/// grows is allocated several times.
+///
+/// # Errors
+/// As [`Codec::encode`].
+pub fn encode_exact<C: Codec, T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    thread_local! {
+        static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    // a serializer that encodes something else meanwhile finds an empty one
+    let mut scratch = SCRATCH.take();
+    let bytes = C::encode(value, &mut scratch).map(|()| scratch.as_slice().to_vec());
+    if scratch.capacity() <= MAX_SCRATCH {
+        scratch.clear();
+        SCRATCH.set(scratch);
+    }
+    bytes
 }
 
 /// Reads bytes that were stored under codec `id`, which need not be the one that `C` writes today.

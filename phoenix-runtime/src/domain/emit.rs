@@ -1,7 +1,7 @@
 //! What a command handler may return, and how it becomes events.
 
 use crate::domain::aggregate::Aggregate;
-use crate::domain::codec::{Codec, CodecError, Json, decode_stored};
+use crate::domain::codec::{Codec, CodecError, Json, decode_stored, encode_exact};
 use crate::domain::handle::Evolves;
 use crate::domain::message::Event;
 
@@ -44,12 +44,15 @@ impl<'a, A: Aggregate> Sink<'a, A> {
         if self.failure.is_some() {
             return;
         }
-        let mut payload = Vec::with_capacity(96);
-        let encoded = A::Codec::encode(event, &mut payload).and_then(|()| readable::<A::Codec, E>(&payload));
-        if let Err(error) = encoded {
-            self.failure = Some(error);
-            return;
-        }
+        let encoded =
+            encode_exact::<A::Codec, E>(event).and_then(|payload| readable::<A::Codec, E>(&payload).map(|()| payload));
+        let payload = match encoded {
+            Ok(payload) => payload,
+            Err(error) => {
+                self.failure = Some(error);
+                return;
+            }
+        };
         // recorded before it is applied: whoever catches a panic of the event handler sees that the state is spoilt
         self.records.push(Recorded { name: E::NAME, schema_version: E::VERSION, payload });
         self.state.evolve(event);

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::marker::PhantomData;
 
 use crate::domain::aggregate::{Aggregate, CommandFacts};
-use crate::domain::codec::{Codec, CodecError, Json, decode_stored};
+use crate::domain::codec::{Codec, CodecError, Json, decode_stored, encode_exact};
 use crate::domain::context::Context;
 use crate::domain::emit::{Recorded, Sink};
 use crate::domain::error::{AskError, Code, Fault, QueryError};
@@ -194,12 +194,11 @@ impl<A: Aggregate, C: HandledBy<A>, R: Respond<C>> PendingCommand<A, C, R> {
         if let Some(failure) = sink.into_failure() {
             return Err(unencodable(failure));
         }
-        let mut body = Vec::with_capacity(32);
-        let kind = match &decided {
-            Ok(reply) => A::Codec::encode(reply, &mut body).map(|()| OutcomeKind::Replied),
-            Err(rejection) => A::Codec::encode(rejection, &mut body).map(|()| OutcomeKind::Rejected),
-        }
-        .map_err(unencodable)?;
+        let (kind, body) = match &decided {
+            Ok(reply) => (OutcomeKind::Replied, encode_exact::<A::Codec, C::Reply>(reply)),
+            Err(rejection) => (OutcomeKind::Rejected, encode_exact::<A::Codec, C::Rejection>(rejection)),
+        };
+        let body = body.map_err(unencodable)?;
         self.decided = Some(decided);
         Ok(Verdict { kind, body })
     }
@@ -228,8 +227,7 @@ impl<A: Aggregate, C: HandledBy<A>, R: Respond<C>> Pending for PendingCommand<A,
 
     fn encode(&mut self) -> Result<&[u8], CodecError> {
         if let (true, Some(command)) = (self.json.is_empty(), &self.command) {
-            self.json.reserve(96);
-            Json::encode(command, &mut self.json)?;
+            self.json = encode_exact::<Json, C>(command)?;
         }
         Ok(&self.json)
     }

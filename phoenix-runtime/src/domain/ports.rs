@@ -61,8 +61,11 @@ impl Seed for SplitMix {
 
 /// A message id of this moment.
 pub fn next_message_id(clock: &dyn Clock, seed: &dyn Seed) -> MessageId {
+    // one draw, because all threads share the seed; 64 bits at random are enough for ids of one millisecond, and the
+    // last two bytes repeat some of them, spread
+    let drawn = seed.next_u64();
     let mut random = [0; 10];
-    random[..8].copy_from_slice(&seed.next_u64().to_le_bytes());
-    random[8..].copy_from_slice(&seed.next_u64().to_le_bytes()[..2]);
+    random[..8].copy_from_slice(&drawn.to_le_bytes());
+    random[8..].copy_from_slice(&drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[..2]);
     MessageId::generate(u64::try_from(clock.wall_micros() / 1000).unwrap_or_default(), random)
 }

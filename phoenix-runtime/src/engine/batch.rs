@@ -15,6 +15,8 @@ pub(crate) struct OpenBatch {
     pub(crate) waiters: Vec<Waiter>,
     /// Encoded at versions that this batch makes durable: written after it, thrown away if it fails.
     pub(crate) snapshots: Vec<Snapshot>,
+    /// Empty ones of a settled batch, for the next: freeing and asking for so much memory each time costs more.
+    spare: (Vec<Record>, Vec<Waiter>),
 }
 
 /// Somebody who is told when the batch is durable, and is done anew when it fails.
@@ -93,9 +95,21 @@ impl OpenBatch {
         self.waiters.is_empty()
     }
 
+    /// Keeps the memory of a batch that is settled.
+    pub(crate) fn recycle(&mut self, batch: Arc<Batch>, mut waiters: Vec<Waiter>) {
+        waiters.clear();
+        self.spare.1 = waiters;
+        // a store may keep it, or may not have let go of it yet
+        if let Ok(Batch { mut records, .. }) = Arc::try_unwrap(batch) {
+            records.clear();
+            self.spare.0 = records;
+        }
+    }
+
     /// Numbers the records and names the epochs. Only here, because an earlier batch that fails moves the numbers.
     pub(crate) fn seal(&mut self, sequences: &mut Sequences, epochs: &[Option<Epoch>]) -> Sealed {
-        let OpenBatch { mut records, waiters, snapshots } = std::mem::take(self);
+        let OpenBatch { mut records, waiters, snapshots, spare } = std::mem::take(self);
+        (self.records, self.waiters) = spare;
         // the next one will be of about this size
         self.records.reserve(records.len());
         self.waiters.reserve(waiters.len());

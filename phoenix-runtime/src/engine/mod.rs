@@ -8,6 +8,7 @@
 //! - [`router`]: which shard a message goes to
 //! - [`cell`]: one aggregate in memory; [`cells`]: all of a shard, and who leaves
 //! - [`batch`]: what is decided and not yet durable; [`journal`]: making it durable
+//! - [`meters`]: what a shard counts
 //! - [`health`]: what the shards tell of themselves
 //! - [`idle`]: how shards end a drain together
 //! - [`activation`]: bringing an aggregate into memory
@@ -24,6 +25,7 @@ pub(crate) mod idle;
 pub(crate) mod journal;
 pub(crate) mod kind;
 pub(crate) mod mailbox;
+pub(crate) mod meters;
 pub mod options;
 pub(crate) mod router;
 pub(crate) mod shard;

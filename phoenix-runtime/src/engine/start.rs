@@ -145,8 +145,6 @@ impl EngineBuilder {
         let (clock, seed) = (Arc::clone(&self.clock), Arc::clone(&self.seed));
         let router = Router::new(Arc::clone(&catalog), handles, clock, seed, self.options.ask_timeout);
         let router = Arc::new(router);
-        // what a handler's context makes a client of
-        let resources = self.resources.with(Arc::clone(&router));
         for (index, mailbox) in boxes.into_iter().enumerate() {
             let mut sequences = Sequences::new();
             for (slice, last) in last.iter().filter(|(slice, _)| usize::from(slice.0) % shards == index) {
@@ -158,7 +156,9 @@ impl EngineBuilder {
                 store: Arc::clone(&self.store),
                 clock: Arc::clone(&self.clock),
                 seed: Arc::clone(&self.seed),
-                resources: resources.clone(),
+                // a set of its own for each shard: a count of references that all of them change at each decision is slow.
+                // The router is what a handler's context makes a client of.
+                resources: self.resources.clone().with(Arc::clone(&router)),
                 health: Arc::clone(&health),
                 mailbox,
                 shards,

@@ -19,6 +19,9 @@ use crate::engine::mailbox::{Body, CommandMail, Mail, Repeat};
 use crate::engine::shard::Shard;
 use crate::event_store::port::{CommandData, EventData, Record, Snapshot, StreamId};
 
+/// The largest decision whose memory is kept for the next, in events.
+const MAX_SPARE: usize = 64;
+
 /// What a handler decided, before it goes into the batch.
 pub(super) struct Decision {
     pub(super) verdict: Verdict,
@@ -75,10 +78,10 @@ impl Shard {
             }
             return self.hold(cell, Task::Start(mail));
         }
+        let mut records = std::mem::take(&mut self.spare_records);
         let Some((context, cell_state)) = self.context(cell, &mail) else { return };
         let Body::Command(command) = &mut mail.body else { return };
         let Some(state) = cell_state else { return };
-        let mut records = Vec::new();
         let run = AssertUnwindSafe(|| command.pending.decide(&mut **state, &context, &mut records));
         let decided = match catch_unwind(run) {
             Ok(decided) => decided,
@@ -135,7 +138,7 @@ impl Shard {
 
     /// Puts a decision into the open batch.
     pub(super) fn take(&mut self, cell: CellRef, mut mail: Mail, facts: &'static CommandFacts, decision: Decision) {
-        let Decision { verdict, records, time_micros } = decision;
+        let Decision { verdict, mut records, time_micros } = decision;
         if records.is_empty() && !self.may_refuse(cell, &mail) {
             // the state is unchanged: ask first, decide again
             return self.hold(cell, Task::Question(mail));
@@ -162,7 +165,7 @@ impl Shard {
                 let (event, command) = (None, data.take());
                 self.open.records.push(Record { stream, slice, sequence: 0, time_micros, event, command });
             } else {
-                for (recorded, version) in records.into_iter().zip(found.version + 1..) {
+                for (recorded, version) in records.drain(..).zip(found.version + 1..) {
                     let event = Some(EventData {
                         version,
                         name: self.names.get(recorded.name),
@@ -180,6 +183,9 @@ impl Shard {
                 let may_grow = self.remembered_keys < self.options.max_remembered_keys;
                 self.remembered_keys += found.window.push(command.dedup.short(), options.idempotency_window, may_grow);
             }
+        }
+        if records.capacity() <= MAX_SPARE {
+            self.spare_records = records;
         }
         found.pins += 1;
         self.open.waiters.push(Waiter { cell, mail, version, first_record, told });

@@ -27,6 +27,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 
 use crate::domain::context::Resources;
+use crate::domain::emit::Recorded;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::{AggregateId, Dedup};
 use crate::domain::pending::Worked;
@@ -40,6 +41,7 @@ use crate::engine::idle::Idle;
 use crate::engine::journal::{Backoff, Failed, persist};
 use crate::engine::kind::Kind;
 use crate::engine::mailbox::{Mail, Mailbox};
+use crate::engine::meters::Meters;
 use crate::engine::options::EngineOptions;
 use crate::event_store::port::{Epoch, EventStore, StoredOutcome, StreamId};
 
@@ -132,6 +134,9 @@ pub(crate) struct Shard {
     suspicious_until: Duration,
     /// The monotonic time of this turn.
     now: Duration,
+    meters: Meters,
+    /// Empty, for the events of the next decision.
+    spare_records: Vec<Recorded>,
     sweep: Option<BoxFuture<'static, ()>>,
     draining: bool,
 }
@@ -160,6 +165,8 @@ impl Shard {
             names: Names::default(),
             store: parts.store,
             now: parts.clock.monotonic(),
+            meters: Meters::new(),
+            spare_records: Vec::new(),
             clock: parts.clock,
             seed: parts.seed,
             resources: parts.resources,
@@ -275,15 +282,14 @@ impl Shard {
 
     fn send(&mut self) {
         let sealed = self.open.seal(&mut self.sequences, &self.epochs);
-        metrics::histogram!("phoenix_batch_records")
-            .record(u32::try_from(sealed.batch.records.len()).unwrap_or(u32::MAX));
+        self.meters.batch_records.record(u32::try_from(sealed.batch.records.len()).unwrap_or(u32::MAX));
         let (store, batch, backoff) = (Arc::clone(&self.store), Arc::clone(&sealed.batch), self.backoff());
         let (health, clock) = (Arc::clone(&self.health), Arc::clone(&self.clock));
+        let append_seconds = self.meters.append_seconds.clone();
         let append = Box::pin(async move {
             let began = clock.monotonic();
             let outcome = persist(store, batch, backoff, &health).await;
-            metrics::histogram!("phoenix_append_seconds")
-                .record((clock.monotonic().saturating_sub(began)).as_secs_f64());
+            append_seconds.record((clock.monotonic().saturating_sub(began)).as_secs_f64());
             outcome
         });
         self.in_flight = Some((sealed, append));

@@ -27,7 +27,7 @@ impl Shard {
         let Err(Failed { error, uncertain }) = outcome else {
             return self.committed(sealed);
         };
-        metrics::counter!("phoenix_batches_failed_total").increment(1);
+        self.meters.batches_failed.increment(1);
         self.sequences.take_back(&sealed.batch.records);
         match error {
             StoreError::Fenced { partition, .. } => {
@@ -93,7 +93,8 @@ impl Shard {
 
     fn committed(&mut self, sealed: Sealed) {
         let (mut replied, mut rejected, mut not_found) = (0_u64, 0_u64, 0_u64);
-        for Waiter { cell, mail, version, told, .. } in sealed.waiters {
+        let Sealed { batch, mut waiters, snapshots } = sealed;
+        for Waiter { cell, mail, version, told, .. } in waiters.drain(..) {
             match (mail.body, told) {
                 (Body::Command(command), Waiting::NotFound) => {
                     not_found += 1;
@@ -112,10 +113,11 @@ impl Shard {
             }
             self.unpin(cell);
         }
-        for (outcome, count) in [("replied", replied), ("rejected", rejected), ("not-found", not_found)] {
-            metrics::counter!("phoenix_commands_total", "outcome" => outcome).increment(count);
-        }
-        for snapshot in sealed.snapshots {
+        self.meters.replied.increment(replied);
+        self.meters.rejected.increment(rejected);
+        self.meters.not_found.increment(not_found);
+        self.open.recycle(batch, waiters);
+        for snapshot in snapshots {
             self.write_snapshot(snapshot);
         }
     }
