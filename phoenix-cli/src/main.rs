@@ -38,10 +38,6 @@ enum Command {
     State(state::Options),
 }
 
-// as in a service that is made from a template: what is measured here is what it has
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[tokio::main]
 async fn main() -> ExitCode {
     report::install();

@@ -54,11 +54,13 @@ impl Bare {
         Ok(())
     }
 
-    /// Inserts all rows, so many in each transaction, or those of `at_most`.
-    pub(crate) fn batches(self, batch: usize, at_most: Duration) -> Result<Seen, BenchError> {
+    /// Inserts all rows, so many in each transaction, or those of `at_most`. Also says how many microseconds of a core
+    /// each row took.
+    pub(crate) fn batches(self, batch: usize, at_most: Duration) -> Result<(Seen, Option<f64>), BenchError> {
         let mut all = self.source.prepare("SELECT * FROM events WHERE version > 1 ORDER BY time_micros, version")?;
         let mut rows = all.query([])?;
         let mut statement = self.statement()?;
+        let mut cpu = Some(0.0);
         let (mut latencies, mut spent, mut inserted, mut more) = (Latencies::default(), Duration::ZERO, 0, true);
         while more && spent < at_most {
             let mut next = Vec::with_capacity(batch);
@@ -72,17 +74,24 @@ impl Bare {
             if next.is_empty() {
                 break;
             }
-            let began = Instant::now();
+            let (cpu_before, began) = (cpu_micros(), Instant::now());
             self.insert(&mut statement, &next)?;
             let took = began.elapsed();
+            cpu = cpu.zip(cpu_micros().zip(cpu_before)).map(|(sum, (after, before))| sum + after - before);
             latencies.add(took);
             spent += took;
             inserted += next.len();
         }
         #[allow(clippy::cast_precision_loss, reason = "fewer than 2^52 rows")]
-        let per_second = inserted as f64 / spent.as_secs_f64();
-        Ok(Seen { per_second, latencies })
+        let rows = inserted as f64;
+        Ok((Seen { per_second: rows / spent.as_secs_f64(), latencies }, cpu.map(|cpu| cpu / rows)))
     }
+}
+
+/// Time of a core that this thread has used, in microseconds, where the system tells it.
+fn cpu_micros() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse::<f64>().ok().map(|nanos| nanos / 1000.0)
 }
 
 fn read(statement: &mut Statement<'_>, columns: usize) -> Result<Vec<Vec<Value>>, BenchError> {

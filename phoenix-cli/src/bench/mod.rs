@@ -139,6 +139,7 @@ pub(crate) async fn run(options: Options) -> miette::Result<()> {
     );
     progress.enable_steady_tick(Duration::from_millis(200));
     let folder = folder(&options);
+    let plan = plan(&options, folder.clone())?;
     std::fs::create_dir_all(&folder).map_err(|source| BenchError::Folder { folder: folder.clone(), source })?;
     let folding = tokio::spawn(async move {
         loop {
@@ -153,7 +154,7 @@ pub(crate) async fn run(options: Options) -> miette::Result<()> {
         let rows = rows.map_err(|e| BenchError::Task(e.to_string()))??;
         Report { runs: options.runs, rows, ..Report::default() }
     } else {
-        suite::measure(&plan(&options, folder.clone())?, &progress).await?
+        suite::measure(&plan, &progress).await?
     };
     folding.abort();
     progress.finish_and_clear();

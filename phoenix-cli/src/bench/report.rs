@@ -30,17 +30,17 @@ pub(crate) struct Row {
 pub(crate) struct Bar {
     pub(crate) what: String,
     pub(crate) measured: f64,
-    pub(crate) bar: f64,
+    pub(crate) wanted: f64,
     pub(crate) reached: bool,
 }
 
 impl Bar {
-    pub(crate) fn at_least(what: &str, measured: f64, bar: f64) -> Self {
-        Self { what: format!("{what}, at least"), measured, bar, reached: measured >= bar }
+    pub(crate) fn at_least(what: &str, measured: f64, wanted: f64) -> Self {
+        Self { what: format!("{what}, at least"), measured, wanted, reached: measured >= wanted }
     }
 
-    pub(crate) fn at_most(what: &str, measured: f64, bar: f64) -> Self {
-        Self { what: format!("{what}, at most"), measured, bar, reached: measured <= bar }
+    pub(crate) fn at_most(what: &str, measured: f64, wanted: f64) -> Self {
+        Self { what: format!("{what}, at most"), measured, wanted, reached: measured <= wanted }
     }
 }
 
@@ -102,9 +102,9 @@ impl std::fmt::Display for Report {
         write_table(f, &cells)?;
         writeln!(f)?;
         let mut cells = vec![["", "measured", "bar", ""].map(str::to_owned)];
-        for Bar { what, measured, bar, reached } in &self.bars {
+        for Bar { what, measured, wanted, reached } in &self.bars {
             let reached = if *reached { "reached" } else { "MISSED" };
-            cells.push([what.clone(), figure(*measured), figure(*bar), reached.to_owned()]);
+            cells.push([what.clone(), figure(*measured), figure(*wanted), reached.to_owned()]);
         }
         write_table(f, &cells)?;
         let Self { cores, runs, seconds, .. } = self;

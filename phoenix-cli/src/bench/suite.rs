@@ -78,7 +78,7 @@ impl Run {
             // the same rows take less time than through the engine; single ones are measured as long as the engine was
             let limit = if callers == ONE { plan.duration } else { plan.duration * 3 };
             let table = Bare::new(&mine, &bares).await?;
-            let seen = tokio::task::spawn_blocking(move || table.batches(size, limit))
+            let (seen, cpu_micros) = tokio::task::spawn_blocking(move || table.batches(size, limit))
                 .await
                 .map_err(|e| BenchError::Task(e.to_string()))??;
             remove(&bares);
@@ -87,7 +87,9 @@ impl Run {
                 bare = self.rows.last().map(|row| row.durability.clone()).unwrap_or_default();
             }
             let whole_p50 = self.rows.last().and_then(|row| row.micros).map(|micros| micros.p50);
-            let row = row(format!("bare insert, {size} a commit"), &bare, seen, Some(size as f64));
+            let what = if callers == ONE { "  bare single insert" } else { "  bare insert, batches of that size" };
+            #[allow(clippy::cast_precision_loss, reason = "a small number")]
+            let row = Row { cpu_micros, ..row(what.to_owned(), &bare, seen, Some(size as f64)) };
             if callers == ONE {
                 self.latency_ratio = whole_p50.zip(row.micros).map(|(whole, bare)| whole / bare.p50);
             } else if self.insert_ratio.is_none() {
@@ -156,7 +158,7 @@ fn row(what: String, durability: &str, seen: Seen, records_a_commit: Option<f64>
 }
 
 async fn rest(plan: &Plan, progress: &ProgressBar, report: &mut Report) -> Result<(), BenchError> {
-    let plain = |what: String, durability: &str, per_second| Row {
+    let rate = |what: String, durability: &str, per_second| Row {
         what,
         durability: durability.to_owned(),
         per_second: Some(per_second),
@@ -170,13 +172,13 @@ async fn rest(plan: &Plan, progress: &ProgressBar, report: &mut Report) -> Resul
         for (how, activation) in [("no snapshot", replayed), ("snapshot + 50", restored)] {
             let what = format!("activation, {} events, {how}", cold::HISTORY);
             report.rows.push(row(format!("{what}, one by one"), "reads", activation.alone, None));
-            report.rows.push(plain(format!("{what}, all at once"), "reads", activation.together));
+            report.rows.push(rate(format!("{what}, all at once"), "reads", activation.together));
         }
     }
     progress.set_message("replay");
     let (alone, together) = cold::replay().await?;
-    report.rows.push(plain("replay from memory, events, one aggregate".to_owned(), "memory", alone));
-    report.rows.push(plain(format!("replay from memory, events, {} aggregates", cold::REPLAYED), "memory", together));
+    report.rows.push(rate("replay from memory, events, one aggregate".to_owned(), "memory", alone));
+    report.rows.push(rate(format!("replay from memory, events, {} aggregates", cold::REPLAYED), "memory", together));
     report.bars.push(Bar::at_least("replay from memory, events/s", together, 1e6));
     progress.set_message("memory of idle aggregates");
     let bytes = idle::measure().await?;

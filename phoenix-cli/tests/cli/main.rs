@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on stops at the line that says so")]
 
+mod bench;
 mod events;
 mod new;
 mod run;
@@ -43,7 +44,7 @@ fn refused(folder: &Path, arguments: &[&str], code: i32, messages: &[&str]) {
 #[test]
 fn usage() {
     let here = Path::new(".");
-    refused(here, &[], 2, &["Usage: phoenix-cli <COMMAND>", "new", "events", "state"]);
+    refused(here, &[], 2, &["Usage: phoenix-cli <COMMAND>", "new", "bench", "events", "state"]);
     refused(here, &["event"], 2, &["unrecognized subcommand 'event'", "'events'"]);
     refused(here, &["new"], 2, &["<NAME>"]);
     refused(here, &["new", "bank", "--tempalte", "bank"], 2, &["unexpected argument '--tempalte'", "'--template'"]);

@@ -1,0 +1,27 @@
+//! `phoenix-cli bench`: measures what it was asked for, and says under which durability.
+
+use super::{phoenix_cli, refused};
+
+#[test]
+fn it_measures_both_stores_side_by_side() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let short = ["bench", "--clients", "2", "--in-flight", "2", "--seconds", "0.05", "--runs", "1", "--json"];
+    let ran = phoenix_cli(folder.path(), &short);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let report: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    let durabilities: Vec<_> = rows.iter().map(|row| row["durability"].as_str().unwrap_or_default()).collect();
+    let (sqlite, memory) = ("sqlite (wal, synchronous=full)", "memory");
+    assert_eq!(durabilities, [sqlite, sqlite, sqlite, sqlite, memory, memory, memory]);
+    assert!(rows.iter().all(|row| row["per_second"].as_f64().is_some_and(|rate| rate > 0.0)), "{rows:?}");
+    assert!(report["bars"].as_array().is_some_and(|bars| bars.len() == 2), "{report}");
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("target")).expect("a folder").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_it_does_not_know_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    refused(folder.path(), &["bench", "--store", "postgres"], 2, &["say `memory`, or `sqlite:` and a folder"]);
+    refused(folder.path(), &["bench", "--runs", "0"], 1, &["nothing to measure"]);
+}
