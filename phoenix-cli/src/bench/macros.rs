@@ -47,6 +47,8 @@ pub(crate) fn measure(folder: &Path, runs: usize) -> Result<Vec<Row>, BenchError
         let (_, text) = cargo(&passes, true)?;
         builds.push(Build { clean, edited, expansion: expansion(&text).unwrap_or(f64::NAN) });
     }
+    // it was rendered for this alone; what can't be removed does no harm
+    let _ = std::fs::remove_dir_all(&service);
     let row = |what: &str, of: fn(&Build) -> f64| {
         let micros = median(builds.iter().map(of)).map(|seconds| seconds * 1e6);
         let micros = micros.map(|p50| super::latency::Percentiles { p50, p99: p50, p999: p50 });
