@@ -72,6 +72,27 @@ pub(crate) fn shown(ty: &Type) -> Span {
     }
 }
 
+/// The first and the last of the tokens: what begins at the one and ends at the other is shown at all of them.
+pub(crate) fn ends(tokens: &TokenStream) -> (Span, Span) {
+    let mut all = Vec::new();
+    let mut rest: Vec<TokenTree> = tokens.clone().into_iter().collect();
+    // groups of a `macro_rules!` fragment have no delimiters, and so no ends of their own
+    rest.reverse();
+    while let Some(token) = rest.pop() {
+        match token {
+            TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
+                let mut inner: Vec<TokenTree> = group.stream().into_iter().collect();
+                inner.reverse();
+                rest.append(&mut inner);
+            }
+            TokenTree::Group(group) => all.push((group.span_open(), group.span_close())),
+            token => all.push((token.span(), token.span())),
+        }
+    }
+    let unknown = (Span::call_site(), Span::call_site());
+    (all.first().unwrap_or(&unknown).0, all.last().unwrap_or(&unknown).1)
+}
+
 /// The type itself, where a `macro_rules!` fragment wraps it into an invisible group.
 pub(crate) fn peeled(ty: &Type) -> &Type {
     match ty {

@@ -44,7 +44,14 @@ pub(super) fn expand(arguments: &Arguments, block: &Checked) -> TokenStream {
     let Parts { impls, .. } = parts;
     let generated = (!impls.is_empty() || part.is_some()).then(|| {
         let quiet = quiet();
-        quote!(#(#cfgs)* #quiet const _: () = { #impls #part };)
+        quote! {
+            #(#cfgs)* #quiet const _: () = {
+                #[allow(unused_imports, reason = "for what is mistaken")]
+                use #runtime::{NoTable as _, Unknown as _};
+                #impls
+                #part
+            };
+        }
     });
     quote! {
         #(#attributes)* #head { #kept }
@@ -68,9 +75,9 @@ struct Parts {
 impl Parts {
     fn add(&mut self, scope: &Scope<'_>) {
         let (entry, of_role) = match scope.handler.role {
-            Role::Command => (scope.entry("Decides"), &mut self.commands),
-            Role::Event => (scope.entry("Evolves"), &mut self.events),
-            Role::Query => (scope.entry("Answers"), &mut self.queries),
+            Role::Command => (scope.entry("COMMAND"), &mut self.commands),
+            Role::Event => (scope.entry("EVENT"), &mut self.events),
+            Role::Query => (scope.entry("QUERY"), &mut self.queries),
         };
         of_role.push(entry);
         let handler = match scope.handler.role {
@@ -86,10 +93,12 @@ impl Parts {
     fn table(&self, runtime: &Runtime, aggregate: &Type, number: u64, at: Span) -> TokenStream {
         let Self { commands, events, queries, .. } = self;
         let number = Literal::u64_unsuffixed(number);
+        let codec = codec(runtime, aggregate);
         let aggregate = placed(aggregate, at);
         let placed = runtime.at(at);
-        let head = quote_spanned!(at=> impl #placed::PartAt<#number> for #aggregate);
+        let head = quote_spanned!(at=> impl #placed::GiveEachBlockItsOwnPart<#number> for #aggregate);
         let body = quote! {
+            #codec
             const PART: &'static #runtime::Part<Self> = &#runtime::Part {
                 place: #runtime::core::concat!(#runtime::core::file!(), ":", #runtime::core::line!()),
                 commands: &[#(#commands),*],
@@ -101,6 +110,14 @@ impl Parts {
     }
 }
 
+/// The aggregate's codec, asked for at the aggregate: where it is none this is told, wherever it is asked in the same
+/// words, which the compiler then says once.
+fn codec(runtime: &Runtime, aggregate: &Type) -> TokenStream {
+    let at = shown(aggregate);
+    let (runtime, aggregate) = (runtime.at(at), placed(aggregate, at));
+    quote_spanned!(at=> type Codec = <#aggregate as #runtime::Aggregate>::Codec;)
+}
+
 /// One handler, and where its impls stand.
 struct Scope<'a> {
     /// At the message.
@@ -109,6 +126,8 @@ struct Scope<'a> {
     message: &'a Type,
     /// The aggregate, at the message.
     aggregate: TokenStream,
+    /// The aggregate's codec, at the aggregate.
+    codec: TokenStream,
     /// The message's tokens.
     at: Span,
     /// There, for what is not the author's.
@@ -127,17 +146,17 @@ impl<'a> Scope<'a> {
         number: u64,
     ) -> Self {
         let at = shown(&handler.message);
-        let aggregate = placed(aggregate, at);
+        let (codec, aggregate) = (codec(runtime, aggregate), placed(aggregate, at));
         let cfgs = attributes.iter().filter(|attribute| is_cfg(attribute)).collect();
         let (runtime, ours) = (runtime.at(at), tokens::ours(at));
-        Self { runtime, handler, message: &handler.message, aggregate, at, ours, cfgs, number }
+        Self { runtime, handler, message: &handler.message, aggregate, codec, at, ours, cfgs, number }
     }
 
     /// The handler's row in the block's table.
-    fn entry(&self, of_trait: &str) -> TokenStream {
+    fn entry(&self, of_role: &str) -> TokenStream {
         let Self { runtime, message, at, cfgs, .. } = self;
-        let of_trait = Ident::new(of_trait, *at);
-        quote_spanned!(*at=> #(#cfgs)* <Self as #runtime::#of_trait<#message>>::ENTRY)
+        let of_role = Ident::new(of_role, *at);
+        quote_spanned!(*at=> #(#cfgs)* #runtime::Row::<Self, #message>::#of_role)
     }
 
     /// Fails the build at the message if its wire name is taken, or if it is addressed to another aggregate.
@@ -150,7 +169,7 @@ impl<'a> Scope<'a> {
             Role::Query => "own_query",
         };
         let (check, rust) = (Ident::new(check, *at), text(message));
-        quote_spanned!(*at=> const _: () = #runtime::#check::<#aggregate>(#number, #rust);)
+        quote_spanned!(*at=> const _: () = #runtime::#check(#runtime::TableOf::<#aggregate>::TABLE, #number, #rust);)
     }
 
     /// An impl for the aggregate, all of whose scaffolding stands at the message.
@@ -163,35 +182,37 @@ impl<'a> Scope<'a> {
     }
 
     fn event(&self) -> TokenStream {
-        let Self { handler, message, ours, .. } = self;
+        let Self { runtime, handler, message, codec, at, ours, .. } = self;
         let method = &handler.method;
         let call = if handler.is_refused {
             quote_spanned!(*ours=> let _ = event;)
         } else {
             quote_spanned!(*ours=> <Self>::#method(self, event);)
         };
-        let body = quote_spanned!(*ours=> fn evolve(&mut self, event: &#message) { #call });
-        self.implement("Evolves", &body)
+        let version = quote_spanned!(*at=> const VERSION: #runtime::core::primitive::u32 = <#message as #runtime::Event>::VERSION;);
+        let body = quote_spanned!(*ours=> #codec #version fn evolve(&mut self, event: &#message) { #call });
+        self.implement("HasOneEventHandler", &body)
     }
 
     fn query(&self) -> TokenStream {
-        let Self { runtime, handler, message, ours, .. } = self;
+        let Self { runtime, handler, message, at, ours, .. } = self;
         let method = &handler.method;
-        let reply = quote_spanned!(*ours=> <#message as #runtime::Query>::Reply);
+        let reply = self.declared("Query", "Reply");
         let answer = if handler.is_refused {
             quote_spanned!(*ours=> let _ = query; #runtime::core::unreachable!())
         } else {
             let at = handler.return_span();
             let (placed, answer) = (runtime.at(at), Ident::new("answer", at));
-            let fit = quote_spanned!(at=> #placed::AnswerFits::<#message, #reply>::fit(#answer));
+            let fit = quote_spanned!(at=> #placed::IsTheAnswerTo::<#message, #reply>::fit(#answer));
             quote_spanned!(*ours=> let #answer = <Self>::#method(self, query); #fit)
         };
-        let body = quote_spanned!(*ours=> fn answer(&self, query: #message) -> #reply { #answer });
-        self.implement("Answers", &body)
+        let parameters = quote_spanned!(*ours=> (&self, query: #message));
+        let body = quote_spanned!(*at=> type Reply = #reply; fn answer #parameters -> #reply { #answer });
+        self.implement("HasOneQueryHandler", &body)
     }
 
     fn command(&self) -> TokenStream {
-        let Self { runtime, handler, message, ours, .. } = self;
+        let Self { runtime, handler, message, at, ours, .. } = self;
         let settings = &handler.settings;
         let creates = (!settings.creates)
             .then(|| quote_spanned!(*ours=> const CREATES: #runtime::core::primitive::bool = false;));
@@ -209,42 +230,45 @@ impl<'a> Scope<'a> {
         } else {
             self.decider()
         };
-        let body = quote_spanned! {*ours=>
+        let (reply, rejection) = (self.declared("Command", "Reply"), self.declared("Command", "Rejection"));
+        let head = quote_spanned!(*at=> fn decider() -> #runtime::Decider<Self, #message, #reply, #rejection>);
+        let asynchronous =
+            handler.is_async.then(|| quote_spanned!(*ours=> const IS_ASYNC: #runtime::core::primitive::bool = true;));
+        let body = quote_spanned! {*at=>
+            type Reply = #reply;
+            type Rejection = #rejection;
             #creates
             #needs
-            const DECIDER: #runtime::Decider<Self, #message> = #decider;
+            #asynchronous
+            #head { #decider }
             #reply_after
         };
-        let handler_impl = self.implement("Decides", &body);
-        if handler.is_refused { handler_impl } else { self.with_return(&handler_impl) }
+        self.implement("HasOneCommandHandler", &body)
     }
 
-    /// The hidden type beside the handler that states what it returns, at the return type.
-    fn with_return(&self, handler_impl: &TokenStream) -> TokenStream {
-        let Self { runtime, handler, message, aggregate, at, ours, .. } = self;
-        let how = if handler.settings.reply.is_some() { "Computed" } else { "Fixed" };
-        let how = Ident::new(how, *ours);
-        let unit = || quote_spanned!(handler.method.span()=> ());
-        let returned = handler.returns.as_ref().map_or_else(unit, ToTokens::to_token_stream);
-        let head = quote_spanned!(*at=> impl #runtime::Returns<#aggregate, #message> for __Handler);
-        let body = quote_spanned! {*ours=>
-            type How = #runtime::#how;
-            type Returned = #returned;
-        };
-        let returns = quote_spanned!(*at=> #[automatically_derived] #head { #body });
-        quote! {
-            const _: () = {
-                struct __Handler;
-                #returns
-                #handler_impl
-            };
-        }
+    /// A type that the message declares. Where the message is none, that is told at its tokens, and wherever this
+    /// stands in the same words, which the compiler then says once.
+    fn declared(&self, of_trait: &str, what: &str) -> TokenStream {
+        let Self { runtime, message, at, .. } = self;
+        let (of_trait, what) = (Ident::new(of_trait, *at), Ident::new(what, *at));
+        let message = placed(message, *at);
+        quote_spanned!(*at=> <#message as #runtime::#of_trait>::#what)
     }
 
     fn decider(&self) -> TokenStream {
         let Self { runtime, handler, message, ours, .. } = self;
         let method = &handler.method;
-        let settle = quote_spanned!(*ours=> <__Handler as #runtime::Returns<Self, #message>>::settle);
+        let (reply, rejection) = (self.declared("Command", "Reply"), self.declared("Command", "Rejection"));
+        let how = Ident::new(if handler.settings.reply.is_some() { "FromTheState" } else { "WithTheEvents" }, *ours);
+        let unit = || quote_spanned!(handler.method.span()=> ());
+        let returned = handler.returns.as_ref().map_or_else(unit, ToTokens::to_token_stream);
+        let (first, last) = tokens::ends(&returned);
+        let (placed, closing) = (runtime.at(first), quote_spanned!(last=> >));
+        let settle = quote_spanned! {first=>
+            #placed::a_command_handler_returns::<Self, #message, #reply, #rejection, #runtime::#how, #returned #closing
+        };
+        // named, and not called, so that the compiler reports at the return type, from its first token to its last
+        let settle = quote_spanned!(*ours=> let settle: fn(_, &mut #runtime::Sink<'_, Self>) -> _ = #settle;);
         // shown, and found, at the parameter that it is given to
         let context = handler.context.as_ref().map(|ty| Ident::new("context", shown(ty)));
         if handler.is_async {
@@ -255,8 +279,8 @@ impl<'a> Scope<'a> {
                 #runtime::Decider::Async(|state, command, #context| #runtime::std::boxed::Box::pin(async move {
                     #unused
                     let returned = <Self>::#method(&state, command, #given).await;
-                    let finish: #runtime::Finish<Self, #message> =
-                        #runtime::std::boxed::Box::new(move |sink| #settle(returned, sink));
+                    let finish: #runtime::Finish<Self, #reply, #rejection> =
+                        #runtime::std::boxed::Box::new(move |sink| { #settle settle(returned, sink) });
                     (state, finish)
                 }))
             };
@@ -265,13 +289,14 @@ impl<'a> Scope<'a> {
         quote_spanned! {*ours=>
             #runtime::Decider::Sync(|sink, command, #parameter| {
                 let returned = <Self>::#method(#runtime::Sink::state(sink), command, #context);
-                #settle(returned, sink)
+                #settle
+                settle(returned, sink)
             })
         }
     }
 
     fn reply_after(&self) -> Option<TokenStream> {
-        let Self { runtime, handler, message, at, ours, .. } = self;
+        let Self { runtime, handler, ours, .. } = self;
         let reply = handler.settings.reply.as_ref()?;
         if handler.is_refused {
             return None;
@@ -280,7 +305,7 @@ impl<'a> Scope<'a> {
         let value = if reply.is_whole { tokens.clone() } else { quote!({ #tokens }) };
         // seen by the expression, also when a `macro_rules!` wrote one of them
         let this = first_self(tokens).unwrap_or_else(|| Ident::new("self", *ours));
-        let ty = quote_spanned!(*at=> <#message as #runtime::Command>::Reply);
+        let ty = self.declared("Command", "Reply");
         Some(quote_spanned! {*ours=>
             fn reply_after(&#this) -> #runtime::core::option::Option<#ty> {
                 let reply: #ty = #value;

@@ -125,18 +125,19 @@ fn emits(runtime: &Runtime, input: &DeriveInput, generics: &syn::Generics) -> To
     let (_, type_generics, _) = input.generics.split_for_impl();
     let mut generics = generics.clone();
     let placed = runtime.at(span);
-    let aggregate = quote_spanned!(span=> __Aggregate: #placed::Evolves<#ident #type_generics>);
+    let aggregate =
+        quote_spanned!(span=> AggregateWithAHandlerOfIt: #placed::HasOneEventHandler<#ident #type_generics>);
     generics.params.push(parse_quote!(#aggregate));
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     let head = quote_spanned! {span=>
-        impl #impl_generics #placed::Emits<__Aggregate> for #ident #type_generics #where_clause
+        impl #impl_generics #placed::Emits<AggregateWithAHandlerOfIt> for #ident #type_generics #where_clause
     };
     let body = quote! {
         type Reply = #runtime::NoReply;
         type Rejection = #runtime::NoRejection;
         fn emit(
             self,
-            out: &mut #runtime::Sink<'_, __Aggregate>,
+            out: &mut #runtime::Sink<'_, AggregateWithAHandlerOfIt>,
         ) -> #runtime::core::result::Result<#runtime::NoReply, #runtime::NoRejection> {
             out.push(&self);
             #runtime::core::result::Result::Ok(#runtime::NoReply)

@@ -38,7 +38,7 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
 
     let mut generics = input.generics.clone();
     let placed = &runtime.at(input.ident.span());
-    let aggregate = quote_spanned!(input.ident.span()=> __Aggregate: #placed::Aggregate);
+    let aggregate = quote_spanned!(input.ident.span()=> AnyAggregate);
     generics.params.push(parse_quote!(#aggregate));
     let mut arms = Vec::new();
     for variant in variants {
@@ -49,10 +49,10 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
                 for ty in fields.unnamed.iter().map(|field| &field.ty) {
                     let runtime = runtime.at(shown(ty));
                     let bound = quote_spanned! {shown(ty)=>
-                        #ty: #runtime::Emits<__Aggregate, Reply = #runtime::NoReply, Rejection = #runtime::NoRejection>
+                        #ty: #runtime::Emits<AnyAggregate, Reply = #runtime::NoReply, Rejection = #runtime::NoRejection>
                     };
                     generics.make_where_clause().predicates.push(parse_quote!(#bound));
-                    arms.push(quote!(Self::#name(event) => #runtime::Emits::<__Aggregate>::emit(event, out)));
+                    arms.push(quote!(Self::#name(event) => #runtime::Emits::<AnyAggregate>::emit(event, out)));
                 }
             }
             other => {
@@ -70,7 +70,7 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
     let (_, type_generics, _) = input.generics.split_for_impl();
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     let head = quote_spanned! {span=>
-        impl #impl_generics #placed::Emits<__Aggregate> for #ident #type_generics #where_clause
+        impl #impl_generics #placed::Emits<AnyAggregate> for #ident #type_generics #where_clause
     };
     quote! {
         #[automatically_derived]
@@ -79,7 +79,7 @@ pub(super) fn expand(input: &DeriveInput, errors: &mut Errors) -> TokenStream {
             type Rejection = #runtime::NoRejection;
             fn emit(
                 self,
-                out: &mut #runtime::Sink<'_, __Aggregate>,
+                out: &mut #runtime::Sink<'_, AnyAggregate>,
             ) -> #runtime::core::result::Result<#runtime::NoReply, #runtime::NoRejection> {
                 #body
             }

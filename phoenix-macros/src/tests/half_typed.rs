@@ -22,7 +22,7 @@ fn check(block: &str, kept: &[&str], mistakes: usize) {
 fn bodies_are_not_read() {
     check(
         "impl X { #[command_handler] fn a(&self, c: C) -> E { self. } #[event_handler] fn e(&mut self, e: &E) { let x = match } }",
-        &["{ self. }", "Decides<C> for X", "Evolves<E> for X"],
+        &["{ self. }", "HasOneCommandHandler<C> for X", "HasOneEventHandler<E> for X"],
         0,
     );
 }
@@ -31,7 +31,7 @@ fn bodies_are_not_read() {
 fn a_signature_that_is_not_finished_leaves_the_others_alone() {
     check(
         "impl X { #[command_handler] fn a(&self, c: ) -> E {} #[event_handler] fn e(&mut self, e: &E) {} }",
-        &["fn a(&self, c: ) -> E {}", "Evolves<E> for X"],
+        &["fn a(&self, c: ) -> E {}", "HasOneEventHandler<E> for X"],
         1,
     );
     check(
@@ -52,10 +52,10 @@ fn an_unfinished_block_is_given_back() {
 fn an_unfinished_reply_is_the_compilers_to_complete() {
     check(
         "impl X { #[command_handler(reply = self., create = false)] fn a(&self, c: C) {} }",
-        &["{ self. }", "Decides<C> for X", "CREATES"],
+        &["{ self. }", "HasOneCommandHandler<C> for X", "CREATES"],
         0,
     );
-    check("impl X { #[command_handler(reply = )] fn a(&self, c: C) {} }", &["Decides<C> for X"], 1);
+    check("impl X { #[command_handler(reply = )] fn a(&self, c: C) {} }", &["HasOneCommandHandler<C> for X"], 1);
 }
 
 #[test]

@@ -147,8 +147,60 @@ pub struct QueryEntry {
     pub reply: fn() -> Type,
 }
 
+const NOTHING: CodecError = CodecError::UnknownCodec { of: "", id: 0 };
+
+impl CommandEntry {
+    /// For a message that is no command.
+    pub const UNKNOWN: Self = Self {
+        facts: CommandFacts {
+            name: "",
+            hash: 0,
+            declared: None,
+            of: "",
+            rust: "",
+            creates: false,
+            asynchronous: false,
+            needs: &[],
+        },
+        read: |_, caller| Err((NOTHING, caller)),
+        schema: || Type::Never,
+        reply: || Type::Never,
+        rejection: || Type::Never,
+    };
+}
+
+impl<A> EventEntry<A> {
+    /// For a message that is no event.
+    pub const UNKNOWN: Self = Self {
+        name: "",
+        hash: 0,
+        version: 0,
+        previous: None,
+        rust: "",
+        apply: |_, _, _, _, _| Err(NOTHING),
+        upcast: |_, _, _, _| Err(NOTHING),
+        schema: || Type::Never,
+    };
+}
+
+impl QueryEntry {
+    /// For a message that is no query.
+    pub const UNKNOWN: Self = Self {
+        name: "",
+        hash: 0,
+        declared: None,
+        of: "",
+        rust: "",
+        read: |_, caller| Err((NOTHING, caller)),
+        schema: || Type::Never,
+        reply: || Type::Never,
+    };
+}
+
 /// A block's claim of one number.
-pub trait PartAt<const NUMBER: usize>: Sized + 'static {
+pub trait GiveEachBlockItsOwnPart<const NUMBER: usize>: Sized + 'static {
+    /// The aggregate's codec.
+    type Codec;
     /// What the block contributes.
     const PART: &'static Part<Self>;
 }
@@ -164,9 +216,32 @@ pub trait NoPart<A: 'static> {
     const FOUND: Option<&'static Part<A>> = None;
 }
 impl<A: 'static, const NUMBER: usize> NoPart<A> for Probe<A, NUMBER> {}
-impl<A: PartAt<NUMBER>, const NUMBER: usize> Probe<A, NUMBER> {
+impl<A: GiveEachBlockItsOwnPart<NUMBER>, const NUMBER: usize> Probe<A, NUMBER> {
     /// The block.
     pub const FOUND: Option<&'static Part<A>> = Some(A::PART);
+}
+
+/// The blocks of an aggregate, and its name.
+pub struct Table<A: 'static> {
+    /// Its wire name.
+    pub name: &'static str,
+    /// One entry for each block number; none where there is no aggregate.
+    pub parts: &'static [Option<&'static Part<A>>],
+}
+
+/// The [`Table`] of `A`: the inherent constant, which exists only if `A` is an aggregate, goes before the trait's.
+#[derive(Debug)]
+pub struct TableOf<A>(PhantomData<A>);
+
+/// What [`TableOf`] finds where there is no aggregate.
+pub trait NoTable<A: 'static> {
+    /// Nothing.
+    const TABLE: &'static Table<A> = &Table { name: "", parts: &[] };
+}
+impl<A: 'static> NoTable<A> for TableOf<A> {}
+impl<A: Aggregate> TableOf<A> {
+    /// The blocks.
+    pub const TABLE: &'static Table<A> = &Table { name: A::NAME, parts: A::PARTS };
 }
 
 /// How the state of `A` becomes a snapshot.

@@ -1,8 +1,7 @@
 //! What a command handler may return, and how it becomes events.
 
-use crate::domain::aggregate::Aggregate;
 use crate::domain::codec::{Codec, CodecError, Json, decode_stored, encode_exact};
-use crate::domain::handle::Evolves;
+use crate::domain::handle::HasOneEventHandler;
 use crate::domain::message::Event;
 
 /// One event of a decision, encoded.
@@ -24,7 +23,7 @@ pub struct Sink<'a, A> {
     failure: Option<CodecError>,
 }
 
-impl<'a, A: Aggregate> Sink<'a, A> {
+impl<'a, A> Sink<'a, A> {
     /// Events go to `records`, and change `state`.
     pub fn new(state: &'a mut A, records: &'a mut Vec<Recorded>) -> Self {
         Self { state, records, failure: None }
@@ -39,13 +38,13 @@ impl<'a, A: Aggregate> Sink<'a, A> {
     /// Encodes and applies an event. After a failure nothing more is taken.
     pub fn push<E: Event>(&mut self, event: &E)
     where
-        A: Evolves<E>,
+        A: HasOneEventHandler<E>,
     {
         if self.failure.is_some() {
             return;
         }
-        let encoded =
-            encode_exact::<A::Codec, E>(event).and_then(|payload| readable::<A::Codec, E>(&payload).map(|()| payload));
+        let encoded = encode_exact::<<A as HasOneEventHandler<E>>::Codec, E>(event)
+            .and_then(|payload| readable::<<A as HasOneEventHandler<E>>::Codec, E>(&payload).map(|()| payload));
         let payload = match encoded {
             Ok(payload) => payload,
             Err(error) => {
@@ -90,8 +89,18 @@ pub enum NoRejection {}
     label = "a reply stands inside, or before the end",
     note = "return it once and last: `(events, Reply(value))`"
 )]
-pub trait Silent {}
-impl Silent for NoReply {}
+pub trait WithoutReply {
+    /// `Last`, which is unknown where a reply stands before it, so that nothing more is said about it.
+    type Then<Last>;
+    /// Gives `last` back.
+    fn then<Last>(self, last: Last) -> Self::Then<Last>;
+}
+impl WithoutReply for NoReply {
+    type Then<Last> = Last;
+    fn then<Last>(self, last: Last) -> Last {
+        last
+    }
+}
 
 /// No rejection: what stands inside of what a handler returns can't refuse.
 #[diagnostic::on_unimplemented(
@@ -99,11 +108,11 @@ impl Silent for NoReply {}
     label = "a `Result` stands inside",
     note = "return `Result<events, Rejection>`, for example `Result<Vec<Event>, Rejection>`"
 )]
-pub trait Unrefused {
+pub trait WithoutRejection {
     /// Never called: nothing of the type exists.
     fn never(self) -> NoRejection;
 }
-impl Unrefused for NoRejection {
+impl WithoutRejection for NoRejection {
     fn never(self) -> NoRejection {
         self
     }
@@ -123,7 +132,7 @@ pub struct Reply<R>(pub R);
     label = "neither an event nor made of events",
     note = "return an event, `()`, `Option`, `Vec` or a tuple of events, a `#[derive(Events)]` enum, `Reply(..)` last in a tuple, or a `Result` of one of these"
 )]
-pub trait Emits<A: Aggregate> {
+pub trait Emits<A> {
     /// What is said about the reply.
     type Reply;
     /// What is said about refusing.
@@ -135,7 +144,7 @@ pub trait Emits<A: Aggregate> {
     fn emit(self, out: &mut Sink<'_, A>) -> Result<Self::Reply, Self::Rejection>;
 }
 
-impl<A: Aggregate> Emits<A> for () {
+impl<A> Emits<A> for () {
     type Reply = NoReply;
     type Rejection = NoRejection;
     fn emit(self, _: &mut Sink<'_, A>) -> Result<NoReply, NoRejection> {
@@ -143,7 +152,7 @@ impl<A: Aggregate> Emits<A> for () {
     }
 }
 
-impl<A: Aggregate, R> Emits<A> for Reply<R> {
+impl<A, R> Emits<A> for Reply<R> {
     type Reply = Self;
     type Rejection = NoRejection;
     fn emit(self, _: &mut Sink<'_, A>) -> Result<Self, NoRejection> {
@@ -151,26 +160,26 @@ impl<A: Aggregate, R> Emits<A> for Reply<R> {
     }
 }
 
-impl<A: Aggregate, T: Emits<A, Reply: Silent, Rejection: Unrefused>> Emits<A> for Option<T> {
+impl<A, T: Emits<A, Reply: WithoutReply, Rejection: WithoutRejection>> Emits<A> for Option<T> {
     type Reply = NoReply;
     type Rejection = NoRejection;
     fn emit(self, out: &mut Sink<'_, A>) -> Result<NoReply, NoRejection> {
-        self.map_or(Ok(NoReply), |events| events.emit(out).map(|_| NoReply).map_err(Unrefused::never))
+        self.map_or(Ok(NoReply), |events| events.emit(out).map(|_| NoReply).map_err(WithoutRejection::never))
     }
 }
 
-impl<A: Aggregate, T: Emits<A, Reply: Silent, Rejection: Unrefused>> Emits<A> for Vec<T> {
+impl<A, T: Emits<A, Reply: WithoutReply, Rejection: WithoutRejection>> Emits<A> for Vec<T> {
     type Reply = NoReply;
     type Rejection = NoRejection;
     fn emit(self, out: &mut Sink<'_, A>) -> Result<NoReply, NoRejection> {
         for events in self {
-            events.emit(out).map_err(Unrefused::never)?;
+            events.emit(out).map_err(WithoutRejection::never)?;
         }
         Ok(NoReply)
     }
 }
 
-impl<A: Aggregate, T: Emits<A, Rejection: Unrefused>, R> Emits<A> for Result<T, R> {
+impl<A, T: Emits<A, Rejection: WithoutRejection>, R> Emits<A> for Result<T, R> {
     type Reply = T::Reply;
     type Rejection = RejectsWith<R>;
     fn emit(self, out: &mut Sink<'_, A>) -> Result<T::Reply, RejectsWith<R>> {
@@ -181,20 +190,33 @@ impl<A: Aggregate, T: Emits<A, Rejection: Unrefused>, R> Emits<A> for Result<T, 
     }
 }
 
+/// The reply of a tuple's last member, where those before it have none.
+macro_rules! last_reply {
+    ($last:ident) => { $last::Reply };
+    ($first:ident $($member:ident)+) => { <$first::Reply as WithoutReply>::Then<last_reply!($($member)+)> };
+}
+
 macro_rules! tuples {
     ($(($($member:ident)*; $last:ident))*) => {$(
-        impl<A: Aggregate, $($member: Emits<A, Reply: Silent, Rejection: Unrefused>,)* $last: Emits<A, Rejection: Unrefused>>
+        impl<A, $($member: Emits<A, Reply: WithoutReply, Rejection: WithoutRejection>,)* $last: Emits<A, Rejection: WithoutRejection>>
             Emits<A> for ($($member,)* $last,)
         {
-            type Reply = $last::Reply;
+            type Reply = last_reply!($($member)* $last);
             type Rejection = NoRejection;
             #[allow(non_snake_case, reason = "a variable a type parameter")]
-            fn emit(self, out: &mut Sink<'_, A>) -> Result<$last::Reply, NoRejection> {
+            fn emit(self, out: &mut Sink<'_, A>) -> Result<Self::Reply, NoRejection> {
                 let ($($member,)* $last,) = self;
-                $($member.emit(out).map_err(Unrefused::never)?;)*
-                $last.emit(out).map_err(Unrefused::never)
+                $(let $member = $member.emit(out).map_err(WithoutRejection::never)?;)*
+                let reply = $last.emit(out).map_err(WithoutRejection::never)?;
+                Ok(then!(reply $($member)*))
             }
         }
     )*};
+}
+
+/// The value of [`last_reply`].
+macro_rules! then {
+    ($reply:ident) => { $reply };
+    ($reply:ident $first:ident $($member:ident)*) => { $first.then(then!($reply $($member)*)) };
 }
 tuples! { (; L) (T1; L) (T1 T2; L) (T1 T2 T3; L) (T1 T2 T3 T4; L) (T1 T2 T3 T4 T5; L) (T1 T2 T3 T4 T5 T6; L) (T1 T2 T3 T4 T5 T6 T7; L) }

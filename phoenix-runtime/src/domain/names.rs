@@ -1,7 +1,7 @@
 //! Checks over the table of an aggregate, made by the compiler: a failure is a panic in a constant, reported at the
 //! user's token.
 
-use crate::domain::aggregate::Aggregate;
+use crate::domain::aggregate::Table;
 
 /// FNV-1a, 64 bits: compares names quickly at compile time. Never stored.
 #[must_use]
@@ -65,12 +65,15 @@ impl Text {
 
 macro_rules! own_name {
     ($function:ident, $field:ident, [$($facts:ident)?], [$($addressed:ident)?], $plural:literal, $attribute:literal) => {
-        /// Fails the build at the caller unless the wire name of a message is its own in `A`. The message is the one of
+        /// Fails the build at the caller unless the wire name of a message is its own in its aggregate. The message is the one of
         /// block `number` that is called `rust` there; it is not counted out, because `#[cfg]` may leave out others.
         #[track_caller]
         #[allow(clippy::panic, reason = "this is how a constant reports")]
-        pub const fn $function<A: Aggregate>(number: usize, rust: &str) {
-            let Some(block) = A::PARTS[number - 1] else { return };
+        pub const fn $function<A>(table: &Table<A>, number: usize, rust: &str) {
+            if table.parts.len() < number {
+                return;
+            }
+            let Some(block) = table.parts[number - 1] else { return };
             let mut own = 0;
             while own < block.$field.len() && !same(block.$field[own]$(.$facts)?.rust, rust) {
                 own += 1;
@@ -82,7 +85,7 @@ macro_rules! own_name {
             $($addressed(mine.declared, mine.of, mine.rust);)?
             let mut p = 0;
             while p < number {
-                if let Some(part) = A::PARTS[p] {
+                if let Some(part) = table.parts[p] {
                     let end = if p + 1 == number { own } else { part.$field.len() };
                     let mut i = 0;
                     while i < end {
@@ -90,7 +93,7 @@ macro_rules! own_name {
                         if other.hash == mine.hash && same(other.name, mine.name) {
                             let text = Text::new()
                                 .and("`").and(rust).and("` and `").and(other.rust)
-                                .and(concat!("`, two ", $plural, " of the aggregate `")).and(A::NAME)
+                                .and(concat!("`, two ", $plural, " of the aggregate `")).and(table.name)
                                 .and("`, have one wire name, `").and(mine.name)
                                 .and(concat!("`: give one of them another with #[", $attribute, "(name = \"...\")]"));
                             panic!("{}", text.as_str());

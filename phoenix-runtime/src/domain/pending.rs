@@ -179,7 +179,7 @@ impl<A: Aggregate, C: HandledBy<A>, R: Respond<C>> PendingCommand<A, C, R> {
         &mut self,
         state: &mut A,
         records: &mut Vec<Recorded>,
-        run: impl FnOnce(&mut Sink<'_, A>) -> Settled<C>,
+        run: impl FnOnce(&mut Sink<'_, A>) -> Settled<C::Reply, C::Rejection>,
     ) -> Result<Verdict, Fault> {
         let mut sink = Sink::new(state, records);
         let settled = run(&mut sink);
@@ -238,7 +238,7 @@ impl<A: Aggregate, C: HandledBy<A>, R: Respond<C>> Pending for PendingCommand<A,
         context: &Context,
         records: &mut Vec<Recorded>,
     ) -> Result<Verdict, Fault> {
-        let Decider::Sync(run) = C::DECIDER else {
+        let Decider::Sync(run) = C::decider() else {
             return Err(Fault::new(Code::InvalidMessage, "an async handler can't be run at once"));
         };
         let command = self.take()?;
@@ -246,7 +246,7 @@ impl<A: Aggregate, C: HandledBy<A>, R: Respond<C>> Pending for PendingCommand<A,
     }
 
     fn begin(&mut self, state: AnyState, context: Context) -> Result<BoxFuture<'static, Worked>, Fault> {
-        let Decider::Async(run) = C::DECIDER else {
+        let Decider::Async(run) = C::decider() else {
             return Err(Fault::new(Code::InvalidMessage, "this handler is not async"));
         };
         let command = self.take()?;
@@ -263,7 +263,9 @@ impl<A: Aggregate, C: HandledBy<A>, R: Respond<C>> Pending for PendingCommand<A,
         finish: Box<dyn Any + Send>,
         records: &mut Vec<Recorded>,
     ) -> Result<Verdict, Fault> {
-        let finish = (finish as Box<dyn Any>).downcast::<Finish<A, C>>().map_err(|_| wrong_state(A::NAME))?;
+        let finish = (finish as Box<dyn Any>)
+            .downcast::<Finish<A, C::Reply, C::Rejection>>()
+            .map_err(|_| wrong_state(A::NAME))?;
         self.settle(state_of::<A>(state)?, records, |sink| (*finish)(sink))
     }
 

@@ -39,76 +39,99 @@ impl Account {
 }
 #[allow(unused_qualifications, clippy::absolute_paths, reason = "generated")]
 const _: () = {
-    const _: () = {
-        struct __Handler;
-        #[automatically_derived]
-        impl ::phoenix_runtime::__private::Returns<Account, Deposit> for __Handler {
-            type How = ::phoenix_runtime::__private::Computed;
-            type Returned = Result<Deposited, Refused>;
-        }
-        #[automatically_derived]
-        impl ::phoenix_runtime::__private::Decides<Deposit> for Account {
-            const RUST: &'static ::phoenix_runtime::__private::core::primitive::str = "Deposit";
-            const CREATES: ::phoenix_runtime::__private::core::primitive::bool = false;
-            const DECIDER: ::phoenix_runtime::__private::Decider<Self, Deposit> = ::phoenix_runtime::__private::Decider::Sync(|
-                sink,
-                command,
-                _|
-            {
+    #[allow(unused_imports, reason = "for what is mistaken")]
+    use ::phoenix_runtime::__private::{NoTable as _, Unknown as _};
+    #[automatically_derived]
+    impl ::phoenix_runtime::__private::HasOneCommandHandler<Deposit> for Account {
+        const RUST: &'static ::phoenix_runtime::__private::core::primitive::str = "Deposit";
+        type Reply = <Deposit as ::phoenix_runtime::__private::Command>::Reply;
+        type Rejection = <Deposit as ::phoenix_runtime::__private::Command>::Rejection;
+        const CREATES: ::phoenix_runtime::__private::core::primitive::bool = false;
+        fn decider() -> ::phoenix_runtime::__private::Decider<
+            Self,
+            Deposit,
+            <Deposit as ::phoenix_runtime::__private::Command>::Reply,
+            <Deposit as ::phoenix_runtime::__private::Command>::Rejection,
+        > {
+            ::phoenix_runtime::__private::Decider::Sync(|sink, command, _| {
                 let returned = <Self>::deposit(
                     ::phoenix_runtime::__private::Sink::state(sink),
                     command,
                 );
-                <__Handler as ::phoenix_runtime::__private::Returns<
+                let settle: fn(
+                    _,
+                    &mut ::phoenix_runtime::__private::Sink<'_, Self>,
+                ) -> _ = ::phoenix_runtime::__private::a_command_handler_returns::<
                     Self,
                     Deposit,
-                >>::settle(returned, sink)
-            });
-            fn reply_after(
-                &self,
-            ) -> ::phoenix_runtime::__private::core::option::Option<
-                <Deposit as ::phoenix_runtime::__private::Command>::Reply,
-            > {
-                let reply: <Deposit as ::phoenix_runtime::__private::Command>::Reply = self
-                    .balance;
-                ::phoenix_runtime::__private::core::option::Option::Some(reply)
-            }
+                    <Deposit as ::phoenix_runtime::__private::Command>::Reply,
+                    <Deposit as ::phoenix_runtime::__private::Command>::Rejection,
+                    ::phoenix_runtime::__private::FromTheState,
+                    Result<Deposited, Refused>,
+                >;
+                settle(returned, sink)
+            })
         }
-    };
-    const _: () = ::phoenix_runtime::__private::own_command::<Account>(1, "Deposit");
+        fn reply_after(
+            &self,
+        ) -> ::phoenix_runtime::__private::core::option::Option<
+            <Deposit as ::phoenix_runtime::__private::Command>::Reply,
+        > {
+            let reply: <Deposit as ::phoenix_runtime::__private::Command>::Reply = self
+                .balance;
+            ::phoenix_runtime::__private::core::option::Option::Some(reply)
+        }
+    }
+    const _: () = ::phoenix_runtime::__private::own_command(
+        ::phoenix_runtime::__private::TableOf::<Account>::TABLE,
+        1,
+        "Deposit",
+    );
     #[automatically_derived]
-    impl ::phoenix_runtime::__private::Evolves<Deposited> for Account {
+    impl ::phoenix_runtime::__private::HasOneEventHandler<Deposited> for Account {
         const RUST: &'static ::phoenix_runtime::__private::core::primitive::str = "Deposited";
+        type Codec = <Account as ::phoenix_runtime::__private::Aggregate>::Codec;
+        const VERSION: ::phoenix_runtime::__private::core::primitive::u32 = <Deposited as ::phoenix_runtime::__private::Event>::VERSION;
         fn evolve(&mut self, event: &Deposited) {
             <Self>::deposited(self, event);
         }
     }
-    const _: () = ::phoenix_runtime::__private::own_event::<Account>(1, "Deposited");
+    const _: () = ::phoenix_runtime::__private::own_event(
+        ::phoenix_runtime::__private::TableOf::<Account>::TABLE,
+        1,
+        "Deposited",
+    );
     #[automatically_derived]
-    impl ::phoenix_runtime::__private::Answers<Balance> for Account {
+    impl ::phoenix_runtime::__private::HasOneQueryHandler<Balance> for Account {
         const RUST: &'static ::phoenix_runtime::__private::core::primitive::str = "Balance";
+        type Reply = <Balance as ::phoenix_runtime::__private::Query>::Reply;
         fn answer(
             &self,
             query: Balance,
         ) -> <Balance as ::phoenix_runtime::__private::Query>::Reply {
             let answer = <Self>::balance(self, query);
-            ::phoenix_runtime::__private::AnswerFits::<
+            ::phoenix_runtime::__private::IsTheAnswerTo::<
                 Balance,
                 <Balance as ::phoenix_runtime::__private::Query>::Reply,
             >::fit(answer)
         }
     }
-    const _: () = ::phoenix_runtime::__private::own_query::<Account>(1, "Balance");
+    const _: () = ::phoenix_runtime::__private::own_query(
+        ::phoenix_runtime::__private::TableOf::<Account>::TABLE,
+        1,
+        "Balance",
+    );
     #[automatically_derived]
-    impl ::phoenix_runtime::__private::PartAt<1> for Account {
+    impl ::phoenix_runtime::__private::GiveEachBlockItsOwnPart<1> for Account {
+        type Codec = <Account as ::phoenix_runtime::__private::Aggregate>::Codec;
         const PART: &'static ::phoenix_runtime::__private::Part<Self> = &::phoenix_runtime::__private::Part {
             place: ::phoenix_runtime::__private::core::concat!(
                 ::phoenix_runtime::__private::core::file!(), ":",
                 ::phoenix_runtime::__private::core::line!()
             ),
-            commands: &[<Self as ::phoenix_runtime::__private::Decides<Deposit>>::ENTRY],
-            events: &[<Self as ::phoenix_runtime::__private::Evolves<Deposited>>::ENTRY],
-            queries: &[<Self as ::phoenix_runtime::__private::Answers<Balance>>::ENTRY],
+            commands: &[::phoenix_runtime::__private::Row::<Self, Deposit>::COMMAND],
+            events: &[::phoenix_runtime::__private::Row::<Self, Deposited>::EVENT],
+            queries: &[::phoenix_runtime::__private::Row::<Self, Balance>::QUERY],
         };
     }
 };

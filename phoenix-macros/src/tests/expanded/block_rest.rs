@@ -41,106 +41,137 @@ impl Account {
 #[cfg(feature = "rates")]
 #[allow(unused_qualifications, clippy::absolute_paths, reason = "generated")]
 const _: () = {
+    #[allow(unused_imports, reason = "for what is mistaken")]
+    use renamed::__private::{NoTable as _, Unknown as _};
     #[cfg(unix)]
-    const _: () = {
-        struct __Handler;
-        #[automatically_derived]
-        impl renamed::__private::Returns<Account, api::Convert> for __Handler {
-            type How = renamed::__private::Fixed;
-            type Returned = (Converted, Reply<Cents>);
-        }
-        #[automatically_derived]
-        impl renamed::__private::Decides<api::Convert> for Account {
-            const RUST: &'static renamed::__private::core::primitive::str = "api::Convert";
-            const NEEDS: &'static [renamed::__private::Needs] = &[
-                renamed::__private::Needs::of::<Rates>("Rates"),
-                renamed::__private::Needs::of::<store::Cache<u8>>("store::Cache<u8>"),
-            ];
-            const DECIDER: renamed::__private::Decider<Self, api::Convert> = renamed::__private::Decider::Async(|
-                state,
-                command,
-                context|
-            renamed::__private::std::boxed::Box::pin(async move {
+    #[automatically_derived]
+    impl renamed::__private::HasOneCommandHandler<api::Convert> for Account {
+        const RUST: &'static renamed::__private::core::primitive::str = "api::Convert";
+        type Reply = <api::Convert as renamed::__private::Command>::Reply;
+        type Rejection = <api::Convert as renamed::__private::Command>::Rejection;
+        const NEEDS: &'static [renamed::__private::Needs] = &[
+            renamed::__private::Needs::of::<Rates>("Rates"),
+            renamed::__private::Needs::of::<store::Cache<u8>>("store::Cache<u8>"),
+        ];
+        const IS_ASYNC: renamed::__private::core::primitive::bool = true;
+        fn decider() -> renamed::__private::Decider<
+            Self,
+            api::Convert,
+            <api::Convert as renamed::__private::Command>::Reply,
+            <api::Convert as renamed::__private::Command>::Rejection,
+        > {
+            renamed::__private::Decider::Async(|state, command, context| renamed::__private::std::boxed::Box::pin(async move {
                 let returned = <Self>::convert(&state, command, &context).await;
-                let finish: renamed::__private::Finish<Self, api::Convert> = renamed::__private::std::boxed::Box::new(move |
-                    sink|
-                <__Handler as renamed::__private::Returns<
+                let finish: renamed::__private::Finish<
                     Self,
-                    api::Convert,
-                >>::settle(returned, sink));
+                    <api::Convert as renamed::__private::Command>::Reply,
+                    <api::Convert as renamed::__private::Command>::Rejection,
+                > = renamed::__private::std::boxed::Box::new(move |sink| {
+                    let settle: fn(_, &mut renamed::__private::Sink<'_, Self>) -> _ = renamed::__private::a_command_handler_returns::<
+                        Self,
+                        api::Convert,
+                        <api::Convert as renamed::__private::Command>::Reply,
+                        <api::Convert as renamed::__private::Command>::Rejection,
+                        renamed::__private::WithTheEvents,
+                        (Converted, Reply<Cents>),
+                    >;
+                    settle(returned, sink)
+                });
                 (state, finish)
-            }));
+            }))
         }
-    };
+    }
     #[cfg(unix)]
-    const _: () = renamed::__private::own_command::<Account>(2, "api::Convert");
-    const _: () = {
-        struct __Handler;
-        #[automatically_derived]
-        impl renamed::__private::Returns<Account, Touch> for __Handler {
-            type How = renamed::__private::Fixed;
-            type Returned = ();
-        }
-        #[automatically_derived]
-        impl renamed::__private::Decides<Touch> for Account {
-            const RUST: &'static renamed::__private::core::primitive::str = "Touch";
-            const DECIDER: renamed::__private::Decider<Self, Touch> = renamed::__private::Decider::Async(|
-                state,
-                command,
-                context|
-            renamed::__private::std::boxed::Box::pin(async move {
+    const _: () = renamed::__private::own_command(
+        renamed::__private::TableOf::<Account>::TABLE,
+        2,
+        "api::Convert",
+    );
+    #[automatically_derived]
+    impl renamed::__private::HasOneCommandHandler<Touch> for Account {
+        const RUST: &'static renamed::__private::core::primitive::str = "Touch";
+        type Reply = <Touch as renamed::__private::Command>::Reply;
+        type Rejection = <Touch as renamed::__private::Command>::Rejection;
+        const IS_ASYNC: renamed::__private::core::primitive::bool = true;
+        fn decider() -> renamed::__private::Decider<
+            Self,
+            Touch,
+            <Touch as renamed::__private::Command>::Reply,
+            <Touch as renamed::__private::Command>::Rejection,
+        > {
+            renamed::__private::Decider::Async(|state, command, context| renamed::__private::std::boxed::Box::pin(async move {
                 let _ = context;
                 let returned = <Self>::touch(&state, command).await;
-                let finish: renamed::__private::Finish<Self, Touch> = renamed::__private::std::boxed::Box::new(move |
-                    sink|
-                <__Handler as renamed::__private::Returns<
+                let finish: renamed::__private::Finish<
                     Self,
-                    Touch,
-                >>::settle(returned, sink));
+                    <Touch as renamed::__private::Command>::Reply,
+                    <Touch as renamed::__private::Command>::Rejection,
+                > = renamed::__private::std::boxed::Box::new(move |sink| {
+                    let settle: fn(_, &mut renamed::__private::Sink<'_, Self>) -> _ = renamed::__private::a_command_handler_returns::<
+                        Self,
+                        Touch,
+                        <Touch as renamed::__private::Command>::Reply,
+                        <Touch as renamed::__private::Command>::Rejection,
+                        renamed::__private::WithTheEvents,
+                        (),
+                    >;
+                    settle(returned, sink)
+                });
                 (state, finish)
-            }));
+            }))
         }
-    };
-    const _: () = renamed::__private::own_command::<Account>(2, "Touch");
-    const _: () = {
-        struct __Handler;
-        #[automatically_derived]
-        impl renamed::__private::Returns<Account, Close> for __Handler {
-            type How = renamed::__private::Fixed;
-            type Returned = Option<Closed>;
-        }
-        #[automatically_derived]
-        impl renamed::__private::Decides<Close> for Account {
-            const RUST: &'static renamed::__private::core::primitive::str = "Close";
-            const DECIDER: renamed::__private::Decider<Self, Close> = renamed::__private::Decider::Sync(|
-                sink,
-                command,
-                context|
-            {
+    }
+    const _: () = renamed::__private::own_command(
+        renamed::__private::TableOf::<Account>::TABLE,
+        2,
+        "Touch",
+    );
+    #[automatically_derived]
+    impl renamed::__private::HasOneCommandHandler<Close> for Account {
+        const RUST: &'static renamed::__private::core::primitive::str = "Close";
+        type Reply = <Close as renamed::__private::Command>::Reply;
+        type Rejection = <Close as renamed::__private::Command>::Rejection;
+        fn decider() -> renamed::__private::Decider<
+            Self,
+            Close,
+            <Close as renamed::__private::Command>::Reply,
+            <Close as renamed::__private::Command>::Rejection,
+        > {
+            renamed::__private::Decider::Sync(|sink, command, context| {
                 let returned = <Self>::close(
                     renamed::__private::Sink::state(sink),
                     command,
                     context,
                 );
-                <__Handler as renamed::__private::Returns<
+                let settle: fn(_, &mut renamed::__private::Sink<'_, Self>) -> _ = renamed::__private::a_command_handler_returns::<
                     Self,
                     Close,
-                >>::settle(returned, sink)
-            });
+                    <Close as renamed::__private::Command>::Reply,
+                    <Close as renamed::__private::Command>::Rejection,
+                    renamed::__private::WithTheEvents,
+                    Option<Closed>,
+                >;
+                settle(returned, sink)
+            })
         }
-    };
-    const _: () = renamed::__private::own_command::<Account>(2, "Close");
+    }
+    const _: () = renamed::__private::own_command(
+        renamed::__private::TableOf::<Account>::TABLE,
+        2,
+        "Close",
+    );
     #[automatically_derived]
-    impl renamed::__private::PartAt<2> for Account {
+    impl renamed::__private::GiveEachBlockItsOwnPart<2> for Account {
+        type Codec = <Account as renamed::__private::Aggregate>::Codec;
         const PART: &'static renamed::__private::Part<Self> = &renamed::__private::Part {
             place: renamed::__private::core::concat!(
                 renamed::__private::core::file!(), ":", renamed::__private::core::line!()
             ),
             commands: &[
                 #[cfg(unix)]
-                <Self as renamed::__private::Decides<api::Convert>>::ENTRY,
-                <Self as renamed::__private::Decides<Touch>>::ENTRY,
-                <Self as renamed::__private::Decides<Close>>::ENTRY,
+                renamed::__private::Row::<Self, api::Convert>::COMMAND,
+                renamed::__private::Row::<Self, Touch>::COMMAND,
+                renamed::__private::Row::<Self, Close>::COMMAND,
             ],
             events: &[],
             queries: &[],

@@ -31,13 +31,15 @@ const _: () = {
     }
     #[automatically_derived]
     impl<
-        __Aggregate: ::phoenix_runtime::__private::Evolves<Deposited>,
-    > ::phoenix_runtime::__private::Emits<__Aggregate> for Deposited {
+        AggregateWithAHandlerOfIt: ::phoenix_runtime::__private::HasOneEventHandler<
+                Deposited,
+            >,
+    > ::phoenix_runtime::__private::Emits<AggregateWithAHandlerOfIt> for Deposited {
         type Reply = ::phoenix_runtime::__private::NoReply;
         type Rejection = ::phoenix_runtime::__private::NoRejection;
         fn emit(
             self,
-            out: &mut ::phoenix_runtime::__private::Sink<'_, __Aggregate>,
+            out: &mut ::phoenix_runtime::__private::Sink<'_, AggregateWithAHandlerOfIt>,
         ) -> ::phoenix_runtime::__private::core::result::Result<
             ::phoenix_runtime::__private::NoReply,
             ::phoenix_runtime::__private::NoRejection,
