@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! One module a subcommand:
-//! - [`bench`]: measures the whole path, beside what the store can do alone
+//! - [`mod@bench`]: measures the whole path, beside what the store can do alone
 //! - [`new`]: renders a template, and runs it where asked to
 //! - [`events`]: lists a stream of a store
 //! - [`state`]: shows the state of an aggregate at a version

@@ -45,6 +45,7 @@ pub(crate) fn run(options: Options) -> miette::Result<ExitCode> {
     let mut command = if let Some(bin) = bin {
         Command::new(bin)
     } else if Path::new("Cargo.toml").exists() {
+        eprintln!("asking the service; it is built first where it must be");
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["run", "--quiet", "--"]);
         cargo

@@ -82,11 +82,15 @@ pub(crate) fn port_is_free(port: u16) -> Result<(), LaunchError> {
 
 /// Builds the service, starts it, says what to try, and waits for its end.
 pub(crate) async fn run(checkout: &Checkout, name: &Name, folder: &Path, port: u16) -> miette::Result<()> {
-    println!("Building it; dependencies that the checkout has compiled are not compiled again");
+    println!(
+        "Building it; of what the checkout has compiled only phoenix-macros and phoenix-runtime are compiled again"
+    );
     let binary = build(checkout, name, folder)?;
     let mut service = Service::start(&binary, folder).into_diagnostic()?;
     let mut interrupt = signal(SignalKind::interrupt()).into_diagnostic()?;
     let mut terminate = signal(SignalKind::terminate()).into_diagnostic()?;
+    // the terminal is closed: the service must not stay behind
+    let mut hang_up = signal(SignalKind::hangup()).into_diagnostic()?;
 
     let mut ready = false;
     loop {
@@ -101,6 +105,7 @@ pub(crate) async fn run(checkout: &Checkout, name: &Name, folder: &Path, port: u
             }
             _ = interrupt.recv() => service.stop(),
             _ = terminate.recv() => service.stop(),
+            _ = hang_up.recv() => service.stop(),
             came = until_ready(port), if !ready => {
                 if !came {
                     service.stop();
@@ -111,7 +116,7 @@ pub(crate) async fn run(checkout: &Checkout, name: &Name, folder: &Path, port: u
                 for line in lines_to_try(&folder.join("README.md")).into_diagnostic()? {
                     println!("{line}");
                 }
-                println!("\nCtrl-C stops it; nothing that it answered is lost.\n");
+                println!("\nCtrl-C stops it; nothing that it answered is lost. Again without a build: cd {} && {}\n", folder.display(), binary.display());
             }
         }
     }

@@ -33,7 +33,7 @@ impl Health {
         self.resident.load(Ordering::Relaxed)
     }
 
-    /// How often an aggregate could not be brought into memory until somebody mends it.
+    /// How many aggregates could not be brought into memory, and wait for somebody to mend them.
     #[must_use]
     pub fn parked(&self) -> usize {
         self.parked.load(Ordering::Relaxed)

@@ -13,6 +13,8 @@ pub(crate) struct Meters {
     pub(crate) replied: Counter,
     pub(crate) rejected: Counter,
     pub(crate) not_found: Counter,
+    /// Repeats that were told the outcome of the first.
+    pub(crate) repeated: Counter,
 }
 
 impl Meters {
@@ -24,6 +26,7 @@ impl Meters {
             replied: counter!("phoenix_commands_total", "outcome" => "replied"),
             rejected: counter!("phoenix_commands_total", "outcome" => "rejected"),
             not_found: counter!("phoenix_commands_total", "outcome" => "not-found"),
+            repeated: counter!("phoenix_commands_total", "outcome" => "repeated"),
         }
     }
 }

@@ -216,6 +216,11 @@ async fn body(gateway: &Gateway, mut request: Request) -> Result<Bytes, Problem>
     let options = &gateway.options;
     DefaultBodyLimit::max(options.max_body).apply(&mut request);
     match tokio::time::timeout(options.body_timeout, Bytes::from_request(request, &())).await {
+        // an array would be taken for the fields in their order
+        Ok(Ok(bytes)) if bytes.trim_ascii_start().first().is_some_and(|first| *first == b'[') => Err(Problem::of(
+            Code::InvalidMessage,
+            "the body is an array where an object is asked for: {\"field\": value}",
+        )),
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(rejection)) => Err(unread(gateway, &rejection)),
         Err(_) => Err(Problem::own(

@@ -1,4 +1,5 @@
-//! What an account is asked, and what it answers.
+//! What an account is asked, and what it answers. A field that nobody knows is refused, not dropped: it may be a
+//! misspelt one.
 
 use phoenix_runtime::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ pub type Cents = i64;
 
 /// Opens an account, or opens a closed one again.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[command(id = account, aggregate = "bank-account", reply = Funds, rejection = AccountError)]
 pub struct OpenAccount {
     /// The account's name.
@@ -18,6 +20,7 @@ pub struct OpenAccount {
 
 /// Puts money in.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[command(id = account, aggregate = "bank-account", reply = Funds, rejection = AccountError)]
 pub struct Deposit {
     /// The account's name.
@@ -28,6 +31,7 @@ pub struct Deposit {
 
 /// Takes money out.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[command(id = account, aggregate = "bank-account", reply = Funds, rejection = AccountError)]
 pub struct Withdraw {
     /// The account's name.
@@ -39,6 +43,7 @@ pub struct Withdraw {
 /// Pays for an order. However often it is sent, an order is paid once: its number makes a second command a repeat of
 /// the first, and a repeat gets the first answer.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[command(id = account, aggregate = "bank-account", reply = Allocation, rejection = AccountError, idempotent_by(order_no))]
 pub struct Allocate {
     /// The account's name.
@@ -51,6 +56,7 @@ pub struct Allocate {
 
 /// Closes an account that is empty.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[command(id = account, aggregate = "bank-account", reply = Funds, rejection = AccountError)]
 pub struct CloseAccount {
     /// The account's name.
@@ -59,6 +65,7 @@ pub struct CloseAccount {
 
 /// Asks for the balance.
 #[derive(Debug, Clone, Query, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[query(id = account, aggregate = "bank-account", reply = Funds)]
 pub struct Balance {
     /// The account's name.
@@ -67,6 +74,7 @@ pub struct Balance {
 
 /// Asks how often the account was used.
 #[derive(Debug, Clone, Query, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[query(id = account, aggregate = "bank-account", reply = Counters)]
 pub struct Activity {
     /// The account's name.

@@ -124,7 +124,8 @@ impl Shard {
         found.time_micros = loaded.time_micros;
         let room = (self.options.max_remembered_keys + before).saturating_sub(self.remembered_keys);
         if !self.parked.is_empty() {
-            self.parked.remove(&(found.kind, found.id.clone()));
+            let mended = self.parked.remove(&(found.kind, found.id.clone())).is_some();
+            self.health.parked.fetch_sub(usize::from(mended), Ordering::Relaxed);
         }
         found.window = Window::new(loaded.keys.keys, loaded.keys.complete, room);
         self.remembered_keys = (self.remembered_keys + found.window.len()).saturating_sub(before);
@@ -137,15 +138,19 @@ impl Shard {
         let id = found.id.clone();
         let kind = self.kinds.get(found.kind as usize).map_or("", |kind| kind.name());
         tracing::error!(aggregate = kind, %id, reason, "the aggregate is parked");
-        self.health.parked.fetch_add(1, Ordering::Relaxed);
         let fault = Fault::new(Code::Parked, format!("{kind}/{id} can't be brought into memory: {reason}"));
         let key = (found.kind, id);
         let pause = self.parked.get(&key).map_or(PARKED.0, |parked| (parked.pause * 2).min(PARKED.1));
         let until = self.now + pause;
         if self.parked.len() < MAX_PARKED {
-            self.parked.insert(key, Parked { until, pause, fault: fault.clone() });
+            let parked = Parked { until, pause, fault: fault.clone() };
+            if self.parked.insert(key, parked).is_none() {
+                self.health.parked.fetch_add(1, Ordering::Relaxed);
+            }
         } else {
-            self.parked.retain(|_, parked| parked.until > until.saturating_sub(pause));
+            let before = self.parked.len();
+            self.parked.retain(|_, parked| parked.until > self.now);
+            self.health.parked.fetch_sub(before - self.parked.len(), Ordering::Relaxed);
         }
         self.expel(cell, &fault);
     }
@@ -193,6 +198,7 @@ impl Shard {
                 let first_dedup = answer.as_ref().map(|(dedup, _)| *dedup);
                 if let Some((dedup, Some(stored))) = answer {
                     self.remember(cell, dedup);
+                    self.meters.repeated.increment(1);
                     answer_repeat(first, &stored);
                 } else {
                     if let Body::Command(command) = &mut first.body {
@@ -231,6 +237,7 @@ impl Shard {
             };
             if let Some(stored) = answer {
                 self.held = self.held.saturating_sub(1);
+                self.meters.repeated.increment(1);
                 answer_repeat(mail, stored);
             } else if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
                 busy.queue.push_back(mail);
