@@ -134,6 +134,29 @@ fn commands_and_queries_by_name_are_json() {
 }
 
 #[test]
+fn an_envelope_that_is_sent_twice_is_done_once() {
+    simulate(|world| async move {
+        let engine = world.start().await;
+        let client = engine.client();
+        let envelope = Envelope {
+            id: client.next_message_id(),
+            aggregate: "tally".to_owned(),
+            name: "add".to_owned(),
+            idempotency_key: None,
+            priority: Priority::Normal,
+            timeout: None,
+            metadata: Metadata::default(),
+            payload: br#"{"tally":"a","amount":5}"#.to_vec(),
+        };
+        for replayed in [false, true, true] {
+            let answer = client.send(envelope.clone()).await.answer.unwrap();
+            assert_eq!((answer.reply.as_slice(), answer.replayed), (b"5".as_slice(), replayed));
+        }
+        assert_eq!(world.events("tally", "a").await.len(), 1);
+    });
+}
+
+#[test]
 fn an_ask_times_out_and_may_be_sent_again_with_its_key() {
     simulate(|world| async move {
         let engine = world.start().await;

@@ -270,9 +270,8 @@ impl Shard {
 }
 
 fn command_data(command: &mut CommandMail, name: std::sync::Arc<str>, outcome: Outcome) -> CommandData {
-    // it was encoded before it was decided; a command that is not found may not have been
-    let payload_hash =
-        if command.repeat == Repeat::Never { 0 } else { command.pending.encode().map(xxh3_64).unwrap_or_default() };
+    // it was encoded before it was decided
+    let payload_hash = command.pending.encode().map(xxh3_64).unwrap_or_default();
     let metadata = command.metadata.as_deref();
     CommandData {
         id: command.message,
