@@ -106,8 +106,14 @@ impl std::fmt::Display for Report {
             let reached = if *reached { "reached" } else { "MISSED" };
             cells.push([what.clone(), figure(*measured), figure(*wanted), reached.to_owned()]);
         }
-        write_table(f, &cells)?;
+        if !self.bars.is_empty() {
+            write_table(f, &cells)?;
+        }
         let Self { cores, runs, seconds, .. } = self;
+        if *cores == 0 {
+            // a build: nothing ran beside callers
+            return write!(f, "\nmedians of {runs} runs");
+        }
         write!(f, "\n{cores} cores, shared by callers, engine and store; medians of {runs} runs of {seconds} s each")
     }
 }
