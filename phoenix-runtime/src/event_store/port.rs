@@ -5,10 +5,11 @@
 //! - (type, id, version) is unique; (type, id, dedup) is unique over events and outcomes together; (slice, sequence)
 //!   is unique and each slice's sequence has no gap.
 //! - The first version of a stream in a batch is the stream's last version plus one: v6 is refused on v4.
-//! - What is appended never changes.
+//! - What is appended never changes. Its bytes may move to the archive and back; its keys, versions and numbers stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 
 use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
@@ -22,6 +23,13 @@ pub struct Partition(pub u16);
 /// Who owns a partition: raised by each new owner before its first read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
+
+/// Slices that one batch may hold together: those of one database, where several share the load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lane(pub u16);
+
+/// The codec of bytes that were moved to the archive; where they were is nothing then.
+pub const ARCHIVED: u8 = 0;
 
 /// The name of an aggregate in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -118,6 +126,9 @@ pub enum StoreError {
     /// Rows that are there already, or a stream that is not where the batch thinks. Nothing was stored.
     #[error("{} of the batch's rows are in conflict with the store, the first: {}", .0.len(), DisplayFirst(.0))]
     Conflict(Vec<Conflict>),
+    /// These slices are in another lane now: ask for their lanes again. Nothing was stored.
+    #[error("{} of the batch's slices have moved to another database, the first: {}", .0.len(), .0.first().map_or(0, |slice| slice.0))]
+    Moved(Vec<Slice>),
     /// The store can't take this one record, ever. Nothing was stored.
     #[error("the store refuses record {index} of the batch: {reason}")]
     Refused {
@@ -214,6 +225,43 @@ pub struct Snapshot {
     pub payload: Vec<u8>,
 }
 
+/// A stored snapshot without its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// The version that it holds.
+    pub version: u64,
+    /// The time of the event that made this version, in microseconds since the Unix epoch.
+    pub time_micros: i64,
+    /// The state's layout and logic when it was taken.
+    pub fingerprint: u64,
+    /// The size of the state, in bytes.
+    pub bytes: u64,
+}
+
+/// What is asked for to bring an aggregate into memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// Which one.
+    pub stream: StreamId,
+    /// The layout and logic that a snapshot must have to be of use; `None` to do without.
+    pub fingerprint: Option<u64>,
+    /// The most keys, as for [`EventStore::known_keys`].
+    pub keys: usize,
+    /// The most events.
+    pub events: usize,
+}
+
+/// An aggregate as the store has it, as far as one answer takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The newest snapshot with the fingerprint that was asked for.
+    pub snapshot: Option<Snapshot>,
+    /// From the snapshot's own event on, or from version 1; [`EventStore::read_stream`] goes on where they end.
+    pub events: Vec<StoredEvent>,
+    /// Its keys.
+    pub keys: KnownKeys,
+}
+
 /// What is known of an aggregate's idempotency keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownKeys {
@@ -244,6 +292,17 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
 
     /// Appends a batch whole or not at all. All conflicts of a batch are told at once.
     fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// How many lanes there are; a number that never changes while the store is open.
+    fn lanes(&self) -> u16 {
+        1
+    }
+
+    /// The lane of a slice, below [`EventStore::lanes`]. It changes when the slice moves to another database: then an
+    /// append of it in the old lane is refused as [`StoreError::Moved`].
+    fn lane(&self, _slice: Slice) -> Lane {
+        Lane(0)
+    }
 
     /// The last sequence number of each of these slices; 0 where there is none.
     fn last_sequences(&self, slices: Vec<Slice>) -> BoxFuture<'_, Result<BTreeMap<Slice, u64>, StoreError>>;
@@ -279,6 +338,34 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// The newest snapshot at or below `at_most`.
     fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>>;
 
+    /// Reads what aggregates need to come into memory, many at once, in the order of the questions.
+    fn load(&self, loads: Vec<Load>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
+        Box::pin(one_by_one(self, loads))
+    }
+
+    /// The snapshots of a stream, newest first.
+    fn snapshots(&self, _stream: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>> {
+        Box::pin(ready(Err(StoreError::Unavailable("it lists no snapshots".to_owned()))))
+    }
+
+    /// Removes the snapshots of a stream below a version, and says how many there were.
+    fn drop_snapshots(&self, _stream: StreamId, _below: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(ready(Err(StoreError::Unavailable("it drops no snapshots".to_owned()))))
+    }
+
+    /// Forgets the bytes of a stream's events up to a version, and of their commands' outcomes: they have [`ARCHIVED`]
+    /// for a codec from then on. Everything else of them stays. Says how many events it were. Whoever asks for this has
+    /// them in an archive.
+    fn strip(&self, _stream: StreamId, _up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(ready(Err(StoreError::Unavailable("it has no archive".to_owned()))))
+    }
+
+    /// Gives stripped events their bytes back. An event that is not stripped stays as it is; one that is not there, or
+    /// is another one, refuses all of them as [`StoreError::Damaged`].
+    fn refill(&self, _events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(ready(Err(StoreError::Unavailable("it has no archive".to_owned()))))
+    }
+
     /// The names under which events of a type are stored: what its event handlers must be able to read.
     fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>>;
 
@@ -289,4 +376,26 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
         after: Option<AggregateId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>>;
+}
+
+async fn one_by_one<S: EventStore + ?Sized>(store: &S, loads: Vec<Load>) -> Result<Vec<Loaded>, StoreError> {
+    let mut all = Vec::with_capacity(loads.len());
+    for Load { stream, fingerprint, keys, events } in loads {
+        let keys = store.known_keys(stream.clone(), keys).await?;
+        let mut snapshot = None;
+        if let Some(wanted) = fingerprint {
+            let mut at_most = u64::MAX;
+            while let Some(found) = store.snapshot(stream.clone(), at_most).await? {
+                if found.fingerprint == wanted {
+                    snapshot = Some(found);
+                    break;
+                }
+                let Some(below) = found.version.checked_sub(1) else { break };
+                at_most = below;
+            }
+        }
+        let from = snapshot.as_ref().map_or(1, |snapshot| snapshot.version.max(1));
+        all.push(Loaded { events: store.read_stream(stream, from, events).await?, snapshot, keys });
+    }
+    Ok(all)
 }
