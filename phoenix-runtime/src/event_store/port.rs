@@ -293,6 +293,12 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// Appends a batch whole or not at all. All conflicts of a batch are told at once.
     fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Appends a batch of one lane. Its records name their slices; a batch without records has none, and asks this lane
+    /// whether its epochs are still current. A store of one lane has nothing to add to [`EventStore::append`].
+    fn append_in(&self, _lane: Lane, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.append(batch)
+    }
+
     /// How many lanes there are; a number that never changes while the store is open.
     fn lanes(&self) -> u16 {
         1
