@@ -121,6 +121,14 @@ impl Value<'_> {
         })
     }
 
+    /// `= "1MiB"`.
+    pub(crate) fn size(&self) -> Result<u64> {
+        self.one_of("a size, `= \"64KiB\"`, `= \"1MiB\"`", |input| {
+            let text: LitStr = input.parse()?;
+            size(&text.value()).ok_or_else(|| input.error("no size"))
+        })
+    }
+
     /// `= a::Type<B>`.
     pub(crate) fn ty(&self) -> Result<Type> {
         self.one("a type, `= Type`")
@@ -299,6 +307,19 @@ fn duration(text: &str) -> Option<std::time::Duration> {
     };
     let millis = number.parse::<u64>().ok()?.checked_mul(millis)?;
     (millis > 0).then(|| std::time::Duration::from_millis(millis))
+}
+
+/// A whole number of `B`, `KiB`, `MiB` or `GiB`, more than none.
+fn size(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let bytes = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(bytes).filter(|bytes| *bytes > 0)
 }
 
 /// What stands before the next option, without reading it.

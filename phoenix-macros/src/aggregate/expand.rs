@@ -75,6 +75,11 @@ fn options(aggregate: &Aggregate) -> TokenStream {
         }
         Snapshots::Never => Some(quote!(snapshot_every = #runtime::core::option::Option::None)),
     };
+    let bytes = aggregate.snapshot_bytes.map(Literal::u64_unsuffixed);
+    let bytes = bytes.map(|most| quote!(snapshot_bytes = #some(#most)));
+    let kept = aggregate.snapshots_kept.map(Literal::u64_unsuffixed);
+    let kept = kept.map(|count| quote!(snapshots_kept = #count));
+    let archive = aggregate.archive.map(|is_on| quote!(archive = #is_on));
     let window = aggregate.idempotency_window.map(Literal::u64_unsuffixed);
     let window = window.map(|keys| quote!(idempotency_window = #keys));
     let after = aggregate.passivate_after.map(|after| {
@@ -85,7 +90,8 @@ fn options(aggregate: &Aggregate) -> TokenStream {
     let resident = resident.map(|most| quote!(max_resident = #some(#most)));
     let logic = aggregate.logic_version.map(Literal::u64_unsuffixed);
     let logic = logic.map(|version| quote!(logic_version = #version));
-    let said: Vec<TokenStream> = [every, window, after, resident, logic].into_iter().flatten().collect();
+    let said = [every, bytes, kept, archive, window, after, resident, logic];
+    let said: Vec<TokenStream> = said.into_iter().flatten().collect();
     if said.is_empty() {
         return quote!(#runtime::Options::DEFAULT);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens as _, quote};
 use syn::{DeriveInput, Path, Type};
 
@@ -16,6 +16,9 @@ const SPEC: Spec = Spec {
     known: &[
         "name",
         "snapshot_every",
+        "snapshot_bytes",
+        "snapshots_kept",
+        "archive",
         "idempotency_window",
         "passivate_after",
         "max_resident",
@@ -34,6 +37,9 @@ pub(super) struct Aggregate {
     pub(super) derives_schema: bool,
     pub(super) name: String,
     pub(super) snapshots: Snapshots,
+    pub(super) snapshot_bytes: Option<u64>,
+    pub(super) snapshots_kept: Option<u64>,
+    pub(super) archive: Option<bool>,
     pub(super) idempotency_window: Option<u64>,
     pub(super) passivate_after: Option<Duration>,
     pub(super) max_resident: Option<u64>,
@@ -67,6 +73,9 @@ pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Err
         derives_schema: false,
         name: String::new(),
         snapshots: Snapshots::Default,
+        snapshot_bytes: None,
+        snapshots_kept: None,
+        archive: None,
         idempotency_window: None,
         passivate_after: None,
         max_resident: None,
@@ -74,6 +83,7 @@ pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Err
         codec: Codec::Json,
     };
     let (mut misread, most) = (false, u64::from(u32::MAX));
+    let mut rest_on_snapshots = Vec::new();
     options::read(&SPEC, arguments, errors, |option, value| {
         misread |= option == "name";
         match option {
@@ -81,6 +91,19 @@ pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Err
             "snapshot_every" => {
                 let every = value.number_or_never(1, u64::MAX)?;
                 aggregate.snapshots = every.map_or(Snapshots::Never, |every| Snapshots::Every(every.value));
+            }
+            "snapshot_bytes" => {
+                aggregate.snapshot_bytes = Some(value.size()?);
+                rest_on_snapshots.push(value.key.clone());
+            }
+            "snapshots_kept" => {
+                aggregate.snapshots_kept = Some(value.number(1, most)?.value);
+                rest_on_snapshots.push(value.key.clone());
+            }
+            "archive" => {
+                let is_on = value.truth()?;
+                aggregate.archive = Some(is_on);
+                rest_on_snapshots.extend(is_on.then(|| value.key.clone()));
             }
             "idempotency_window" => aggregate.idempotency_window = Some(value.number(0, most)?.value),
             "passivate_after" => aggregate.passivate_after = value.duration_or_never()?,
@@ -99,8 +122,27 @@ pub(super) fn read(arguments: TokenStream, input: &DeriveInput, errors: &mut Err
         None if misread => names::of_type(&input.ident),
         None => names::missing(&input.ident, Span::call_site(), SPEC.of, "an aggregate", errors),
     };
+    if aggregate.snapshots == Snapshots::Never {
+        without_snapshots(&rest_on_snapshots, errors);
+    }
     aggregate.derives_schema = shape(input, errors);
     aggregate
+}
+
+/// Tells what means nothing where no snapshot is ever taken.
+fn without_snapshots(options: &[Ident], errors: &mut Errors) {
+    for option in options {
+        let why = match option.to_string().as_str() {
+            "snapshot_bytes" => "says when to take a snapshot",
+            "snapshots_kept" => "says how many snapshots stay",
+            _ => "moves the events up to a snapshot away",
+        };
+        let text = format!(
+            "`{option}` {why}, and `snapshot_every = never` turns snapshots off\n\
+             write `snapshot_every = 1000`, or remove `{option}`"
+        );
+        errors.at(option.span(), &text);
+    }
 }
 
 fn codec(ty: Type) -> syn::Result<Codec> {

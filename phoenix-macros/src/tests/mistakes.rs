@@ -56,6 +56,27 @@ fn options_of_an_aggregate() {
         r#"name = "a", passivate_after = "0s", idempotency_window = -1"#,
         &[after, "`idempotency_window` of #[aggregate] takes a whole number from 0"],
     );
+    let size = r#"`snapshot_bytes` of #[aggregate] takes a size, `= "64KiB"`, `= "1MiB"`"#;
+    for bytes in [r#""1MB""#, r#""1 MiB""#, r#""0KiB""#, r#""MiB""#, "65536", "never", r#""17179869184GiB""#] {
+        check(&format!(r#"name = "a", snapshot_bytes = {bytes}"#), &[size]);
+    }
+    check(r#"name = "a", snapshot_bytes = "7B", snapshots_kept = 1, archive = false"#, &[]);
+    check(
+        r#"name = "a", snapshots_kept = 0, archive = "folder""#,
+        &[
+            "`snapshots_kept` of #[aggregate] takes a whole number from 1",
+            "`archive` of #[aggregate] takes `= true` or `= false`",
+        ],
+    );
+    check(
+        r#"archive = true, name = "a", snapshots_kept = 2, snapshot_bytes = "1MiB", snapshot_every = never"#,
+        &[
+            "`archive` moves the events up to a snapshot away, and `snapshot_every = never` turns snapshots off",
+            "`snapshots_kept` says how many snapshots stay, and `snapshot_every = never` turns snapshots off",
+            "`snapshot_bytes` says when to take a snapshot, and `snapshot_every = never` turns snapshots off",
+        ],
+    );
+    check(r#"name = "a", snapshot_every = never, archive = false"#, &[]);
     check(r#"name = "a", codec = jsn"#, &["there is no codec `jsn`: did you mean `json`?"]);
 }
 

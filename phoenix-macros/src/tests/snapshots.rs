@@ -28,6 +28,14 @@ fn aggregate_with_every_option() {
 }
 
 #[test]
+fn aggregate_with_retention() {
+    let options =
+        r#"name = "account", snapshot_every = 50, snapshot_bytes = "64KiB", snapshots_kept = 3, archive = true"#;
+    let item = tokens("pub struct Account { balance: i64 }");
+    check(aggregate::expand(tokens(options), &item), expect_file!["expanded/aggregate_retention.rs"]);
+}
+
+#[test]
 fn command() {
     let item = tokens(
         r#"#[command(id(route.bank, account), reply = Cents, rejection = Refused, aggregate = "account", idempotent_by(order_no))]

@@ -39,6 +39,12 @@ pub trait Aggregate: Default + Schema + Send + Sync + 'static {
 pub struct Options {
     /// A snapshot every so many events; `None` for never.
     pub snapshot_every: Option<u64>,
+    /// A snapshot also after so many bytes of events; `None` for however many. Nothing where snapshots are off.
+    pub snapshot_bytes: Option<u64>,
+    /// How many of the newest snapshots stay, at least 1.
+    pub snapshots_kept: u32,
+    /// Whether events up to the oldest snapshot that stays move to the node's archive.
+    pub archive: bool,
     /// How many idempotency keys an aggregate remembers in memory. The store remembers all.
     pub idempotency_window: u32,
     /// After how long without a message it leaves memory; `None` for never.
@@ -53,6 +59,9 @@ impl Options {
     /// What holds where nothing is said.
     pub const DEFAULT: Self = Self {
         snapshot_every: Some(1000),
+        snapshot_bytes: None,
+        snapshots_kept: 2,
+        archive: false,
         idempotency_window: 100,
         passivate_after: None,
         max_resident: None,

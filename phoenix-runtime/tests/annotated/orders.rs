@@ -11,6 +11,9 @@ use crate::messages::{Cents, Decision, Line, Open, OpenOrder, Opened, OrderError
 #[aggregate(
     name = "order",
     snapshot_every = 50,
+    snapshot_bytes = "64KiB",
+    snapshots_kept = 3,
+    archive = true,
     idempotency_window = 7,
     passivate_after = "10m",
     max_resident = 1000,

@@ -15,6 +15,9 @@ use crate::orders::Order;
 fn options_are_read_at_compile_time() {
     let expected = Options {
         snapshot_every: Some(50),
+        snapshot_bytes: Some(64 << 10),
+        snapshots_kept: 3,
+        archive: true,
         idempotency_window: 7,
         passivate_after: Some(Duration::from_mins(10)),
         max_resident: Some(1000),

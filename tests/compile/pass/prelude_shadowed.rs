@@ -169,6 +169,9 @@ mod door {
     #[::phoenix_runtime::aggregate(
         name = "door",
         snapshot_every = 3,
+        snapshot_bytes = "1MiB",
+        snapshots_kept = 1,
+        archive = true,
         passivate_after = "1h",
         idempotency_window = 2,
         max_resident = 5
