@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::event_store::port::{StoredEvent, StreamId};
+use crate::event_store::port::{Position, StoredEvent, StreamId};
 use crate::event_store::{EventStore, MemoryStore, OpenError, SqliteOptions, SqliteReader, SqliteStore, StoreError};
 use crate::node::config::{NodeConfig, StoreUrl};
 
@@ -50,6 +50,17 @@ impl History {
         match self {
             Self::Store(store) => store.read_stream(stream, from, limit).await,
             Self::Sqlite(reader) => reader.read_stream(stream, from, limit).await,
+        }
+    }
+
+    /// As [`EventStore::read_all`], while perhaps another process appends.
+    ///
+    /// # Errors
+    /// A store that does not answer, or is damaged.
+    pub async fn read_all(&self, position: Position, limit: usize) -> Result<(Vec<StoredEvent>, Position), StoreError> {
+        match self {
+            Self::Store(store) => store.read_all(position, limit).await,
+            Self::Sqlite(reader) => reader.read_all(position, limit).await,
         }
     }
 }
