@@ -2,9 +2,12 @@
 //!
 //! # Layout
 //! - [`port`]: what an event store promises; `testkit::conformance` is the same in tests
+//! - `encoding`: the binary form of a record, which the log and the archive share
 //! - [`memory`]: keeps everything in memory, nothing of it durable
 //! - [`sqlite`]: a file, durable; the embedded default
 
+#[allow(dead_code, reason = "the stores that are made of it follow")]
+mod encoding;
 pub mod memory;
 pub mod port;
 mod rules;
