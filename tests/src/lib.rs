@@ -1,1 +1,1 @@
-//! What needs the whole of Phoenix; its tests are in `tests/it`.
+//! What needs the whole of Phoenix; its tests are in `tests`.

@@ -1,16 +1,15 @@
 //! `crash-bank`: the service that crash tests kill. It says on standard output where it listens, and serves until then.
+//! File and environment configure it as any service.
 //!
 //! Small limits make rare paths common: snapshots, passivation, and idempotency keys that only the store remembers.
 
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use phoenix_runtime::event_store::sqlite::Synchronous;
-use phoenix_runtime::event_store::{SqliteOptions, SqliteStore};
 use phoenix_runtime::node::{Node, NodeConfig};
 use phoenix_runtime::prelude::*;
+use phoenix_runtime::telemetry::logs;
 use serde::{Deserialize, Serialize};
 
 type Cents = i64;
@@ -108,23 +107,10 @@ impl BankAccount {
     }
 }
 
-/// The store's options by this program's own variables: the tests weaken what a service leaves alone.
-fn store_options() -> Result<SqliteOptions, Box<dyn Error>> {
-    let path = std::env::var("CRASH_BANK_STORE").map_err(|error| format!("CRASH_BANK_STORE: {error}"))?;
-    let synchronous = match std::env::var("CRASH_BANK_SYNCHRONOUS").as_deref() {
-        Err(_) | Ok("full") => Synchronous::Full,
-        Ok("normal") => Synchronous::Normal,
-        Ok("off") => Synchronous::Off,
-        Ok(other) => return Err(format!("CRASH_BANK_SYNCHRONOUS: there is no `{other}`").into()),
-    };
-    // a checkpoint every few commits, so that many of them are cut short
-    Ok(SqliteOptions { synchronous, wal_autocheckpoint_pages: 200, ..SqliteOptions::at(path) })
-}
-
 async fn serve() -> Result<(), Box<dyn Error>> {
-    let store = Arc::new(SqliteStore::open(store_options()?).await?);
     let config = NodeConfig::load()?;
-    let node = Node::builder().config(config).aggregate::<BankAccount>().store(store).start().await?;
+    logs::init(&config.log);
+    let node = Node::builder().config(config).aggregate::<BankAccount>().start().await?;
     let address = node.http_address().ok_or("the gateway is off")?;
     let mut out = std::io::stdout();
     writeln!(out, "listening on {address}")?;

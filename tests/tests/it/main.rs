@@ -3,5 +3,3 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod compile;
-mod crash;
-mod http;

@@ -1,6 +1,6 @@
 //! The orders of the clients. Each is a function of the seed, so that any client can repeat any order of any other.
 
-use crate::crash::lot::Lot;
+use crate::lot::Lot;
 
 /// How many accounts there are: few enough for clients to meet, more than the service keeps in memory.
 pub(crate) const ACCOUNTS: u64 = 16;

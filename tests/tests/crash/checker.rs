@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use crate::crash::history::{Account, Answer, Attempt, Entry, History, Ledger, Tick};
-use crate::crash::plan::Order;
+use crate::history::{Account, Answer, Attempt, Entry, History, Ledger, Tick};
+use crate::plan::Order;
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -171,9 +171,11 @@ pub(crate) fn told_balance(body: &str) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use libtest_mimic::Trial;
+
     use super::*;
-    use crate::crash::history::Reading;
+    use crate::history::Reading;
 
     fn order(key: &str, change: i64) -> Order {
         Order { key: key.to_owned(), account: "a".to_owned(), change }
@@ -226,14 +228,12 @@ mod tests {
         key.to_owned()
     }
 
-    #[test]
     fn a_good_run_has_no_violation() {
         finds(|_, _, _| {}, &[]);
         // whoever was not acknowledged may have been done, once
         finds(|_, _, entries| entries.push(entry(3, "unknown", 1)), &[]);
     }
 
-    #[test]
     fn an_acknowledged_command_without_its_event() {
         finds(
             |attempts, readings, entries| {
@@ -245,38 +245,32 @@ mod tests {
         );
     }
 
-    #[test]
     fn an_acknowledged_command_done_twice() {
         let twice = Violation::Twice { key: key("first"), versions: vec![1, 3] };
         finds(|_, _, entries| entries.push(entry(3, "first", 5)), &[twice]);
     }
 
-    #[test]
     fn an_unacknowledged_command_done_twice() {
         let twice = Violation::Twice { key: key("unknown"), versions: vec![3, 4] };
         finds(|_, _, entries| entries.extend([entry(3, "unknown", 1), entry(4, "unknown", 1)]), &[twice]);
     }
 
-    #[test]
     fn a_refused_command_that_was_done() {
         let done = Violation::RefusedAndDone { key: key("too-much") };
         finds(|_, _, entries| entries.push(entry(3, "too-much", -20)), &[done]);
     }
 
-    #[test]
     fn an_event_that_nobody_asked_for() {
         let unasked = Violation::Unasked { account: key("a"), version: 3 };
         finds(|_, _, entries| entries.push(entry(3, "from nowhere", 1)), std::slice::from_ref(&unasked));
         finds(|_, _, entries| entries.push(entry(3, "unknown", 2)), &[unasked]);
     }
 
-    #[test]
     fn a_missing_version() {
         let gap = Violation::Gap { account: key("a"), after: 2, found: 4 };
         finds(|_, _, entries| entries.push(entry(4, "unknown", 1)), &[gap]);
     }
 
-    #[test]
     fn a_repeat_with_another_answer() {
         #[track_caller]
         fn check(answer: Answer, then: &str) {
@@ -288,7 +282,6 @@ mod tests {
         check(refused(3, 1, true), r#"422 {"code":"rejected","aggregate":{"version":1}}"#);
     }
 
-    #[test]
     fn a_repeated_refusal_with_another_answer() {
         let then = r#"422 {"code":"rejected","aggregate":{"version":1}}"#.to_owned();
         let first = r#"422 {"code":"rejected","aggregate":{"version":2}}"#.to_owned();
@@ -296,7 +289,6 @@ mod tests {
         finds(|attempts, _, _| attempts[5].answer = Some(refused(10, 1, true)), &[differ]);
     }
 
-    #[test]
     fn a_repeat_that_is_not_marked() {
         let not_marked = |of: &str| Violation::NotMarked { key: key(of) };
         finds(|attempts, _, _| attempts[1].answer = Some(done(3, 1, 5, false)), &[not_marked("first")]);
@@ -309,13 +301,11 @@ mod tests {
         finds(|attempts, _, _| swapped(attempts), &[not_marked("too-much")]);
     }
 
-    #[test]
     fn a_first_attempt_that_is_marked() {
         let marked = Violation::WronglyMarked { key: key("first") };
         finds(|attempts, _, _| attempts[0].answer = Some(done(2, 1, 5, true)), &[marked]);
     }
 
-    #[test]
     fn an_answer_that_does_not_follow_from_the_events() {
         let wrong = |of: &str, answer: &Answer| Violation::WrongAnswer { key: key(of), body: answer.body.clone() };
         for answer in [done(6, 2, 13, true), done(6, 1, 5, true)] {
@@ -327,7 +317,6 @@ mod tests {
         finds(|attempts, _, _| enough(attempts), &[wrong("too-much", &answer)]);
     }
 
-    #[test]
     fn a_reading_that_does_not_follow_from_the_events() {
         #[track_caller]
         fn check(version: u64, balance: i64) {
@@ -339,9 +328,27 @@ mod tests {
         check(3, 12);
     }
 
-    #[test]
     fn a_version_older_than_what_was_told_before() {
         let back = Violation::WentBack { account: key("a"), from: 2, to: 1 };
         finds(|_, readings, _| (readings[0].version, readings[0].balance) = (1, 5), &[back]);
+    }
+
+    pub(crate) fn trials() -> Vec<Trial> {
+        crate::trials![
+            a_good_run_has_no_violation,
+            an_acknowledged_command_without_its_event,
+            an_acknowledged_command_done_twice,
+            an_unacknowledged_command_done_twice,
+            a_refused_command_that_was_done,
+            an_event_that_nobody_asked_for,
+            a_missing_version,
+            a_repeat_with_another_answer,
+            a_repeated_refusal_with_another_answer,
+            a_repeat_that_is_not_marked,
+            a_first_attempt_that_is_marked,
+            an_answer_that_does_not_follow_from_the_events,
+            a_reading_that_does_not_follow_from_the_events,
+            a_version_older_than_what_was_told_before,
+        ]
     }
 }

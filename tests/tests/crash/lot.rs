@@ -25,6 +25,11 @@ impl Lot {
         seed
     }
 
+    /// How many times longer than usual a run is to be.
+    pub(crate) fn times() -> u64 {
+        std::env::var("CRASH_TIMES").map_or(1, |text| text.parse().expect("CRASH_TIMES is a number"))
+    }
+
     fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

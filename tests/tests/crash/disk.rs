@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::crash::lot::Lot;
+use crate::lot::Lot;
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -14,7 +14,7 @@ const SECTOR: usize = 512;
 pub(crate) struct Disk {
     shim: PathBuf,
     /// What programs see.
-    pub(crate) folder: PathBuf,
+    folder: PathBuf,
     view: PathBuf,
 }
 
@@ -27,11 +27,10 @@ pub(crate) enum Loss<'a> {
 }
 
 impl Disk {
-    /// Makes the folder and compiles the shim, below `base`.
-    pub(crate) fn new(base: &Path) -> Self {
-        // the shim compares with what the kernel calls it
-        let base = base.canonicalize().expect("the folder is there");
-        let disk = Self { shim: base.join("lost_writes.so"), folder: base.join("store"), view: base.join("disk") };
+    /// Takes a folder, whose path has to be what the kernel calls it, and compiles the shim in `base`, below which the
+    /// disk's view is as well.
+    pub(crate) fn new(base: &Path, folder: &Path) -> Self {
+        let disk = Self { shim: base.join("lost_writes.so"), folder: folder.to_owned(), view: base.join("disk") };
         for folder in [&disk.folder, &disk.view.join("content"), &disk.view.join("entries")] {
             fs::create_dir_all(folder).expect("a folder");
         }
@@ -110,7 +109,9 @@ fn mixed(lot: &mut Lot, seen: &[u8], synced: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use libtest_mimic::Trial;
+
     use super::*;
 
     fn run(disk: &Disk, script: &str) {
@@ -126,7 +127,8 @@ mod tests {
     #[track_caller]
     fn check(script: &str, expected: &[(&str, &str)]) {
         let base = tempfile::tempdir().expect("a folder");
-        let disk = Disk::new(base.path());
+        let base = base.path().canonicalize().expect("it is there");
+        let disk = Disk::new(&base, &base.join("store"));
         run(&disk, script);
         disk.cut_power(Loss::Everything);
         let left: Vec<_> = names(&disk.folder)
@@ -137,7 +139,6 @@ mod tests {
         assert_eq!(left, expected, "{script}");
     }
 
-    #[test]
     fn a_write_is_durable_once_file_and_folder_were_synced() {
         check("printf one > file", &[]);
         check("printf one > file; sync file", &[]);
@@ -146,7 +147,6 @@ mod tests {
         check("printf one > file; sync -d file; sync .", &[("file", "one")]);
     }
 
-    #[test]
     fn what_follows_a_sync_is_lost() {
         check("printf one > file; sync file .; printf two >> file", &[("file", "one")]);
         check("printf one > file; sync file .; printf two > file", &[("file", "one")]);
@@ -158,7 +158,6 @@ mod tests {
         check("printf one > file; sync file .; truncate -s 1 file; sync file", &[("file", "o")]);
     }
 
-    #[test]
     fn names_are_removed_and_given_at_once() {
         check("printf one > file; sync file .; rm file", &[]);
         check("printf one > file; sync file .; mv file other", &[("other", "one")]);
@@ -166,7 +165,6 @@ mod tests {
         check("printf one > file; sync file .; rm file; printf two > file", &[]);
     }
 
-    #[test]
     fn by_lot_a_sector_is_old_or_new() {
         let (new, old) = ([b'n'; 10 * SECTOR], [b'o'; 10 * SECTOR]);
         let mut lot = Lot::new(1, &[]);
@@ -174,5 +172,14 @@ mod tests {
         assert!(left.chunks(SECTOR).all(|sector| sector.iter().all(|byte| *byte == sector[0])));
         assert!(left.contains(&b'n') && left.contains(&b'o'));
         assert_eq!(mixed(&mut lot, &new, &new), new);
+    }
+
+    pub(crate) fn trials() -> Vec<Trial> {
+        crate::trials![
+            a_write_is_durable_once_file_and_folder_were_synced,
+            what_follows_a_sync_is_lost,
+            names_are_removed_and_given_at_once,
+            by_lot_a_sector_is_old_or_new,
+        ]
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::crash::plan::Order;
+use crate::plan::Order;
 
 /// A point in an order that all clients agree on: what ended at a smaller one than another began was over by then.
 pub(crate) type Tick = u64;

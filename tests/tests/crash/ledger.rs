@@ -1,0 +1,72 @@
+//! What the service stored, read beside it.
+
+use phoenix_runtime::domain::id::Slice;
+use phoenix_runtime::event_store::port::{Position, StoredEvent};
+use phoenix_runtime::node::History as Events;
+use serde_json::Value;
+
+use crate::history::{Account, Entry, Ledger};
+
+/// How many events are read at once.
+const PAGE: usize = 10_000;
+
+/// Where an event stands, and which one it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark {
+    pub(crate) slice: Slice,
+    pub(crate) sequence: u64,
+    pub(crate) stream: String,
+    pub(crate) version: u64,
+}
+
+impl Mark {
+    pub(crate) fn of(event: &StoredEvent) -> Self {
+        let stream = event.stream.id.to_string();
+        Self { slice: event.slice, sequence: event.sequence, stream, version: event.event.version }
+    }
+}
+
+/// Opens the store beside the service that owns it.
+pub(crate) async fn open(url: &str) -> Events {
+    let url = url.parse().unwrap_or_else(|error| panic!("{error}"));
+    Events::open(&url).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Waits for what is asked of a store.
+pub(crate) fn wait<T>(what: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(what)
+}
+
+/// Reads every event from the start.
+pub(crate) fn read(url: &str) -> (Ledger, Vec<Mark>) {
+    wait(async {
+        let store = open(url).await;
+        let (mut ledger, mut marks, mut position) = (Ledger::new(), Vec::new(), Position::default());
+        loop {
+            let (events, behind) = store.read_all(position, PAGE).await.unwrap_or_else(|error| panic!("{error}"));
+            position = behind;
+            if events.is_empty() {
+                return (ledger, marks);
+            }
+            for event in events {
+                marks.push(Mark::of(&event));
+                let account: &mut Account = ledger.entry(event.stream.id.to_string()).or_default();
+                account.entries.push(entry(&event));
+            }
+        }
+    })
+}
+
+fn entry(stored: &StoredEvent) -> Entry {
+    let event: Value = serde_json::from_slice(&stored.event.payload).expect("events are stored as JSON");
+    let amount = event["amount"].as_i64().expect("every event has an amount");
+    let change = match &*stored.event.name {
+        "deposited" => amount,
+        "withdrawn" => -amount,
+        other => panic!("the service has no event `{other}`"),
+    };
+    // every command of these tests has a key, and one event
+    let key = stored.command.as_ref().and_then(|command| command.key.clone()).unwrap_or_default();
+    Entry { version: stored.event.version, key, change }
+}

@@ -1,0 +1,148 @@
+//! The service under test: a process of its own.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::lot::Lot;
+use crate::stores::Place;
+
+/// Longer than any start takes.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// The address of a service that does not serve yet.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+
+/// How to start it.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) url: String,
+    logs: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    starts: AtomicU64,
+    /// How long the last one took, in microseconds.
+    took: AtomicU64,
+}
+
+impl Setup {
+    /// With its events in this place.
+    pub(crate) fn new(place: &Place) -> Self {
+        let (url, logs) = (place.url(), place.logs());
+        let (starts, took) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { url, logs, environment: place.environment(), starts, took }
+    }
+
+    /// With another environment variable.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// Starts it and waits until it serves. An error is what it said when it ended instead.
+    pub(crate) fn start(&self) -> Result<Service, String> {
+        let began = Instant::now();
+        let service = self.begin().serving()?;
+        self.took.store(u64::try_from(began.elapsed().as_micros()).expect("not for ever"), Ordering::Relaxed);
+        Ok(service)
+    }
+
+    /// Starts it, and kills it at some moment before it serves, at the latest when it does.
+    pub(crate) fn kill_while_starting(&self, lot: &mut Lot) {
+        let moment = Duration::from_micros(lot.below(self.took.load(Ordering::Relaxed).max(1)));
+        let starting = self.begin();
+        // serving or not: this is about the time that passes
+        let _ = starting.said.recv_timeout(moment);
+        starting.service.kill();
+    }
+
+    /// Starts it, and does not wait.
+    pub(crate) fn begin(&self) -> Starting {
+        let number = self.starts.fetch_add(1, Ordering::Relaxed);
+        let log = self.logs.join(format!("service-{number}.log"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_crash-bank"))
+            .current_dir(&self.logs)
+            .env("PHOENIX__STORE", &self.url)
+            .env("PHOENIX__HTTP__PORT", "0")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).expect("the log's folder is there"))
+            .spawn()
+            .expect("the service can be started");
+        let out = child.stdout.take().expect("it is piped");
+        let (line, said) = mpsc::channel();
+        thread::spawn(move || {
+            let mut first = String::new();
+            // ends with the line, or with the process
+            let read = BufReader::new(out).read_line(&mut first).map(|_| first);
+            // nobody listens any more if it was killed
+            let _ = line.send(read);
+        });
+        // killed when it is dropped, whatever happens
+        Starting { service: Service { child, address: NOWHERE, log }, said }
+    }
+}
+
+/// It was started, and perhaps does not serve yet.
+pub(crate) struct Starting {
+    service: Service,
+    said: Receiver<io::Result<String>>,
+}
+
+impl Starting {
+    /// Waits until it serves. An error is what it said when it ended instead.
+    pub(crate) fn serving(mut self) -> Result<Service, String> {
+        let said = self.said.recv_timeout(PATIENCE).unwrap_or_else(|_| self.late()).expect("UTF-8");
+        match said.trim_end().strip_prefix("listening on ").and_then(|address| address.parse().ok()) {
+            Some(address) => {
+                self.service.address = address;
+                Ok(self.service)
+            }
+            None => Err(self.service.said()),
+        }
+    }
+
+    fn late(&self) -> io::Result<String> {
+        panic!("the service neither starts nor ends: {}", self.service.said())
+    }
+}
+
+/// The running process; it is killed when it is dropped.
+pub(crate) struct Service {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    log: PathBuf,
+}
+
+impl Service {
+    /// SIGKILL: nothing of it runs any more when this returns.
+    pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its log.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("its log can be read")
+    }
+
+    fn end(&mut self) {
+        // an error says that it has ended already
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
