@@ -62,7 +62,7 @@ pub enum CodecError {
 
 /// Turns values into bytes. The number is stored beside every payload, so that an aggregate may change its codec.
 pub trait Codec: Send + Sync + 'static {
-    /// Stored with each payload; 1 to 127 belong to Phoenix.
+    /// Stored with each payload; 1 to 127 belong to Phoenix, and 0 is nobody's: it marks what is in an archive.
     const ID: u8;
 
     /// Appends the value to `out`.
@@ -135,6 +135,7 @@ impl Codec for Postcard {
 /// # Errors
 /// As [`Codec::encode`].
 pub fn encode_exact<C: Codec, T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    const { assert!(C::ID != 0, "a codec's ID is 1 to 255: 0 marks what is in an archive") };
     thread_local! {
         static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     }

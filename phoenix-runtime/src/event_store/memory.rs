@@ -14,8 +14,8 @@ use hashbrown::hash_table::Entry;
 use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
-    Batch, Epoch, EventStore, KnownKeys, Partition, Position, Record, Snapshot, StoreError, StoredEvent, StoredOutcome,
-    StreamId,
+    ARCHIVED, Batch, Epoch, EventStore, KnownKeys, Partition, Position, Record, Snapshot, SnapshotInfo, StoreError,
+    StoredEvent, StoredOutcome, StreamId,
 };
 use crate::event_store::rules::{self, Stored};
 
@@ -120,6 +120,46 @@ impl Contents {
                 self.undo(&batch.records, index as usize);
                 self.batches.pop();
                 return Err(rules::conflicts(batch, self).map_or_else(|e| e, StoreError::Conflict));
+            }
+        }
+        Ok(())
+    }
+
+    fn record_mut(&mut self, place: Place) -> Option<&mut Record> {
+        // who still reads the batch keeps its bytes
+        Arc::make_mut(self.batches.get_mut(place.batch as usize)?).records.get_mut(place.index as usize)
+    }
+
+    fn strip(&mut self, stream: &StreamId, up_to: u64) -> u64 {
+        let end = usize::try_from(up_to).unwrap_or(usize::MAX);
+        let places = self.stream(stream).map(|stream| &stream.events[..end.min(stream.events.len())]);
+        let is_whole = |place: &&Place| {
+            let event = self.record(**place).and_then(|record| record.event.as_ref());
+            event.is_some_and(|event| event.codec != ARCHIVED)
+        };
+        let whole: Vec<Place> = places.unwrap_or_default().iter().rev().take_while(is_whole).copied().collect();
+        for place in &whole {
+            if let Some(Record { event: Some(event), command, .. }) = self.record_mut(*place) {
+                rules::strip(event, command.as_deref_mut());
+            }
+        }
+        whole.len() as u64
+    }
+
+    fn refill(&mut self, events: Vec<StoredEvent>) -> Result<(), StoreError> {
+        let mut places = Vec::new();
+        for given in events {
+            let index = given.event.version.checked_sub(1).and_then(|index| usize::try_from(index).ok());
+            let place = index.and_then(|index| self.stream(&given.stream)?.events.get(index)).copied();
+            let stored = place.and_then(|place| stored_event(self.record(place)?));
+            let (Some(place), Some(stored)) = (place, stored) else { return Err(rules::not_there(&given)) };
+            if rules::takes_back(&stored, &given)? {
+                places.push((place, given));
+            }
+        }
+        for (place, StoredEvent { event, command, .. }) in places {
+            if let Some(record) = self.record_mut(place) {
+                (record.event, record.command) = (Some(event), command);
             }
         }
         Ok(())
@@ -339,6 +379,29 @@ impl EventStore for MemoryStore {
         let of_stream = contents.snapshots.get(&stream);
         let newest = of_stream.and_then(|versions| versions.range(..=at_most).next_back());
         Box::pin(ready(Ok(newest.map(|(_, snapshot)| snapshot.clone()))))
+    }
+
+    fn snapshots(&self, stream: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>> {
+        let contents = self.contents();
+        let of_stream = contents.snapshots.get(&stream).into_iter().flat_map(|versions| versions.values().rev());
+        Box::pin(ready(Ok(of_stream.map(Snapshot::info).collect())))
+    }
+
+    fn drop_snapshots(&self, stream: StreamId, below: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        let mut contents = self.contents();
+        let dropped = contents.snapshots.get_mut(&stream).map_or(0, |versions| {
+            let kept = versions.split_off(&below);
+            std::mem::replace(versions, kept).len() as u64
+        });
+        Box::pin(ready(Ok(dropped)))
+    }
+
+    fn strip(&self, stream: StreamId, up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(ready(Ok(self.contents().strip(&stream, up_to))))
+    }
+
+    fn refill(&self, events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(ready(self.contents().refill(events)))
     }
 
     fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {

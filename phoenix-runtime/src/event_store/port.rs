@@ -28,7 +28,9 @@ pub struct Epoch(pub u64);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane(pub u16);
 
-/// The codec of bytes that were moved to the archive; where they were is nothing then.
+/// The codec of bytes that were moved to the archive; where they were is nothing then. No [`Codec`] has it.
+///
+/// [`Codec`]: crate::domain::codec::Codec
 pub const ARCHIVED: u8 = 0;
 
 /// The name of an aggregate in the store.
@@ -197,6 +199,14 @@ pub struct StoredEvent {
     pub command: Option<Box<CommandData>>,
 }
 
+impl StoredEvent {
+    /// Whether its bytes, and those of its command's outcome, are in an archive.
+    #[must_use]
+    pub const fn is_archived(&self) -> bool {
+        self.event.codec == ARCHIVED
+    }
+}
+
 /// A stored outcome, as a repeat finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredOutcome {
@@ -206,6 +216,14 @@ pub struct StoredOutcome {
     pub first_version: Option<u64>,
     /// The slice's sequence number of its first record.
     pub sequence: u64,
+}
+
+impl StoredOutcome {
+    /// Whether its reply is in an archive, with the event of its first version.
+    #[must_use]
+    pub const fn is_archived(&self) -> bool {
+        self.first_version.is_some() && self.command.outcome.codec == ARCHIVED
+    }
 }
 
 /// A stored snapshot.
@@ -223,6 +241,15 @@ pub struct Snapshot {
     pub codec: u8,
     /// The state.
     pub payload: Vec<u8>,
+}
+
+impl Snapshot {
+    /// What is known of it without its state.
+    #[must_use]
+    pub const fn info(&self) -> SnapshotInfo {
+        let Self { version, time_micros, fingerprint, .. } = *self;
+        SnapshotInfo { version, time_micros, fingerprint, bytes: self.payload.len() as u64 }
+    }
 }
 
 /// A stored snapshot without its state.
@@ -360,16 +387,26 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     }
 
     /// Forgets the bytes of a stream's events up to a version, and of their commands' outcomes: they have [`ARCHIVED`]
-    /// for a codec from then on. Everything else of them stays. Says how many events it were. Whoever asks for this has
-    /// them in an archive.
+    /// for a codec from then on. Everything else of them stays. Says how many events it were; one that is stripped
+    /// already is not counted. Whoever asks for this has them in an archive.
+    ///
+    /// What is stripped of a stream is its beginning: a store need not look below the newest stripped event.
     fn strip(&self, _stream: StreamId, _up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(ready(Err(StoreError::Unavailable("it has no archive".to_owned()))))
     }
 
-    /// Gives stripped events their bytes back. An event that is not stripped stays as it is; one that is not there, or
-    /// is another one, refuses all of them as [`StoreError::Damaged`].
+    /// Gives stripped events of one stream their bytes back. An event that is not stripped stays as it is; one that is
+    /// not there, or is another one, or has no bytes itself, refuses all of them as [`StoreError::Damaged`]. Whoever
+    /// gives a stream back in several calls begins with the newest events, so that a beginning stays stripped.
     fn refill(&self, _events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(ready(Err(StoreError::Unavailable("it has no archive".to_owned()))))
+    }
+
+    /// Says that a stream's events below version `from` are not needed to bring it into memory: from the oldest snapshot
+    /// that stays on, events are at hand. Does nothing, unless there is an archive, which then takes what is below.
+    /// Safe to ask again, and to be cut short.
+    fn retain(&self, _stream: StreamId, _from: u64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
     }
 
     /// The names under which events of a type are stored: what its event handlers must be able to read.

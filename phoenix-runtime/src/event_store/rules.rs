@@ -6,7 +6,10 @@ use std::collections::{HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::domain::id::{Dedup, SLICES, Slice};
-use crate::event_store::port::{Batch, Conflict, ConflictKind, Epoch, Partition, Position, StoreError, StreamId};
+use crate::event_store::port::{
+    ARCHIVED, Batch, CommandData, Conflict, ConflictKind, Epoch, EventData, Partition, Position, StoreError,
+    StoredEvent, StreamId,
+};
 
 /// Refuses a batch that was decided under another epoch than the current one.
 pub(crate) fn fence(
@@ -40,6 +43,40 @@ pub(crate) fn well_formed(batch: &Batch) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Forgets the bytes of an event and of its command's outcome, and nothing else.
+pub(crate) fn strip(event: &mut EventData, command: Option<&mut CommandData>) {
+    event.codec = ARCHIVED;
+    event.payload = Vec::new();
+    if let Some(command) = command {
+        command.outcome.codec = ARCHIVED;
+        command.outcome.body = Vec::new();
+    }
+}
+
+/// Whether a stored event has to take its bytes back from `given`; an event that has its bytes need not. Refuses what
+/// is not the same event.
+pub(crate) fn takes_back(stored: &StoredEvent, given: &StoredEvent) -> Result<bool, StoreError> {
+    let damaged = |what: &str| {
+        let (stream, version) = (&given.stream, given.event.version);
+        Err(StoreError::Damaged(format!("version {version} of {stream} from the archive {what}; nothing was changed")))
+    };
+    if given.is_archived() {
+        return damaged("has no bytes");
+    }
+    if !stored.is_archived() {
+        return if stored == given { Ok(false) } else { damaged("is another event than the stored one") };
+    }
+    let mut bare = given.clone();
+    strip(&mut bare.event, bare.command.as_deref_mut());
+    if bare == *stored { Ok(true) } else { damaged("is another event than the stored one") }
+}
+
+/// Refuses to give bytes back to an event that is not stored.
+pub(crate) fn not_there(given: &StoredEvent) -> StoreError {
+    let (stream, version) = (&given.stream, given.event.version);
+    StoreError::Damaged(format!("version {version} of {stream} is in the archive, but not stored; nothing was changed"))
 }
 
 /// What a store has, as far as conflicts depend on it.

@@ -10,6 +10,7 @@ mod fences;
 mod fixture;
 mod pages;
 mod reads;
+mod retention;
 
 use std::fmt;
 use std::sync::Arc;
@@ -95,8 +96,17 @@ impl std::error::Error for Failures {}
 /// Every case of the suite.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [appends::CASES, conflicts::CASES, fences::CASES, reads::CASES, pages::CASES, concurrency::CASES, durability::CASES]
-        .concat()
+    [
+        appends::CASES,
+        conflicts::CASES,
+        fences::CASES,
+        reads::CASES,
+        pages::CASES,
+        retention::CASES,
+        concurrency::CASES,
+        durability::CASES,
+    ]
+    .concat()
 }
 
 /// Runs every case, each on a store of its own, and tells how many there were.

@@ -9,6 +9,7 @@
 //! - `lock`, `migration`, `entity`, `row`: the owner's lock, the schema, the tables, what a row means
 //! - `writer`, `append`: the thread that writes; one batch inside its transaction
 //! - `reader`: every read
+//! - `retention`: what leaves the store
 
 mod append;
 mod entity;
@@ -17,6 +18,7 @@ mod lock;
 mod migration;
 mod options;
 mod reader;
+mod retention;
 mod row;
 mod writer;
 
@@ -40,9 +42,10 @@ use self::writer::{Job, Reply, Writer};
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
-    Batch, Epoch, EventStore, KnownKeys, Partition, Position, Snapshot, StoreError, StoredEvent, StoredOutcome,
-    StreamId,
+    Batch, Epoch, EventStore, KnownKeys, Partition, Position, Snapshot, SnapshotInfo, StoreError, StoredEvent,
+    StoredOutcome, StreamId,
 };
+use crate::event_store::rules;
 
 /// An event store in a `SQLite` file, and the only one that may write to it.
 ///
@@ -104,6 +107,21 @@ impl SqliteStore {
             }
             answer.await.unwrap_or_else(|_| Err(StoreError::Unknown(self.writer_ended("was perhaps written"))))
         })
+    }
+
+    /// The events among these that are stripped, once all are known to be the stored ones.
+    async fn stripped(&self, events: Vec<StoredEvent>) -> Result<Vec<StoredEvent>, StoreError> {
+        let mut stripped = Vec::new();
+        let follows = |a: &StoredEvent, b: &StoredEvent| a.event.version + 1 == b.event.version;
+        for run in events.chunk_by(follows) {
+            let Some(first) = run.first() else { continue };
+            let stored = self.reader.read_stream(first.stream.clone(), first.event.version, run.len()).await?;
+            for (index, given) in run.iter().enumerate() {
+                let stored = stored.get(index).ok_or_else(|| rules::not_there(given))?;
+                stripped.extend(rules::takes_back(stored, given)?.then(|| given.clone()));
+            }
+        }
+        Ok(stripped)
     }
 
     fn writer_ended(&self, what: &str) -> String {
@@ -188,6 +206,25 @@ impl EventStore for SqliteStore {
 
     fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>> {
         Box::pin(self.reader.snapshot(stream, at_most))
+    }
+
+    fn snapshots(&self, stream: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>> {
+        Box::pin(self.reader.snapshots(stream))
+    }
+
+    fn drop_snapshots(&self, stream: StreamId, below: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.send(|reply| Job::DropSnapshots(stream, below, reply))
+    }
+
+    fn strip(&self, stream: StreamId, up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.send(|reply| Job::Strip(stream, up_to, reply))
+    }
+
+    fn refill(&self, events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async {
+            let stripped = self.stripped(events).await?;
+            if stripped.is_empty() { Ok(()) } else { self.send(|reply| Job::Refill(stripped, reply)).await }
+        })
     }
 
     fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {

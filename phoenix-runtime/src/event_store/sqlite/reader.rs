@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sea_orm::sea_query::{Expr, Func};
 use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sea_orm::{
@@ -18,7 +19,9 @@ use super::migration;
 use super::options::SqliteOptions;
 use super::row::{Rows, SEQUENCE_BITS, position as rowid};
 use crate::domain::id::{AggregateId, Dedup, Slice};
-use crate::event_store::port::{KnownKeys, Position, Snapshot, StoreError, StoredEvent, StoredOutcome, StreamId};
+use crate::event_store::port::{
+    KnownKeys, Position, Snapshot, SnapshotInfo, StoreError, StoredEvent, StoredOutcome, StreamId,
+};
 use crate::event_store::rules;
 
 /// Reads a `SQLite` store, also while a service owns and writes it. Clones share their connections.
@@ -246,6 +249,32 @@ impl SqliteReader {
             .await
             .map_err(self.failed())?;
         row.map(|row| Rows::new(&self.path).snapshot(row, stream)).transpose()
+    }
+
+    /// The snapshots of a stream, newest first.
+    ///
+    /// # Errors
+    /// A store that can't be read.
+    pub async fn snapshots(&self, stream: StreamId) -> Result<Vec<SnapshotInfo>, StoreError> {
+        use snapshots::Column;
+        let rows: Vec<(i64, i64, i64, i64)> = snapshots::Entity::find()
+            .select_only()
+            .columns([Column::Version, Column::TimeMicros, Column::Fingerprint])
+            .expr(Func::cust("length").arg(Expr::col(Column::Payload)))
+            .filter(Column::Aggregate.eq(&*stream.aggregate))
+            .filter(Column::Id.eq(stream.id.as_str()))
+            .order_by_desc(Column::Version)
+            .into_tuple()
+            .all(&self.db)
+            .await
+            .map_err(self.failed())?;
+        let info = |(version, time_micros, fingerprint, bytes): (i64, i64, i64, i64)| SnapshotInfo {
+            version: version.cast_unsigned(),
+            time_micros,
+            fingerprint: fingerprint.cast_unsigned(),
+            bytes: bytes.cast_unsigned(),
+        };
+        Ok(rows.into_iter().map(info).collect())
     }
 
     /// The names under which events of a type are stored.

@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 use super::append::{Failed, Known, append, conflicts};
 use super::error::{OpenError, commit_failed, write_failed};
 use super::options::SqliteOptions;
-use crate::event_store::port::{Batch, Epoch, Partition, Snapshot, StoreError};
+use super::retention;
+use crate::event_store::port::{Batch, Epoch, Partition, Snapshot, StoreError, StoredEvent, StreamId};
 
 /// Where the answer to a job goes. Who does not wait any more is not told.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -20,25 +21,37 @@ pub(super) enum Job {
     Append(Arc<Batch>, Reply<()>),
     Acquire(Vec<Partition>, Reply<Vec<(Partition, Epoch)>>),
     Snapshot(Box<Snapshot>, Reply<()>),
+    DropSnapshots(StreamId, u64, Reply<u64>),
+    Strip(StreamId, u64, Reply<u64>),
+    /// Of events that were found to be stripped, and the same.
+    Refill(Vec<StoredEvent>, Reply<()>),
 }
 
 impl Job {
     fn records(&self) -> usize {
         match self {
             Self::Append(batch, _) => batch.records.len(),
-            Self::Acquire(..) | Self::Snapshot(..) => 1,
+            Self::Acquire(..) | Self::Snapshot(..) | Self::DropSnapshots(..) | Self::Strip(..) => 1,
+            Self::Refill(events, _) => events.len(),
         }
     }
 
     /// Tells the answer, once everything of its transaction is durable.
     fn tell(self, answer: Answer) {
         match (self, answer) {
-            (Self::Append(_, reply) | Self::Snapshot(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
-            (Self::Append(_, reply) | Self::Snapshot(_, reply), _) => drop(reply.send(Ok(()))),
+            (Self::Append(_, reply) | Self::Snapshot(_, reply) | Self::Refill(_, reply), answer) => {
+                drop(reply.send(if let Answer::Failed(error) = answer { Err(error) } else { Ok(()) }));
+            }
             (Self::Acquire(_, reply), Answer::Acquired(epochs)) => drop(reply.send(Ok(epochs))),
             (Self::Acquire(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
+            (Self::DropSnapshots(_, _, reply) | Self::Strip(_, _, reply), Answer::Counted(count)) => {
+                drop(reply.send(Ok(count)));
+            }
+            (Self::DropSnapshots(_, _, reply) | Self::Strip(_, _, reply), Answer::Failed(error)) => {
+                drop(reply.send(Err(error)));
+            }
             // without an answer the asker learns that the outcome is unknown
-            (Self::Acquire(_, reply), Answer::Done) => drop(reply),
+            (Self::Acquire(..) | Self::DropSnapshots(..) | Self::Strip(..), _) => {}
         }
     }
 }
@@ -48,6 +61,7 @@ enum Answer {
     Done,
     Failed(StoreError),
     Acquired(Vec<(Partition, Epoch)>),
+    Counted(u64),
 }
 
 const RAISE_EPOCH: &str = "INSERT INTO partitions (partition, epoch) VALUES (?1, ?2) \
@@ -139,6 +153,14 @@ impl Writer {
                 Job::Acquire(partitions, _) => Answer::Acquired(self.acquire(partitions)?),
                 Job::Snapshot(snapshot, _) => {
                     self.put_snapshot(snapshot)?;
+                    Answer::Done
+                }
+                Job::DropSnapshots(stream, below, _) => {
+                    Answer::Counted(retention::drop_snapshots(&self.db, stream, *below)?)
+                }
+                Job::Strip(stream, up_to, _) => Answer::Counted(retention::strip(&self.db, stream, *up_to)?),
+                Job::Refill(events, _) => {
+                    retention::refill(&self.db, events)?;
                     Answer::Done
                 }
             });
@@ -261,7 +283,7 @@ mod tests {
             Answer::Failed(StoreError::Refused { index: 0, .. }) => 'r',
             Answer::Failed(StoreError::Conflict(all)) if all[0].kind == ConflictKind::Predecessor => 'c',
             Answer::Failed(other) => panic!("{other:?}"),
-            Answer::Acquired(_) => 'a',
+            Answer::Acquired(_) | Answer::Counted(_) => 'a',
         };
         answers.iter().map(letter).collect()
     }
