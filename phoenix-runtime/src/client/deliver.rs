@@ -99,7 +99,7 @@ impl Client {
 
     /// Leaves mail for its shard: at once if there is room, otherwise as `wait` says.
     pub(crate) fn leave(&self, mail: Mail, priority: Priority, wait: bool) -> Sending {
-        let reserve = !self.chain.is_empty();
+        let reserve = mail.inside;
         let Some(shard) = self.router.shard_of(mail.hash) else { return Sending::Done };
         match shard.try_send(mail, priority, reserve) {
             Ok(()) => {}
@@ -140,7 +140,7 @@ impl Client {
         let hash = identity_hash(aggregate, id.as_str());
         // a time-out too long for the clock is none
         let deadline = self.router.clock.monotonic().checked_add(timeout);
-        Ok(Mail { kind, id, hash, deadline, body })
+        Ok(Mail { kind, id, hash, deadline, inside: !self.chain.is_empty(), body })
     }
 
     /// Makes a command ready for the mailbox.

@@ -116,7 +116,7 @@ impl OpenBatch {
         sequences.number(&mut records);
         let mut touched = [false; PARTITIONS as usize];
         for waiter in &waiters {
-            let partition = partition_of(crate::domain::id::Slice::from_hash(waiter.mail.hash));
+            let partition = partition_of(waiter.mail.slice());
             touched[partition.0 as usize] = true;
         }
         let epochs = (0..PARTITIONS)

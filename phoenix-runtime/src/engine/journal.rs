@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::domain::ports::{Clock, Seed};
 use crate::engine::health::Health;
-use crate::event_store::port::{Batch, EventStore, StoreError};
+use crate::event_store::port::{Batch, EventStore, Lane, StoreError};
 
 /// Waits between attempts to reach the store: doubled each time, with jitter.
 pub(crate) struct Backoff {
@@ -30,7 +30,7 @@ impl Backoff {
 
 /// Why a batch was not appended, for good.
 pub(crate) struct Failed {
-    /// `Fenced`, `Conflict`, `Refused` or `Damaged`.
+    /// `Fenced`, `Conflict`, `Moved`, `Refused` or `Damaged`.
     pub(crate) error: StoreError,
     /// Whether an earlier attempt may have stored it.
     pub(crate) uncertain: bool,
@@ -40,9 +40,10 @@ pub(crate) struct Failed {
 /// with themselves.
 ///
 /// # Errors
-/// Only final ones: `Fenced`, `Conflict`, `Refused`, `Damaged`.
+/// Only final ones: `Fenced`, `Conflict`, `Moved`, `Refused`, `Damaged`.
 pub(crate) async fn persist(
     store: Arc<dyn EventStore>,
+    lane: Lane,
     batch: Arc<Batch>,
     mut backoff: Backoff,
     health: &Health,
@@ -50,7 +51,7 @@ pub(crate) async fn persist(
     let mut uncertain = false;
     let mut struggle = None;
     loop {
-        match store.append(Arc::clone(&batch)).await {
+        match store.append_in(lane, Arc::clone(&batch)).await {
             Ok(()) => return Ok(()),
             Err(StoreError::Unavailable(reason)) => tracing::warn!(reason, "append not done; trying again"),
             Err(StoreError::Unknown(reason)) => {
@@ -62,6 +63,17 @@ pub(crate) async fn persist(
                 Ok(false) => return Err(Failed { error: conflict, uncertain: false }),
                 Err(reason) => tracing::warn!(%reason, "can't ask whether the batch is stored; trying again"),
             },
+            Err(StoreError::Moved(slices)) if slices.iter().all(|slice| store.lane(*slice) == lane) => {
+                tracing::warn!(first = ?slices.first(), "slices are on the move; trying again");
+            }
+            // what was stored before the slices moved has moved with them
+            Err(moved @ StoreError::Moved(_)) if uncertain && !batch.records.is_empty() => {
+                match is_stored(&*store, &batch).await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => return Err(Failed { error: moved, uncertain }),
+                    Err(reason) => tracing::warn!(%reason, "can't ask whether the batch is stored; trying again"),
+                }
+            }
             // what was sent before ownership was lost may be stored
             Err(fenced @ StoreError::Fenced { .. }) => return Err(Failed { error: fenced, uncertain }),
             Err(error) => return Err(Failed { error, uncertain: false }),

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::domain::context::CallChain;
 use crate::domain::error::Fault;
 use crate::domain::error::QueryError;
-use crate::domain::id::{AggregateId, Dedup, MessageId};
+use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use crate::domain::metadata::{Metadata, Priority};
 use crate::domain::pending::{Pending, PendingQuestion, Told};
 
@@ -23,6 +23,8 @@ pub(crate) struct Mail {
     pub(crate) hash: u64,
     /// When its caller stops waiting, on the monotonic time.
     pub(crate) deadline: Option<Duration>,
+    /// Whether a handler that is at work waits for it.
+    pub(crate) inside: bool,
     pub(crate) body: Body,
 }
 
@@ -59,6 +61,10 @@ pub(crate) enum Repeat {
 }
 
 impl Mail {
+    pub(crate) fn slice(&self) -> Slice {
+        Slice::from_hash(self.hash)
+    }
+
     pub(crate) fn fail(self, fault: Fault) {
         match self.body {
             Body::Command(command) => command.pending.tell(Told::Fault(fault)),

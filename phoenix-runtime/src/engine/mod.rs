@@ -10,6 +10,7 @@
 //! - [`batch`]: what is decided and not yet durable; [`journal`]: making it durable
 //! - [`meters`]: what a shard counts
 //! - [`health`]: what the shards tell of themselves
+//! - [`lanes`]: what a shard does for each database
 //! - [`idle`]: how shards end a drain together
 //! - [`activation`]: bringing an aggregate into memory
 //! - [`shard`]: the loop that owns all of these
@@ -24,6 +25,7 @@ pub mod health;
 pub(crate) mod idle;
 pub(crate) mod journal;
 pub(crate) mod kind;
+pub(crate) mod lanes;
 pub(crate) mod mailbox;
 pub(crate) mod meters;
 pub mod options;

@@ -4,11 +4,13 @@
 //! - [`clock`]: time that a test moves by hand
 //! - [`simulation`]: a seeded world on one thread under the real engine
 //! - [`scripted_store`]: a store that does what a test says
+//! - [`lane_map`]: slices dealt to several databases by hand
 //! - [`conformance`]: what an event store is, as a suite that every adapter passes
 //! - [`fixture`]: given/when/then on one aggregate, without any I/O
 
 pub mod clock;
 pub mod conformance;
 pub mod fixture;
+pub mod lane_map;
 pub mod scripted_store;
 pub mod simulation;

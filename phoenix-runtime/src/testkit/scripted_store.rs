@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::domain::id::{AggregateId, Dedup, Slice};
+use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
-    Batch, Epoch, EventStore, KnownKeys, Partition, Position, Record, Snapshot, StoreError, StoredEvent, StoredOutcome,
-    StreamId,
+    Batch, Epoch, EventStore, KnownKeys, Lane, Partition, Position, Record, Snapshot, StoreError, StoredEvent,
+    StoredOutcome, StreamId,
 };
+use crate::testkit::lane_map::LaneMap;
 
 /// The calls of the port that can be scripted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +50,8 @@ pub enum Step {
 /// An append that was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
+    /// Where.
+    pub lane: Lane,
     /// What was to be appended.
     pub batch: Arc<Batch>,
     /// The answer.
@@ -61,6 +64,8 @@ struct Doors {
     /// How many calls of a held kind may still pass.
     held: BTreeMap<Call, u64>,
     streams: BTreeSet<String>,
+    /// Databases that do not answer.
+    lanes: BTreeSet<Lane>,
 }
 
 type Refuses = Box<dyn Fn(&Record) -> bool + Send + Sync>;
@@ -81,6 +86,7 @@ struct Script {
 #[derive(Clone)]
 pub struct ScriptedStore {
     inner: Arc<dyn EventStore>,
+    lanes: LaneMap,
     doors: Arc<watch::Sender<Doors>>,
     script: Arc<Mutex<Script>>,
 }
@@ -89,7 +95,19 @@ impl ScriptedStore {
     /// Does what `inner` does until it is told otherwise.
     #[must_use]
     pub fn new(inner: Arc<dyn EventStore>) -> Self {
-        Self { inner, doors: Arc::new(watch::Sender::new(Doors::default())), script: Arc::default() }
+        Self::with_lanes(inner, LaneMap::new(1))
+    }
+
+    /// Plays several databases over one.
+    #[must_use]
+    pub fn with_lanes(inner: Arc<dyn EventStore>, lanes: LaneMap) -> Self {
+        Self { inner, lanes, doors: Arc::new(watch::Sender::new(Doors::default())), script: Arc::default() }
+    }
+
+    /// Which slice is in which lane.
+    #[must_use]
+    pub fn lane_map(&self) -> &LaneMap {
+        &self.lanes
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
@@ -124,6 +142,16 @@ impl ScriptedStore {
     /// From now on reads of the aggregates with this id wait at the door: they stay cold.
     pub fn hold_stream(&self, id: &str) {
         self.doors.send_modify(|doors| _ = doors.streams.insert(id.to_owned()));
+    }
+
+    /// From now on the database of this lane does not answer: appends and reads of its slices wait.
+    pub fn hold_lane(&self, lane: Lane) {
+        self.doors.send_modify(|doors| _ = doors.lanes.insert(lane));
+    }
+
+    /// Lets the database of this lane answer again.
+    pub fn release_lane(&self, lane: Lane) {
+        self.doors.send_modify(|doors| _ = doors.lanes.remove(&lane));
     }
 
     /// Lets the aggregates with this id be read.
@@ -168,14 +196,16 @@ impl ScriptedStore {
     }
 
     /// Counts the call and waits at the door.
-    async fn arrive(&self, call: Call, stream: Option<&StreamId>) {
+    async fn arrive(&self, call: Call, stream: Option<&StreamId>, lane: Option<Lane>) {
         *self.script().calls.entry(call).or_default() += 1;
         let mut seen = self.doors.subscribe();
         loop {
             let mut passes = false;
             self.doors.send_if_modified(|doors| {
                 let known = stream.is_none_or(|stream| !doors.streams.contains(stream.id.as_str()));
+                let answers = lane.is_none_or(|lane| !doors.lanes.contains(&lane));
                 passes = known
+                    && answers
                     && match doors.held.get_mut(&call) {
                         None => true,
                         Some(0) => false,
@@ -192,6 +222,10 @@ impl ScriptedStore {
         }
     }
 
+    fn lane_of(&self, stream: &StreamId) -> Option<Lane> {
+        Some(self.lanes.lane_of(stream))
+    }
+
     fn step(&self, call: Call) -> Option<Step> {
         self.script().steps.get_mut(&call)?.pop_front()
     }
@@ -201,9 +235,10 @@ impl ScriptedStore {
         &'a self,
         call: Call,
         stream: Option<&StreamId>,
+        lane: Option<Lane>,
         work: impl FnOnce(&'a dyn EventStore) -> BoxFuture<'a, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        self.arrive(call, stream).await;
+        self.arrive(call, stream, lane).await;
         match self.step(call) {
             None => work(&*self.inner).await,
             Some(Step::Fail(error)) => Err(error),
@@ -214,13 +249,20 @@ impl ScriptedStore {
         }
     }
 
-    async fn scripted_append(&self, batch: Arc<Batch>) -> Result<(), StoreError> {
+    async fn scripted_append(&self, lane: Lane, batch: Arc<Batch>) -> Result<(), StoreError> {
         let refused = self.script().refuses.as_ref().and_then(|refuses| batch.records.iter().position(refuses));
         if let Some(index) = refused {
-            self.arrive(Call::Append, None).await;
+            self.arrive(Call::Append, None, Some(lane)).await;
             return Err(StoreError::Refused { index, reason: "scripted: this record can't be stored".to_owned() });
         }
-        self.play(Call::Append, None, |inner| inner.append(batch)).await
+        let lanes = self.lanes.clone();
+        self.play(Call::Append, None, Some(lane), |inner| {
+            Box::pin(async move {
+                lanes.check(lane, &batch)?;
+                inner.append_in(lane, batch).await
+            })
+        })
+        .await
     }
 }
 
@@ -259,21 +301,35 @@ impl EventStore for ScriptedStore {
     }
 
     fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
-        Box::pin(self.play(Call::Acquire, None, |inner| inner.acquire(partitions)))
+        Box::pin(self.play(Call::Acquire, None, None, |inner| inner.acquire(partitions)))
     }
 
     fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let lane = batch.records.first().map_or_else(Lane::default, |record| self.lanes.lane(record.slice));
+        self.append_in(lane, batch)
+    }
+
+    fn append_in(&self, lane: Lane, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let in_flight = InFlight::new(self);
-            let outcome = self.scripted_append(Arc::clone(&batch)).await;
+            let outcome = self.scripted_append(lane, Arc::clone(&batch)).await;
             drop(in_flight);
-            self.script().appended.push(Appended { batch, outcome: outcome.clone() });
+            self.script().appended.push(Appended { lane, batch, outcome: outcome.clone() });
             outcome
         })
     }
 
+    fn lanes(&self) -> u16 {
+        self.lanes.lanes()
+    }
+
+    fn lane(&self, slice: Slice) -> Lane {
+        self.lanes.lane(slice)
+    }
+
     fn last_sequences(&self, slices: Vec<Slice>) -> BoxFuture<'_, Result<BTreeMap<Slice, u64>, StoreError>> {
-        Box::pin(self.play(Call::LastSequences, None, |inner| inner.last_sequences(slices)))
+        let lane = slices.first().filter(|_| slices.len() < usize::from(SLICES)).map(|slice| self.lanes.lane(*slice));
+        Box::pin(self.play(Call::LastSequences, None, lane, |inner| inner.last_sequences(slices)))
     }
 
     fn read_stream(
@@ -284,8 +340,11 @@ impl EventStore for ScriptedStore {
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
         Box::pin(async move {
             let name = stream.clone();
-            let events =
-                self.play(Call::ReadStream, Some(&name), |inner| inner.read_stream(stream, from, limit)).await?;
+            let events = self
+                .play(Call::ReadStream, Some(&name), self.lane_of(&name), |inner| {
+                    inner.read_stream(stream, from, limit)
+                })
+                .await?;
             self.script().events_read += events.len() as u64;
             Ok(events)
         })
@@ -304,24 +363,26 @@ impl EventStore for ScriptedStore {
         commands: Vec<(StreamId, Dedup)>,
     ) -> BoxFuture<'_, Result<Vec<Option<StoredOutcome>>, StoreError>> {
         self.script().asked_about += commands.len() as u64;
-        Box::pin(self.play(Call::Outcomes, None, |inner| inner.outcomes(commands)))
+        let lane = commands.first().and_then(|(stream, _)| self.lane_of(stream));
+        Box::pin(self.play(Call::Outcomes, None, lane, |inner| inner.outcomes(commands)))
     }
 
     fn known_keys(&self, stream: StreamId, limit: usize) -> BoxFuture<'_, Result<KnownKeys, StoreError>> {
         Box::pin(async move {
             let name = stream.clone();
-            self.play(Call::KnownKeys, Some(&name), |inner| inner.known_keys(stream, limit)).await
+            self.play(Call::KnownKeys, Some(&name), self.lane_of(&name), |inner| inner.known_keys(stream, limit)).await
         })
     }
 
     fn put_snapshot(&self, snapshot: Snapshot) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.play(Call::PutSnapshot, None, |inner| inner.put_snapshot(snapshot)))
+        let lane = self.lane_of(&snapshot.stream);
+        Box::pin(self.play(Call::PutSnapshot, None, lane, |inner| inner.put_snapshot(snapshot)))
     }
 
     fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>> {
         Box::pin(async move {
             let name = stream.clone();
-            self.play(Call::Snapshot, Some(&name), |inner| inner.snapshot(stream, at_most)).await
+            self.play(Call::Snapshot, Some(&name), self.lane_of(&name), |inner| inner.snapshot(stream, at_most)).await
         })
     }
 
@@ -335,6 +396,6 @@ impl EventStore for ScriptedStore {
     }
 
     fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
-        Box::pin(self.play(Call::EventNames, None, |inner| inner.event_names(aggregate)))
+        Box::pin(self.play(Call::EventNames, None, None, |inner| inner.event_names(aggregate)))
     }
 }

@@ -13,14 +13,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use phoenix_runtime::client::Client;
+use phoenix_runtime::domain::aggregate::Aggregate as _;
 use phoenix_runtime::domain::context::Resources;
 use phoenix_runtime::domain::error::{AskError, Code};
+use phoenix_runtime::domain::id::{Slice, identity_hash};
 use phoenix_runtime::domain::message::{Command, Never};
 use phoenix_runtime::domain::metadata::Priority;
 use phoenix_runtime::domain::pending::Answer;
 use phoenix_runtime::engine::{Engine, EngineOptions};
 use phoenix_runtime::event_store::memory::MemoryStore;
-use phoenix_runtime::event_store::port::EventStore;
+use phoenix_runtime::event_store::port::{EventStore, Lane};
+use phoenix_runtime::testkit::lane_map::LaneMap;
 use phoenix_runtime::testkit::simulation::{Faults, FaultyStore, Simulation, TaskGroup};
 
 use crate::ledger::{Deposit, DoHarm, Harm, Later, Ledger, Look, MAX_BYTES, Refused, Split, Standing, TopUp, Withdraw};
@@ -181,10 +184,32 @@ async fn caller(
     }
 }
 
+/// Slices move to other databases while they are written to, and back.
+fn move_slices(world: &Simulation, lanes: &LaneMap, ledgers: &[String]) {
+    for _ in 0..=world.below(3) {
+        let ledger = &ledgers[usize::try_from(world.below(ledgers.len() as u64)).unwrap()];
+        let slice = Slice::from_hash(identity_hash(Ledger::NAME, ledger));
+        lanes.relocate(slice, Lane(u16::try_from(world.below(lanes.lanes().into())).unwrap()));
+    }
+}
+
+/// One of the databases is down for a while.
+fn stop_a_while(world: &Simulation, store: &FaultyStore) {
+    let lane = Lane(u16::try_from(world.below(store.lanes().into())).unwrap());
+    store.stop(lane);
+    let (world_, store) = (world.clone(), store.clone());
+    world.spawn(world.group(), async move {
+        let pause = Duration::from_micros(world_.below(300_000));
+        world_.sleep(pause).await;
+        store.restart(lane);
+    });
+}
+
 async fn scenario(world: Simulation) -> Vec<String> {
     let memory = Arc::new(MemoryStore::new());
     let faults = if world.once_in(4) { Faults::NONE } else { Faults::MANY };
-    let store = FaultyStore::new(memory.clone() as Arc<dyn EventStore>, &world, faults);
+    let lanes = LaneMap::new(1 + u16::try_from(world.below(2)).unwrap());
+    let store = FaultyStore::new(memory.clone() as Arc<dyn EventStore>, &world, faults, lanes.clone());
     let witness = Arc::new(Witness::new(memory.clone()));
     let nodes = Nodes::default();
     start(&world, &store, &nodes).await;
@@ -201,13 +226,14 @@ async fn scenario(world: Simulation) -> Vec<String> {
             *finished.lock().unwrap() += 1;
         });
     }
-    let mut incidents = world.below(4);
+    let several = lanes.lanes() > 1;
+    let mut incidents = world.below(if several { 12 } else { 4 });
     while *finished.lock().unwrap() < callers {
         let pause = Duration::from_micros(world.below(60_000));
         world.sleep(pause).await;
         if incidents > 0 && world.once_in(2) {
             incidents -= 1;
-            match world.below(3) {
+            match world.below(if several { 6 } else { 3 }) {
                 0 => {
                     // killed, and started again
                     let killed = nodes.0.lock().unwrap().pop();
@@ -218,7 +244,9 @@ async fn scenario(world: Simulation) -> Vec<String> {
                 }
                 // a second owner while the first is still at work
                 1 => start(&world, &store, &nodes).await,
-                _ => world.clock().jump_wall(i64::try_from(world.below(20_000_000)).unwrap() - 10_000_000),
+                2 => world.clock().jump_wall(i64::try_from(world.below(20_000_000)).unwrap() - 10_000_000),
+                3 => stop_a_while(&world, &store),
+                _ => move_slices(&world, &lanes, &ledgers),
             }
         }
     }

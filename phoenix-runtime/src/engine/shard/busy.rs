@@ -19,7 +19,7 @@ use crate::engine::mailbox::{Body, CommandMail, Mail, Repeat};
 use crate::engine::shard::decide::panicked;
 use crate::engine::shard::settle::tell;
 use crate::engine::shard::{Answers, Done, MAX_PARKED, PARKED, Parked, Shard, drop_user};
-use crate::event_store::port::{StoreError, StoredOutcome, StreamId};
+use crate::event_store::port::{Lane, StoreError, StoredOutcome, StreamId};
 
 /// How many of those behind a possible repeat are asked about together with it.
 const QUESTIONS: usize = 1024;
@@ -48,6 +48,7 @@ impl Shard {
         let Some(found) = self.cells.get_mut(cell) else { return };
         let Some(kind) = self.kinds.get(found.kind as usize) else { return };
         let stream = StreamId { aggregate: self.names.get(kind.name()), id: found.id.clone() };
+        let questions = &mut self.lanes.work(self.lanes.of(found.slice())).questions;
         let Some(busy) = &found.busy else { return };
         let Task::Asking(first) = &busy.with else { return };
         let behind = busy.queue.iter().filter(|mail| match &mail.body {
@@ -58,17 +59,18 @@ impl Shard {
         });
         for mail in std::iter::once(first).chain(behind.take(QUESTIONS)) {
             if let Body::Command(command) = &mail.body {
-                self.questions.push((cell, (stream.clone(), command.dedup)));
+                questions.push((cell, (stream.clone(), command.dedup)));
             }
         }
     }
 
-    /// Asks the store about all possible repeats of this turn at once.
-    pub(super) fn ask_questions(&mut self) -> bool {
-        if self.questions.is_empty() {
+    /// Asks the store about all possible repeats of this turn at once, those of one lane: another may not answer.
+    pub(super) fn ask_questions(&mut self, lane: Lane) -> bool {
+        let questions = &mut self.lanes.work(lane).questions;
+        if questions.is_empty() {
             return false;
         }
-        let (cells, commands): (Vec<_>, Vec<_>) = self.questions.drain(..).unzip();
+        let (cells, commands): (Vec<_>, Vec<_>) = questions.drain(..).unzip();
         let (store, mut backoff) = (Arc::clone(&self.store), self.backoff());
         self.tasks.push(Box::pin(async move {
             let answers = loop {
@@ -111,6 +113,7 @@ impl Shard {
                 }
             }
             Done::Worked(cell, time_micros, worked) => self.worked(cell, time_micros, worked),
+            Done::Reread(lane, last) => self.reread(lane, last),
             Done::Snapshot => {}
         }
     }
@@ -164,7 +167,7 @@ impl Shard {
                 mail.fail(fault.clone());
             }
             for mail in busy.queue {
-                self.held = self.held.saturating_sub(1);
+                self.lanes.let_go(mail.slice());
                 mail.fail(fault.clone());
             }
         }
@@ -205,8 +208,8 @@ impl Shard {
                         command.repeat = Repeat::Excluded;
                     }
                     if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
+                        self.lanes.hold(first.slice(), 1);
                         busy.queue.push_front(first);
-                        self.held += 1;
                     }
                 }
                 self.asked_behind(cell, first_dedup, &answers.collect());
@@ -236,7 +239,7 @@ impl Shard {
                 _ => None,
             };
             if let Some(stored) = answer {
-                self.held = self.held.saturating_sub(1);
+                self.lanes.let_go(mail.slice());
                 self.meters.repeated.increment(1);
                 answer_repeat(mail, stored);
             } else if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {

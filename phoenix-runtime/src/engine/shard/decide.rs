@@ -148,7 +148,8 @@ impl Shard {
         let Some(found) = self.cells.get_mut(cell) else { return };
         let stream = StreamId { aggregate, id: found.id.clone() };
         let slice = Slice::from_hash(found.hash);
-        let first_record = self.open.records.len();
+        let open = self.lanes.open(slice);
+        let first_record = open.records.len();
         let version = found.version + records.len() as u64;
         let told = match verdict.kind {
             OutcomeKind::Replied => Waiting::Decided,
@@ -163,7 +164,7 @@ impl Shard {
             let mut data = Some(Box::new(command_data(command, name, outcome)));
             if records.is_empty() {
                 let (event, command) = (None, data.take());
-                self.open.records.push(Record { stream, slice, sequence: 0, time_micros, event, command });
+                open.records.push(Record { stream, slice, sequence: 0, time_micros, event, command });
             } else {
                 for (recorded, version) in records.drain(..).zip(found.version + 1..) {
                     let event = Some(EventData {
@@ -174,7 +175,7 @@ impl Shard {
                         payload: recorded.payload,
                     });
                     let (stream, command) = (stream.clone(), data.take());
-                    self.open.records.push(Record { stream, slice, sequence: 0, time_micros, event, command });
+                    open.records.push(Record { stream, slice, sequence: 0, time_micros, event, command });
                 }
                 found.version = version;
                 found.time_micros = time_micros;
@@ -188,7 +189,7 @@ impl Shard {
             self.spare_records = records;
         }
         found.pins += 1;
-        self.open.waiters.push(Waiter { cell, mail, version, first_record, told });
+        open.waiters.push(Waiter { cell, mail, version, first_record, told });
         if options.snapshot_every.is_some_and(|every| version - found.snapshot_version >= every) {
             self.snapshot(cell);
         }
@@ -202,7 +203,7 @@ impl Shard {
         // also after a failure: the next attempt is due after as many events again
         found.snapshot_version = found.version;
         match catch_unwind(AssertUnwindSafe(|| kind.snapshot(state))) {
-            Ok(Ok(Some(payload))) => self.open.snapshots.push(Snapshot {
+            Ok(Ok(Some(payload))) => self.lanes.open(found.slice()).snapshots.push(Snapshot {
                 stream,
                 version: found.version,
                 time_micros: found.time_micros,
@@ -235,8 +236,9 @@ impl Shard {
             }
         };
         found.pins += 1;
-        let first_record = self.open.records.len();
-        self.open.waiters.push(Waiter { cell, mail, version, first_record, told });
+        let open = self.lanes.open(found.slice());
+        let first_record = open.records.len();
+        open.waiters.push(Waiter { cell, mail, version, first_record, told });
     }
 
     /// What a handler may know, and the state that it decides on.

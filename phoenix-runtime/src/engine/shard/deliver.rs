@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 use futures_util::FutureExt as _;
 
 use crate::domain::error::{Code, Fault};
-use crate::domain::id::Slice;
 use crate::engine::activation::{activate, panic_text};
 use crate::engine::batch::partition_of;
 use crate::engine::cell::{Busy, Cell, CellRef, Task, Window};
+use crate::engine::lanes::Admission;
 use crate::engine::mailbox::{Body, Mail};
 use crate::engine::shard::{Done, Shard, drop_user, ownership_lost};
 use crate::event_store::port::StreamId;
@@ -19,10 +19,22 @@ use crate::event_store::port::StreamId;
 impl Shard {
     /// Takes a message from the mailbox.
     pub(super) fn deliver(&mut self, mail: Mail) {
-        let partition = partition_of(Slice::from_hash(mail.hash));
+        let partition = partition_of(mail.slice());
         if self.epochs.get(partition.0 as usize).copied().flatten().is_none() {
             return mail.fail(ownership_lost());
         }
+        match self.lanes.admit(mail.slice(), mail.inside) {
+            Admission::Now => self.accept(mail),
+            Admission::Later => self.lanes.put_off(mail.slice(), mail),
+            Admission::Refused => mail.fail(Fault::new(
+                Code::MailboxFull,
+                "the database that has this aggregate is too slow: as many messages as may wait for it do; try again later",
+            )),
+        }
+    }
+
+    /// Brings a message to its aggregate.
+    pub(super) fn accept(&mut self, mail: Mail) {
         let cell = match self.cells.find(mail.kind, mail.hash, mail.id.as_str()) {
             Some(cell) => cell,
             None => match self.parked_fault(&mail) {
@@ -37,8 +49,8 @@ impl Shard {
                 format!("{} messages wait for this aggregate already; try again later", busy.queue.len()),
             )),
             Some(busy) => {
+                self.lanes.hold(mail.slice(), 1);
                 busy.queue.push_back(mail);
-                self.held += 1;
             }
             None => self.execute(cell, mail),
         }
@@ -126,7 +138,7 @@ impl Shard {
 
     pub(super) fn drain_queue(&mut self, cell: CellRef, mut queue: VecDeque<Mail>) {
         while let Some(mail) = queue.pop_front() {
-            self.held = self.held.saturating_sub(1);
+            self.lanes.let_go(mail.slice());
             self.execute(cell, mail);
             if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
                 busy.queue.append(&mut queue);

@@ -15,7 +15,7 @@ mod decide;
 mod deliver;
 mod settle;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,21 +29,22 @@ use tokio::sync::watch;
 use crate::domain::context::Resources;
 use crate::domain::emit::Recorded;
 use crate::domain::error::{Code, Fault};
-use crate::domain::id::{AggregateId, Dedup};
+use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::pending::Worked;
 use crate::domain::ports::{BoxFuture, Clock, Seed};
 use crate::engine::activation::Loaded;
-use crate::engine::batch::{OpenBatch, Sealed, Sequences};
+use crate::engine::batch::Sequences;
 use crate::engine::cell::CellRef;
 use crate::engine::cells::Cells;
 use crate::engine::health::Health;
 use crate::engine::idle::Idle;
-use crate::engine::journal::{Backoff, Failed, persist};
+use crate::engine::journal::{Backoff, persist};
 use crate::engine::kind::Kind;
+use crate::engine::lanes::Lanes;
 use crate::engine::mailbox::{Mail, Mailbox};
 use crate::engine::meters::Meters;
 use crate::engine::options::EngineOptions;
-use crate::event_store::port::{Epoch, EventStore, StoredOutcome, StreamId};
+use crate::event_store::port::{Epoch, EventStore, Lane, StoredOutcome};
 
 /// What a shard works with.
 pub(crate) struct Parts {
@@ -83,6 +84,8 @@ enum Done {
     Asked(Vec<(CellRef, Answers)>),
     /// With the time that the handler was told.
     Worked(CellRef, i64, Result<Worked, Fault>),
+    /// The last sequence numbers of slices of a lane.
+    Reread(Lane, BTreeMap<Slice, u64>),
     Snapshot,
 }
 
@@ -122,13 +125,8 @@ pub(crate) struct Shard {
     epochs: Vec<Option<Epoch>>,
     sequences: Sequences,
     cells: Cells,
-    open: OpenBatch,
-    in_flight: Option<(Sealed, BoxFuture<'static, Result<(), Failed>>)>,
+    lanes: Lanes,
     tasks: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// Asked together at the end of the turn.
-    questions: Vec<(CellRef, (StreamId, Dedup))>,
-    /// Mail that waits behind busy aggregates.
-    held: usize,
     remembered_keys: usize,
     parked: HashMap<(u16, AggregateId), Parked>,
     suspicious_until: Duration,
@@ -160,6 +158,7 @@ impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
         let cells = Cells::new(parts.kinds.iter().map(|kind| kind.options()), parts.shards);
         Self {
+            lanes: Lanes::new(&*parts.store, parts.options.mailbox_capacity, parts.options.max_batch),
             options: parts.options,
             kinds: parts.kinds,
             names: Names::default(),
@@ -177,11 +176,7 @@ impl Shard {
             epochs: parts.epochs,
             sequences: parts.sequences,
             cells,
-            open: OpenBatch::default(),
-            in_flight: None,
             tasks: FuturesUnordered::new(),
-            questions: Vec::new(),
-            held: 0,
             remembered_keys: 0,
             parked: HashMap::new(),
             suspicious_until: Duration::ZERO,
@@ -232,11 +227,7 @@ impl Shard {
     }
 
     fn is_finished(&self) -> bool {
-        self.mailbox.is_closed()
-            && self.open.is_empty()
-            && self.in_flight.is_none()
-            && self.tasks.is_empty()
-            && self.held == 0
+        self.mailbox.is_closed() && self.lanes.are_idle() && self.tasks.is_empty()
     }
 
     /// Does what can be done now. Says whether it did anything.
@@ -244,25 +235,28 @@ impl Shard {
         let mut progress = false;
         self.now = self.clock.monotonic();
 
-        if let Some((_, append)) = &mut self.in_flight
-            && let Poll::Ready(outcome) = append.as_mut().poll(cx)
-            && let Some((sealed, _)) = self.in_flight.take()
-        {
-            self.settle(sealed, outcome);
-            // who could not leave while it waited for this batch
-            if self.cells.is_any_over() {
-                self.passivate();
+        for lane in self.lanes.all() {
+            let work = self.lanes.work(lane);
+            if let Some((_, append)) = &mut work.in_flight
+                && let Poll::Ready(outcome) = append.as_mut().poll(cx)
+                && let Some((sealed, _)) = work.in_flight.take()
+            {
+                self.settle(lane, sealed, outcome);
+                // who could not leave while it waited for this batch
+                if self.cells.is_any_over() {
+                    self.passivate();
+                }
+                progress = true;
             }
-            progress = true;
         }
         while let Poll::Ready(Some(done)) = self.tasks.poll_next_unpin(cx) {
             self.on_done(done);
             progress = true;
         }
 
-        // no room while a full batch waits for the one in flight: mail then waits in the mailbox, which pushes back
-        let room = self.options.max_batch.saturating_sub(self.open.waiters.len());
-        let reserve_only = self.held > self.options.mailbox_capacity;
+        // no room while full batches wait for those in flight: mail then waits in the mailbox, which pushes back
+        let room = self.lanes.room();
+        let reserve_only = self.lanes.are_over();
         if room > 0
             && let Poll::Ready(more) = self.mailbox.poll_take(cx, mail, room, reserve_only)
         {
@@ -272,27 +266,34 @@ impl Shard {
             }
         }
         progress |= self.poll_sweep(cx);
-        progress |= self.ask_questions();
-        if self.in_flight.is_none() && !self.open.is_empty() {
-            self.send();
-            progress = true;
+        for lane in self.lanes.all() {
+            progress |= self.ask_questions(lane);
+            let work = self.lanes.work(lane);
+            if work.in_flight.is_none() && work.rereads == 0 && !work.open.is_empty() {
+                self.send(lane);
+                progress = true;
+            }
+            while let Some(mail) = self.lanes.next_put_off(lane) {
+                self.accept(mail);
+                progress = true;
+            }
         }
         progress
     }
 
-    fn send(&mut self) {
-        let sealed = self.open.seal(&mut self.sequences, &self.epochs);
+    fn send(&mut self, lane: Lane) {
+        let sealed = self.lanes.work(lane).open.seal(&mut self.sequences, &self.epochs);
         self.meters.batch_records.record(u32::try_from(sealed.batch.records.len()).unwrap_or(u32::MAX));
         let (store, batch, backoff) = (Arc::clone(&self.store), Arc::clone(&sealed.batch), self.backoff());
         let (health, clock) = (Arc::clone(&self.health), Arc::clone(&self.clock));
         let append_seconds = self.meters.append_seconds.clone();
         let append = Box::pin(async move {
             let began = clock.monotonic();
-            let outcome = persist(store, batch, backoff, &health).await;
+            let outcome = persist(store, lane, batch, backoff, &health).await;
             append_seconds.record((clock.monotonic().saturating_sub(began)).as_secs_f64());
             outcome
         });
-        self.in_flight = Some((sealed, append));
+        self.lanes.work(lane).in_flight = Some((sealed, append));
     }
 
     fn backoff(&self) -> Backoff {

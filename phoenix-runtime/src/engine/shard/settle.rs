@@ -1,6 +1,6 @@
 //! The outcome of a batch: tell, or undo.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::engine::cell::{Busy, CellRef, Task};
 use crate::engine::journal::Failed;
 use crate::engine::mailbox::{Body, Mail, Repeat};
 use crate::engine::shard::{Done, SUSPICION, Shard, outcome_unknown, ownership_lost};
-use crate::event_store::port::{Conflict, ConflictKind, Partition, Snapshot, StoreError};
+use crate::event_store::port::{Conflict, ConflictKind, Lane, Partition, Snapshot, StoreError};
 
 /// Tells a caller; a reply that panics while it is handed over harms nobody else.
 pub(super) fn tell(pending: Box<dyn Pending>, told: Told<'_>) {
@@ -23,9 +23,9 @@ pub(super) fn tell(pending: Box<dyn Pending>, told: Told<'_>) {
 }
 
 impl Shard {
-    pub(super) fn settle(&mut self, sealed: Sealed, outcome: Result<(), Failed>) {
+    pub(super) fn settle(&mut self, lane: Lane, sealed: Sealed, outcome: Result<(), Failed>) {
         let Err(Failed { error, uncertain }) = outcome else {
-            return self.committed(sealed);
+            return self.committed(lane, sealed);
         };
         self.meters.batches_failed.increment(1);
         self.sequences.take_back(&sealed.batch.records);
@@ -34,14 +34,24 @@ impl Shard {
                 tracing::error!(%error, "a partition has another owner now");
                 let fault = if uncertain { outcome_unknown() } else { ownership_lost() };
                 let rest = self.lose_partition(partition, sealed.waiters, &fault);
-                self.undo(rest);
+                self.undo(lane, rest);
+            }
+            StoreError::Moved(slices) => {
+                tracing::info!(slices = slices.len(), first = ?slices.first(), "slices have moved; deciding anew");
+                self.moved(lane, sealed, slices, uncertain);
             }
             StoreError::Conflict(conflicts) => {
                 tracing::info!(conflicts = conflicts.len(), first = ?conflicts.first(), "a batch is in conflict; deciding anew");
                 if conflicts.iter().any(|c| c.kind == ConflictKind::Key) {
                     self.suspect(SUSPICION);
                 }
-                if conflicts.iter().any(|c| c.kind == ConflictKind::Sequence) {
+                let mut misnumbered = conflicts.iter().filter(|c| c.kind == ConflictKind::Sequence).peekable();
+                if misnumbered.peek().is_some() {
+                    let slice = |c: &Conflict| sealed.batch.records.get(c.index).map(|record| record.slice);
+                    if misnumbered.all(|c| slice(c).is_some_and(|slice| self.lanes.is_doubtful(slice))) {
+                        // rows that were sent before a slice moved have arrived after all
+                        return self.moved(lane, sealed, Vec::new(), true);
+                    }
                     // somebody else has written to a slice of ours, and the fence did not say so
                     tracing::error!("the sequence of a slice is not where its owner left it");
                     let mine: Vec<_> = sealed.batch.epochs.iter().map(|(partition, _)| *partition).collect();
@@ -59,7 +69,7 @@ impl Shard {
                         command.repeat = Repeat::Likely;
                     }
                 }
-                self.undo(waiters);
+                self.undo(lane, waiters);
             }
             StoreError::Refused { index, reason } => {
                 let culprit = sealed
@@ -69,9 +79,10 @@ impl Shard {
                 let mut waiters = sealed.waiters;
                 if let Some(culprit) = culprit {
                     let waiter = waiters.remove(culprit);
-                    self.undo_with(waiters, Some((waiter, Fault::new(Code::TooLarge, reason))));
+                    let refused = Some((waiter, Fault::new(Code::TooLarge, reason)));
+                    self.undo_with(lane, waiters, refused, &BTreeSet::new());
                 } else {
-                    self.undo(waiters);
+                    self.undo(lane, waiters);
                 }
             }
             other => {
@@ -80,7 +91,7 @@ impl Shard {
                 let fault = Fault::new(Code::StoreFailed, other.to_string());
                 let cells: HashSet<CellRef> = sealed.waiters.iter().map(|w| w.cell).collect();
                 let mut mails: Vec<Mail> = sealed.waiters.into_iter().map(|w| w.mail).collect();
-                mails.extend(self.withdraw(|cell| cells.contains(&cell)).into_iter().map(|(_, mail)| mail));
+                mails.extend(self.withdraw(lane, |cell, _| cells.contains(&cell)).into_iter().map(|(_, mail)| mail));
                 for cell in cells {
                     self.expel(cell, &fault);
                 }
@@ -91,7 +102,7 @@ impl Shard {
         }
     }
 
-    fn committed(&mut self, sealed: Sealed) {
+    fn committed(&mut self, lane: Lane, sealed: Sealed) {
         let (mut replied, mut rejected, mut not_found) = (0_u64, 0_u64, 0_u64);
         let Sealed { batch, mut waiters, snapshots } = sealed;
         for Waiter { cell, mail, version, told, .. } in waiters.drain(..) {
@@ -116,7 +127,8 @@ impl Shard {
         self.meters.replied.increment(replied);
         self.meters.rejected.increment(rejected);
         self.meters.not_found.increment(not_found);
-        self.open.recycle(batch, waiters);
+        self.lanes.settle_doubts(&batch.records);
+        self.lanes.work(lane).open.recycle(batch, waiters);
         for snapshot in snapshots {
             self.write_snapshot(snapshot);
         }
@@ -147,14 +159,20 @@ impl Shard {
         }
     }
 
-    fn undo(&mut self, waiters: Vec<Waiter>) {
-        self.undo_with(waiters, None);
+    fn undo(&mut self, lane: Lane, waiters: Vec<Waiter>) {
+        self.undo_with(lane, waiters, None, &BTreeSet::new());
     }
 
     /// A batch failed: the cells that it touched, and everything that was decided on them since, are brought back from
     /// the store, and their messages are done anew in their first order, before anything newer. Who is `refused`
-    /// is told instead.
-    fn undo_with(&mut self, waiters: Vec<Waiter>, refused: Option<(Waiter, Fault)>) {
+    /// is told instead. Nothing of `moved` slices stays open in this lane, and they go on in the lane of the store's word.
+    fn undo_with(
+        &mut self,
+        lane: Lane,
+        waiters: Vec<Waiter>,
+        refused: Option<(Waiter, Fault)>,
+        moved: &BTreeSet<Slice>,
+    ) {
         let mut order = Vec::new();
         let mut again: HashMap<CellRef, Vec<Mail>> = HashMap::new();
         if let Some((waiter, fault)) = refused {
@@ -171,12 +189,73 @@ impl Shard {
             mails.push(waiter.mail);
             self.release(waiter.cell);
         }
-        for (cell, mail) in self.withdraw(|cell| again.contains_key(&cell)) {
-            again.entry(cell).or_default().push(mail);
+        for (cell, mail) in self.withdraw(lane, |cell, slice| again.contains_key(&cell) || moved.contains(&slice)) {
+            let mails = again.entry(cell).or_insert_with(|| {
+                order.push(cell);
+                Vec::new()
+            });
+            mails.push(mail);
+        }
+        for slice in moved {
+            self.lanes.relocate(*slice, self.store.lane(*slice));
         }
         for cell in order {
             let mails = again.remove(&cell).unwrap_or_default();
             self.bring_back(cell, mails);
+        }
+        // newer than all of these
+        for mail in self.lanes.take_put_off(lane, |slice| moved.contains(&slice)) {
+            self.deliver(mail);
+        }
+    }
+
+    /// Slices are in another lane now. If an earlier attempt may have stored the batch, its rows may have moved with
+    /// them, and may even arrive later, should a slice come back: numbers are read again, and each command is looked up.
+    fn moved(&mut self, lane: Lane, sealed: Sealed, slices: Vec<Slice>, uncertain: bool) {
+        let Sealed { batch, mut waiters, .. } = sealed;
+        let moved: BTreeSet<Slice> = slices.into_iter().collect();
+        if uncertain {
+            for waiter in &mut waiters {
+                waiter.mail.deadline = None;
+                if let Body::Command(command) = &mut waiter.mail.body {
+                    command.repeat = Repeat::Likely;
+                }
+            }
+        }
+        self.undo_with(lane, waiters, None, &moved);
+        if uncertain {
+            let touched: BTreeSet<Slice> = batch.records.iter().map(|record| record.slice).collect();
+            self.lanes.doubt(touched.iter().copied());
+            let mut by_lane = BTreeMap::<Lane, Vec<Slice>>::new();
+            for slice in touched {
+                by_lane.entry(self.lanes.of(slice)).or_default().push(slice);
+            }
+            for (lane, slices) in by_lane {
+                self.start_reread(lane, slices);
+            }
+        }
+    }
+
+    /// Reads the numbers of slices again; until they are known the lane sends nothing.
+    fn start_reread(&mut self, lane: Lane, slices: Vec<Slice>) {
+        self.lanes.work(lane).rereads += 1;
+        let (store, mut backoff) = (Arc::clone(&self.store), self.backoff());
+        self.tasks.push(Box::pin(async move {
+            loop {
+                match store.last_sequences(slices.clone()).await {
+                    Ok(last) => return Done::Reread(lane, last),
+                    Err(error) => tracing::warn!(%error, "can't read the numbers of slices that moved; trying again"),
+                }
+                backoff.wait().await;
+            }
+        }));
+    }
+
+    pub(super) fn reread(&mut self, lane: Lane, last: BTreeMap<Slice, u64>) {
+        let work = self.lanes.work(lane);
+        work.rereads = work.rereads.saturating_sub(1);
+        for (slice, last) in last {
+            self.sequences.set(slice, last);
         }
     }
 
@@ -186,28 +265,29 @@ impl Shard {
         }
     }
 
-    /// Takes what concerns some cells out of the open batch.
-    fn withdraw(&mut self, concerns: impl Fn(CellRef) -> bool) -> Vec<(CellRef, Mail)> {
+    /// Takes what concerns some cells out of the open batch of a lane.
+    fn withdraw(&mut self, lane: Lane, concerns: impl Fn(CellRef, Slice) -> bool) -> Vec<(CellRef, Mail)> {
         let mut taken = Vec::new();
-        let open = std::mem::take(&mut self.open);
+        let work = self.lanes.work(lane);
+        let open = std::mem::take(&mut work.open);
         let mut records = open.records.into_iter().map(Some).collect::<Vec<_>>();
         let ends: Vec<usize> = open.waiters.iter().skip(1).map(|w| w.first_record).chain([records.len()]).collect();
         let mut gone = Vec::new();
         for (waiter, end) in open.waiters.into_iter().zip(ends) {
             let range = waiter.first_record..end;
-            if concerns(waiter.cell) {
+            if concerns(waiter.cell, waiter.mail.slice()) {
                 if let Some(found) = self.cells.get_mut(waiter.cell) {
                     found.pins = found.pins.saturating_sub(1);
                     gone.push((found.kind, found.id.clone()));
                 }
                 taken.push((waiter.cell, waiter.mail));
             } else {
-                let first_record = self.open.records.len();
-                self.open.records.extend(records[range].iter_mut().filter_map(Option::take));
-                self.open.waiters.push(Waiter { first_record, ..waiter });
+                let first_record = work.open.records.len();
+                work.open.records.extend(records[range].iter_mut().filter_map(Option::take));
+                work.open.waiters.push(Waiter { first_record, ..waiter });
             }
         }
-        self.open.snapshots.extend(open.snapshots.into_iter().filter(|s| {
+        work.open.snapshots.extend(open.snapshots.into_iter().filter(|s| {
             !gone.iter().any(|(kind, id)| {
                 *id == s.stream.id && self.kinds.get(*kind as usize).is_some_and(|k| *k.name() == *s.stream.aggregate)
             })
@@ -222,6 +302,7 @@ impl Shard {
             }
             return;
         };
+        let slice = found.slice();
         let mut queue: std::collections::VecDeque<Mail> = mails.into();
         for mail in &mut queue {
             if let Body::Command(command) = &mut mail.body
@@ -231,13 +312,13 @@ impl Shard {
                 command.repeat = Repeat::Likely;
             }
         }
-        self.held += queue.len();
+        let mut held = queue.len();
         let activating = match found.busy.take() {
             Some(busy) => {
                 let Busy { with, queue: behind } = *busy;
                 let activating = matches!(with, Task::Activation);
                 if let Task::Question(mail) | Task::Asking(mail) | Task::Start(mail) | Task::Working(mail) = with {
-                    self.held += 1;
+                    held += 1;
                     queue.push_back(mail);
                 }
                 queue.extend(behind);
@@ -247,7 +328,8 @@ impl Shard {
         };
         found.state = None;
         found.busy = Some(Box::new(Busy { with: Task::Activation, queue }));
-        self.questions.retain(|(asked, _)| *asked != cell);
+        self.lanes.hold(slice, held);
+        self.lanes.forget_questions(|asked| asked == cell);
         if !activating {
             self.start_activation(cell);
         }
@@ -260,7 +342,7 @@ impl Shard {
         if let Some(epoch) = self.epochs.get_mut(partition.0 as usize) {
             *epoch = None;
         }
-        let lost = |mail: &Mail| partition_of(Slice::from_hash(mail.hash)) == partition;
+        let lost = |mail: &Mail| partition_of(mail.slice()) == partition;
         let (gone, rest): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|w| lost(&w.mail));
         for waiter in gone {
             waiter.mail.fail(fault.clone());
@@ -271,8 +353,11 @@ impl Shard {
             .into_iter()
             .filter(|cell| self.cells.get_mut(*cell).is_some_and(|c| partition_of(c.slice()) == partition))
             .collect();
-        let speculative = self.withdraw(|cell| cells.contains(&cell));
-        self.questions.retain(|(cell, _)| !cells.contains(cell));
+        let mut speculative = Vec::new();
+        for lane in self.lanes.all() {
+            speculative.extend(self.withdraw(lane, |cell, _| cells.contains(&cell)));
+        }
+        self.lanes.forget_questions(|cell| cells.contains(&cell));
         for cell in cells {
             self.expel(cell, &ownership_lost());
         }

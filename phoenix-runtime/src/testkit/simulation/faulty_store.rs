@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
-    Batch, Conflict, ConflictKind, Epoch, EventStore, KnownKeys, Partition, Position, Snapshot, StoreError,
+    Batch, Conflict, ConflictKind, Epoch, EventStore, KnownKeys, Lane, Partition, Position, Snapshot, StoreError,
     StoredEvent, StoredOutcome, StreamId,
 };
+use crate::testkit::lane_map::LaneMap;
 use crate::testkit::simulation::executor::{Simulation, TaskGroup};
 
 /// How often things go wrong: once in so many calls, 0 for never.
@@ -47,6 +48,9 @@ pub struct FaultyStore {
     inner: Arc<dyn EventStore>,
     world: Simulation,
     faults: Faults,
+    lanes: LaneMap,
+    /// Databases that do not answer.
+    down: Arc<Mutex<BTreeSet<Lane>>>,
     /// Where torn requests go on: the database's side, which a killed client does not take along.
     remote: TaskGroup,
     healthy: Arc<AtomicBool>,
@@ -56,18 +60,40 @@ pub struct FaultyStore {
 }
 
 impl FaultyStore {
-    /// Fails as `faults` says, over `inner`.
+    /// Fails as `faults` says, over `inner`, which plays as many databases as there are lanes.
     #[must_use]
-    pub fn new(inner: Arc<dyn EventStore>, world: &Simulation, faults: Faults) -> Self {
+    pub fn new(inner: Arc<dyn EventStore>, world: &Simulation, faults: Faults, lanes: LaneMap) -> Self {
         let remote = world.group();
         let healthy = Arc::new(AtomicBool::new(false));
         let (sent, breaches) = (Arc::default(), Arc::default());
-        Self { inner, world: world.clone(), faults, remote, healthy, sent, breaches }
+        Self { inner, world: world.clone(), faults, lanes, down: Arc::default(), remote, healthy, sent, breaches }
     }
 
     /// From now on nothing goes wrong.
     pub fn heal(&self) {
         self.healthy.store(true, Ordering::Relaxed);
+        self.down().clear();
+    }
+
+    /// From now on the database of this lane is down.
+    pub fn stop(&self, lane: Lane) {
+        self.down().insert(lane);
+    }
+
+    /// The database of this lane is up again.
+    pub fn restart(&self, lane: Lane) {
+        self.down().remove(&lane);
+    }
+
+    fn down(&self) -> MutexGuard<'_, BTreeSet<Lane>> {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_up(&self, lane: Lane) -> Result<(), StoreError> {
+        if self.down().contains(&lane) {
+            return Err(StoreError::Unavailable("simulated: the database is down".to_owned()));
+        }
+        Ok(())
     }
 
     /// What the store was asked for that its port forbids.
@@ -104,12 +130,21 @@ impl FaultyStore {
         }
     }
 
-    async fn read(&self) -> Result<(), StoreError> {
+    async fn read(&self, streams: impl IntoIterator<Item = &StreamId>) -> Result<(), StoreError> {
         self.latency().await;
+        for stream in streams {
+            self.is_up(self.lanes.lane_of(stream))?;
+        }
         if self.happens(self.faults.before) {
             return Err(StoreError::Unavailable("simulated: connection refused".to_owned()));
         }
         Ok(())
+    }
+
+    /// What the database itself does, when the batch has come to it.
+    async fn apply(&self, lane: Lane, batch: Arc<Batch>) -> Result<(), StoreError> {
+        self.lanes.check(lane, &batch)?;
+        self.inner.append(batch).await
     }
 
     fn is_new(&self, batch: &Batch) -> bool {
@@ -124,8 +159,9 @@ impl FaultyStore {
         })
     }
 
-    async fn faulty_append(&self, batch: Arc<Batch>) -> Result<(), StoreError> {
+    async fn faulty_append(&self, lane: Lane, batch: Arc<Batch>) -> Result<(), StoreError> {
         self.latency().await;
+        self.is_up(lane)?;
         if self.is_new(&batch) && self.happens(self.faults.conflict) {
             return Err(StoreError::Conflict(vec![Conflict { index: 0, kind: ConflictKind::Version }]));
         }
@@ -134,16 +170,16 @@ impl FaultyStore {
         }
         if self.happens(self.faults.torn) {
             if self.world.once_in(2) {
-                let (inner, world, delay) = (Arc::clone(&self.inner), self.world.clone(), self.random_delay());
+                let (store, world, delay) = (self.clone(), self.world.clone(), self.random_delay());
                 self.world.spawn(self.remote, async move {
                     world.sleep(delay).await;
                     // nobody waits for what becomes of it
-                    let _ = inner.append(batch).await;
+                    let _ = store.apply(lane, batch).await;
                 });
             }
             return Err(StoreError::Unknown("simulated: connection reset".to_owned()));
         }
-        let outcome = self.inner.append(batch).await;
+        let outcome = self.apply(lane, batch).await;
         self.latency().await;
         if outcome.is_ok() && self.happens(self.faults.after) {
             return Err(StoreError::Unknown("simulated: connection reset after the commit".to_owned()));
@@ -172,7 +208,20 @@ impl EventStore for FaultyStore {
     }
 
     fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.faulty_append(batch))
+        let lane = batch.records.first().map_or_else(Lane::default, |record| self.lanes.lane(record.slice));
+        self.append_in(lane, batch)
+    }
+
+    fn append_in(&self, lane: Lane, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.faulty_append(lane, batch))
+    }
+
+    fn lanes(&self) -> u16 {
+        self.lanes.lanes()
+    }
+
+    fn lane(&self, slice: Slice) -> Lane {
+        self.lanes.lane(slice)
     }
 
     fn last_sequences(&self, slices: Vec<Slice>) -> BoxFuture<'_, Result<BTreeMap<Slice, u64>, StoreError>> {
@@ -186,7 +235,7 @@ impl EventStore for FaultyStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
         Box::pin(async move {
-            self.read().await?;
+            self.read([&stream]).await?;
             self.inner.read_stream(stream, from, limit).await
         })
     }
@@ -197,7 +246,7 @@ impl EventStore for FaultyStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<(Vec<StoredEvent>, Position), StoreError>> {
         Box::pin(async move {
-            self.read().await?;
+            self.read([]).await?;
             self.inner.read_all(position, limit).await
         })
     }
@@ -207,14 +256,14 @@ impl EventStore for FaultyStore {
         commands: Vec<(StreamId, Dedup)>,
     ) -> BoxFuture<'_, Result<Vec<Option<StoredOutcome>>, StoreError>> {
         Box::pin(async move {
-            self.read().await?;
+            self.read(commands.iter().map(|(stream, _)| stream)).await?;
             self.inner.outcomes(commands).await
         })
     }
 
     fn known_keys(&self, stream: StreamId, limit: usize) -> BoxFuture<'_, Result<KnownKeys, StoreError>> {
         Box::pin(async move {
-            self.read().await?;
+            self.read([&stream]).await?;
             self.inner.known_keys(stream, limit).await
         })
     }
@@ -222,14 +271,14 @@ impl EventStore for FaultyStore {
     fn put_snapshot(&self, snapshot: Snapshot) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             self.check_snapshot(&snapshot).await?;
-            self.read().await?;
+            self.read([&snapshot.stream]).await?;
             self.inner.put_snapshot(snapshot).await
         })
     }
 
     fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>> {
         Box::pin(async move {
-            self.read().await?;
+            self.read([&stream]).await?;
             self.inner.snapshot(stream, at_most).await
         })
     }

@@ -1,0 +1,232 @@
+//! What a shard does for each lane of the store: one open batch, one append in flight, and those who wait for them.
+//!
+//! A slice is in one lane at a time, and so is everything undecided of its aggregates. A lane whose database does not
+//! answer keeps its own share of held messages and leaves the others alone.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::domain::id::{Dedup, SLICES, Slice};
+use crate::domain::ports::BoxFuture;
+use crate::engine::batch::{OpenBatch, Sealed};
+use crate::engine::cell::CellRef;
+use crate::engine::journal::Failed;
+use crate::engine::mailbox::Mail;
+use crate::event_store::port::{EventStore, Lane, Record, StreamId};
+
+/// A question to the store, and whose it is.
+pub(crate) type Question = (CellRef, (StreamId, Dedup));
+
+/// What goes on in one lane.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) open: OpenBatch,
+    pub(crate) in_flight: Option<(Sealed, BoxFuture<'static, Result<(), Failed>>)>,
+    /// Asked together at the end of the turn.
+    pub(crate) questions: Vec<Question>,
+    /// Mail that came while the open batch was full. Only with several lanes: with one it stays in the mailbox.
+    backlog: VecDeque<Mail>,
+    /// How many messages are held back for aggregates of this lane.
+    held: usize,
+    /// Reads of sequence numbers that must end before the next batch is sent.
+    pub(crate) rereads: usize,
+}
+
+/// Whether a lane takes a message now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Now,
+    /// It waits until the open batch has room.
+    Later,
+    /// The lane holds as many messages as it may.
+    Refused,
+}
+
+/// The lanes of a shard.
+pub(crate) struct Lanes {
+    all: Vec<Work>,
+    /// By slice.
+    of: Vec<Lane>,
+    /// By slice: a slice takes what is held for it along when it moves.
+    held_of: Vec<u32>,
+    held: usize,
+    /// How many messages the lanes may hold together.
+    capacity: usize,
+    max_batch: usize,
+    /// Slices of a batch of unknown outcome that moved: until something newer of them is stored, the rows may still
+    /// arrive, and a conflict of their numbers is no sign of another owner.
+    doubtful: BTreeSet<Slice>,
+}
+
+impl Lanes {
+    pub(crate) fn new(store: &dyn EventStore, capacity: usize, max_batch: usize) -> Self {
+        let count = store.lanes().max(1);
+        let all = (0..count).map(|_| Work::default()).collect();
+        let mut lanes = Self {
+            all,
+            of: vec![Lane(0); usize::from(SLICES)],
+            held_of: vec![0; usize::from(SLICES)],
+            held: 0,
+            capacity,
+            max_batch,
+            doubtful: BTreeSet::new(),
+        };
+        for slice in (0..SLICES).map(Slice) {
+            lanes.set(slice, store.lane(slice));
+        }
+        lanes
+    }
+
+    fn set(&mut self, slice: Slice, lane: Lane) {
+        // a lane that can't be is a fault of the store: its appends will say so
+        let lane = Lane(lane.0.min(u16::try_from(self.all.len() - 1).unwrap_or(u16::MAX)));
+        if let Some(entry) = self.of.get_mut(usize::from(slice.0)) {
+            *entry = lane;
+        }
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = Lane> + use<> {
+        (0..u16::try_from(self.all.len()).unwrap_or(u16::MAX)).map(Lane)
+    }
+
+    pub(crate) fn of(&self, slice: Slice) -> Lane {
+        self.of.get(usize::from(slice.0)).copied().unwrap_or_default()
+    }
+
+    /// What goes on in a lane; lanes come from [`Lanes::of`] and [`Lanes::all`], so there is one.
+    pub(crate) fn work(&mut self, lane: Lane) -> &mut Work {
+        let last = self.all.len() - 1;
+        &mut self.all[usize::from(lane.0).min(last)]
+    }
+
+    /// The open batch of a slice's lane.
+    pub(crate) fn open(&mut self, slice: Slice) -> &mut OpenBatch {
+        &mut self.work(self.of(slice)).open
+    }
+
+    /// The slice is in another lane now, as the store says. Nothing of it may be open.
+    pub(crate) fn relocate(&mut self, slice: Slice, lane: Lane) {
+        let held = self.held_of.get(usize::from(slice.0)).copied().unwrap_or_default() as usize;
+        let before = self.of(slice);
+        self.work(before).held -= held;
+        self.set(slice, lane);
+        let after = self.of(slice);
+        self.work(after).held += held;
+    }
+
+    /// So many more messages are held for aggregates of this slice.
+    pub(crate) fn hold(&mut self, slice: Slice, count: usize) {
+        self.held += count;
+        self.work(self.of(slice)).held += count;
+        if let Some(held) = self.held_of.get_mut(usize::from(slice.0)) {
+            *held = held.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// One message less is held for aggregates of this slice.
+    pub(crate) fn let_go(&mut self, slice: Slice) {
+        self.held = self.held.saturating_sub(1);
+        let work = self.work(self.of(slice));
+        work.held = work.held.saturating_sub(1);
+        if let Some(held) = self.held_of.get_mut(usize::from(slice.0)) {
+            *held = held.saturating_sub(1);
+        }
+    }
+
+    /// How many messages may be taken from the mailbox: none while every lane's open batch is full.
+    pub(crate) fn room(&self) -> usize {
+        self.all.iter().map(|work| self.max_batch.saturating_sub(work.open.waiters.len())).max().unwrap_or_default()
+    }
+
+    /// Whether every lane holds more than its share.
+    pub(crate) fn are_over(&self) -> bool {
+        self.all.iter().all(|work| self.is_over(work))
+    }
+
+    fn is_over(&self, work: &Work) -> bool {
+        work.held > self.capacity / self.all.len()
+    }
+
+    /// Whether a lane takes a message for an aggregate of this slice.
+    pub(crate) fn admit(&self, slice: Slice, inside: bool) -> Admission {
+        let several = self.all.len() > 1;
+        match self.all.get(usize::from(self.of(slice).0)) {
+            // asks from inside a handler get through, or those who wait for them would never end
+            Some(work) if several && !inside => {
+                if self.is_over(work) {
+                    Admission::Refused
+                } else if work.open.waiters.len() >= self.max_batch || !work.backlog.is_empty() {
+                    Admission::Later
+                } else {
+                    Admission::Now
+                }
+            }
+            _ => Admission::Now,
+        }
+    }
+
+    /// Keeps a message until its lane's open batch has room.
+    pub(crate) fn put_off(&mut self, slice: Slice, mail: Mail) {
+        self.hold(slice, 1);
+        self.work(self.of(slice)).backlog.push_back(mail);
+    }
+
+    /// The next message that was put off, if there is room for it now.
+    pub(crate) fn next_put_off(&mut self, lane: Lane) -> Option<Mail> {
+        let max_batch = self.max_batch;
+        let work = self.work(lane);
+        if work.open.waiters.len() >= max_batch {
+            return None;
+        }
+        let mail = work.backlog.pop_front()?;
+        self.let_go(mail.slice());
+        Some(mail)
+    }
+
+    /// Takes the messages of some slices that were put off.
+    pub(crate) fn take_put_off(&mut self, lane: Lane, concerns: impl Fn(Slice) -> bool) -> Vec<Mail> {
+        let work = self.work(lane);
+        let (taken, kept): (Vec<_>, VecDeque<_>) = {
+            let mut taken = Vec::new();
+            let mut kept = VecDeque::new();
+            for mail in work.backlog.drain(..) {
+                if concerns(mail.slice()) { taken.push(mail) } else { kept.push_back(mail) }
+            }
+            (taken, kept)
+        };
+        work.backlog = kept;
+        for mail in &taken {
+            self.let_go(mail.slice());
+        }
+        taken
+    }
+
+    /// Forgets the questions of a cell.
+    pub(crate) fn forget_questions(&mut self, concerns: impl Fn(CellRef) -> bool) {
+        for work in &mut self.all {
+            work.questions.retain(|(asked, _)| !concerns(*asked));
+        }
+    }
+
+    /// Whether nothing is open, in flight or held.
+    pub(crate) fn are_idle(&self) -> bool {
+        self.held == 0 && self.all.iter().all(|work| work.open.is_empty() && work.in_flight.is_none())
+    }
+
+    /// The rows of these slices may still arrive.
+    pub(crate) fn doubt(&mut self, slices: impl IntoIterator<Item = Slice>) {
+        self.doubtful.extend(slices);
+    }
+
+    pub(crate) fn is_doubtful(&self, slice: Slice) -> bool {
+        self.doubtful.contains(&slice)
+    }
+
+    /// What is stored now has the numbers that earlier rows would need.
+    pub(crate) fn settle_doubts(&mut self, stored: &[Record]) {
+        if !self.doubtful.is_empty() {
+            for record in stored {
+                self.doubtful.remove(&record.slice);
+            }
+        }
+    }
+}
