@@ -10,6 +10,7 @@ mod client;
 mod context;
 mod failure;
 mod history;
+mod lanes;
 mod lifecycle;
 mod order;
 mod owners;
