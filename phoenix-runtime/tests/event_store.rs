@@ -1,11 +1,36 @@
-//! Every event store of this crate against the one suite.
+//! Every event store of this crate against the one suite: a test for each store and promise.
 
 use std::sync::Arc;
 
+use libtest_mimic::{Arguments, Failed, Trial};
 use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::{EventStore, MemoryStore, SqliteOptions, SqliteStore, StoreError};
-use phoenix_runtime::testkit::conformance::{Failures, StoreFactory, run_all};
+use phoenix_runtime::testkit::conformance::{Case, StoreFactory, cases};
 use tempfile::TempDir;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let stores = [
+        suite("memory", |_| Ok(Memory)), //
+        suite("sqlite", |_| Ok(Sqlite(TempDir::new()?))),
+    ];
+    libtest_mimic::run(&arguments, stores.into_iter().flatten().collect()).exit();
+}
+
+/// A test for each promise, on a store that needs no server.
+fn suite<F: StoreFactory + 'static>(store: &'static str, factory: fn(&str) -> Result<F, Failed>) -> Vec<Trial> {
+    let case = |case: Case| Trial::test(name(store, case), move || run(case, &factory(case.name())?));
+    cases().into_iter().map(case).collect()
+}
+
+fn name(store: &str, case: Case) -> String {
+    format!("{store}::{}", case.name())
+}
+
+fn run(case: Case, factory: &dyn StoreFactory) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    Ok(runtime.block_on(case.run(factory))?)
+}
 
 struct Memory;
 
@@ -25,16 +50,4 @@ impl StoreFactory for Sqlite {
             Ok(Arc::new(store) as Arc<dyn EventStore>)
         })
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn memory_is_an_event_store() -> Result<(), Failures> {
-    run_all(&Memory).await.map(drop)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sqlite_is_an_event_store() -> Result<(), Box<dyn std::error::Error>> {
-    let sqlite = Sqlite(TempDir::new()?);
-    run_all(&sqlite).await?;
-    Ok(())
 }

@@ -1,0 +1,47 @@
+//! The servers themselves: they answer, are killed and come back with what they had.
+
+use std::net::TcpStream;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use phoenix_test_servers::{Kind, Private, Server, trial};
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // two cores, and each server is a private one
+    arguments.test_threads.get_or_insert(2);
+    let trials = Kind::ALL.into_iter().flat_map(|kind| -> [Trial; 2] {
+        [
+            trial(kind, format!("{kind}: every database is a new one"), databases),
+            trial(kind, format!("{kind}: a killed server comes back with its data"), killed),
+        ]
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+fn databases(server: &'static Server) -> Result<(), Failed> {
+    let (first, second) = (server.database("a name's \"case\"")?, server.database("a name's \"case\"")?);
+    if first == second {
+        return Err(format!("the same database twice: {first}").into());
+    }
+    Ok(())
+}
+
+fn killed(server: &'static Server) -> Result<(), Failed> {
+    let own = Private::start(server.kind())?;
+    if own.address() == server.address() {
+        return Err("a private server is that of all".into());
+    }
+    own.execute("CREATE TABLE kept (number INT PRIMARY KEY)")?;
+    own.execute("INSERT INTO kept VALUES (1)")?;
+    own.kill()?;
+    if TcpStream::connect(own.address()).is_ok() {
+        return Err("a killed server answers".into());
+    }
+    own.restart()?;
+    // a second one with this key is refused only if the first is there
+    match own.execute("INSERT INTO kept VALUES (1)") {
+        Ok(()) => Err("the server has lost what it acknowledged".into()),
+        Err(error) if error.to_string().to_lowercase().contains("duplicate") => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
