@@ -1,114 +1,137 @@
-//! Bringing aggregates into memory: activation from a file, replay from memory.
+//! Bringing aggregates into memory: activation and replay, from any store.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, FuturesUnordered};
+use indicatif::ProgressBar;
 use phoenix_runtime::client::Client;
-use phoenix_runtime::event_store::sqlite::{SqliteOptions, SqliteStore};
-use phoenix_runtime::event_store::{EventStore, MemoryStore};
 
-use super::BenchError;
+use super::error::BenchError;
 use super::latency::Latencies;
 use super::load::Seen;
-use super::whole::{Whole, remove};
-use super::workload::{Account, Archived, Balance, Measured, deposit, name};
+use super::prefill::{History, prefill};
+use super::subject::{Place, Subject};
+use super::whole::Whole;
+use super::workload::{Account, Archived, Balance, Measured, SNAPSHOT_EVERY, deposit, name};
 
-/// Cold aggregates of a file, how many events each has, and how many come behind its snapshot.
-pub(crate) const COLD: u64 = 500;
-pub(crate) const HISTORY: u64 = 150;
+/// Cold aggregates of each sort.
+const COLD: u64 = 2000;
 
-/// Aggregates that are replayed from memory, and how many events each has.
-pub(crate) const REPLAYED: u64 = 100;
-pub(crate) const LONG_HISTORY: u64 = 10_000;
+/// Events behind a snapshot, and events of an aggregate that has both or has no snapshot.
+const BEHIND: u64 = 50;
+const HISTORY: u64 = SNAPSHOT_EVERY + BEHIND;
+
+/// Aggregates that are replayed, the number of the first, and how many events each has.
+const REPLAYED: u64 = 100;
+const FIRST_REPLAYED: u64 = 1_000_000;
+const LONG_HISTORY: u64 = 10_000;
 
 /// How fast cold aggregates come into memory.
 pub(crate) struct Activation {
+    pub(crate) what: String,
     /// One after the other.
     pub(crate) alone: Seen,
-    /// All at once.
+    /// All at once, a second.
     pub(crate) together: f64,
 }
 
-/// Activation without a snapshot, and with one.
-pub(crate) async fn activation(folder: &Path) -> Result<(Activation, Activation), BenchError> {
-    let path = folder.join("cold.db");
-    let open = async || -> Result<Arc<dyn EventStore>, BenchError> {
-        let store: Arc<dyn EventStore> = Arc::new(SqliteStore::open(SqliteOptions::at(&path)).await?);
-        Ok(store)
+/// What was measured of cold aggregates.
+pub(crate) struct Cold {
+    /// A snapshot and nothing behind it.
+    pub(crate) snapshot: Activation,
+    pub(crate) snapshot_and_events: Activation,
+    pub(crate) events: Activation,
+    /// Events a second of one aggregate at a time, and of many.
+    pub(crate) replay_alone: f64,
+    pub(crate) replay_together: f64,
+}
+
+/// Fills a store, and brings everything in it into memory.
+pub(crate) async fn measure(subject: &dyn Subject, progress: &ProgressBar) -> Result<Cold, BenchError> {
+    progress.set_message("events for activation and replay");
+    {
+        let store = subject.open(Place::Cold).await?;
+        prefill(&store, History { first: 0, accounts: COLD, events: HISTORY }, progress).await?;
+        let long = History { first: FIRST_REPLAYED, accounts: REPLAYED, events: LONG_HISTORY };
+        prefill(&store, long, progress).await?;
+    }
+    let whole = over(subject).await?;
+    fill(&whole.engine.client(), 0..COLD, SNAPSHOT_EVERY).await?;
+    fill(&whole.engine.client(), COLD..2 * COLD, HISTORY).await?;
+    whole.engine.drain(Duration::from_secs(30)).await;
+
+    progress.set_message("activation");
+    let cold = Cold {
+        snapshot: activation::<Archived>(subject, 0, "snapshot".to_owned()).await?,
+        snapshot_and_events: activation::<Archived>(subject, COLD, format!("snapshot + {BEHIND} events")).await?,
+        events: activation::<Account>(subject, 0, format!("{HISTORY} events")).await?,
+        replay_alone: replay(subject, false).await?,
+        replay_together: replay(subject, true).await?,
     };
-    let whole = Whole::over(open().await?).await?;
-    fill::<Account>(&whole.engine.client(), COLD, HISTORY).await?;
-    fill::<Archived>(&whole.engine.client(), COLD, HISTORY).await?;
-    whole.engine.drain(std::time::Duration::from_secs(30)).await;
-    let mut alone = Vec::new();
-    let mut together = Vec::new();
-    for snapshots in [false, true] {
-        let whole = Whole::over(open().await?).await?;
-        let mut latencies = Latencies::default();
-        let began = Instant::now();
-        for number in 0..COLD {
-            let since = Instant::now();
-            ask(&whole.engine.client(), number, snapshots).await?;
-            latencies.add(since.elapsed());
+    subject.remove(Place::Cold).await?;
+    Ok(cold)
+}
+
+async fn over(subject: &dyn Subject) -> Result<Whole, BenchError> {
+    Whole::over(subject.open(Place::Cold).await?).await
+}
+
+async fn activation<A: Measured>(subject: &dyn Subject, first: u64, what: String) -> Result<Activation, BenchError> {
+    let whole = over(subject).await?;
+    let mut latencies = Latencies::default();
+    let began = Instant::now();
+    for number in first..first + COLD {
+        let since = Instant::now();
+        ask::<A>(&whole.engine.client(), number).await?;
+        latencies.add(since.elapsed());
+    }
+    let alone = Seen { per_second: rate(COLD, began), latencies };
+    whole.stop().await;
+    let whole = over(subject).await?;
+    let began = Instant::now();
+    ask_all::<A>(&whole.engine.client(), first, COLD).await?;
+    let together = rate(COLD, began);
+    whole.stop().await;
+    Ok(Activation { what, alone, together })
+}
+
+/// Events a second.
+async fn replay(subject: &dyn Subject, together: bool) -> Result<f64, BenchError> {
+    let whole = over(subject).await?;
+    let client = whole.engine.client();
+    let began = Instant::now();
+    let aggregates = if together {
+        ask_all::<Account>(&client, FIRST_REPLAYED, REPLAYED).await?;
+        REPLAYED
+    } else {
+        for number in 0..REPLAYED / 10 {
+            ask::<Account>(&client, FIRST_REPLAYED + number).await?;
         }
-        alone.push(Seen { per_second: rate(COLD, began), latencies });
-        whole.stop().await;
-        let whole = Whole::over(open().await?).await?;
-        let began = Instant::now();
-        ask_all(&whole.engine.client(), COLD, snapshots).await?;
-        together.push(rate(COLD, began));
-        whole.stop().await;
-    }
-    remove(&path);
-    let mut both = alone.into_iter().zip(together).map(|(alone, together)| Activation { alone, together });
-    both.next().zip(both.next()).ok_or_else(|| BenchError::Task("activation was not measured".to_owned()))
+        REPLAYED / 10
+    };
+    let rate = rate(LONG_HISTORY * aggregates, began);
+    whole.stop().await;
+    Ok(rate)
 }
 
-/// Events a second replayed from memory: by one aggregate alone, and by many at once.
-pub(crate) async fn replay() -> Result<(f64, f64), BenchError> {
-    let store = MemoryStore::new();
-    let over = || Whole::over(Arc::new(store.clone()));
-    let whole = over().await?;
-    fill::<Account>(&whole.engine.client(), REPLAYED, LONG_HISTORY).await?;
-    whole.stop().await;
-
-    let whole = over().await?;
-    let began = Instant::now();
-    for number in 0..REPLAYED / 10 {
-        ask(&whole.engine.client(), number, false).await?;
-    }
-    let alone = rate(LONG_HISTORY * (REPLAYED / 10), began);
-    whole.stop().await;
-
-    let whole = over().await?;
-    let began = Instant::now();
-    ask_all(&whole.engine.client(), REPLAYED, false).await?;
-    let together = rate(LONG_HISTORY * REPLAYED, began);
-    whole.stop().await;
-    Ok((alone, together))
-}
-
-/// Gives each of these aggregates so many events.
-async fn fill<A: Measured>(client: &Client, aggregates: u64, events: u64) -> Result<(), BenchError> {
-    let all = (0..events).flat_map(|_| (0..aggregates).map(|number| A::deposit(client, deposit(number), None)));
-    let mut answers = stream::iter(all).buffer_unordered(4096);
+/// Gives each of these aggregates so many events, and with them snapshots.
+async fn fill(client: &Client, aggregates: std::ops::Range<u64>, events: u64) -> Result<(), BenchError> {
+    let round = |_| aggregates.clone().map(|number| Archived::deposit(client, deposit(number), None));
+    let mut answers = stream::iter((0..events).flat_map(round)).buffer_unordered(4096);
     while let Some(answer) = answers.next().await {
         answer.map_err(|e| BenchError::Command(e.to_string()))?;
     }
     Ok(())
 }
 
-async fn ask(client: &Client, number: u64, snapshots: bool) -> Result<(), BenchError> {
+async fn ask<A: Measured>(client: &Client, number: u64) -> Result<(), BenchError> {
     let query = Balance { account: name(number) };
-    let question = if snapshots { Archived::balance(client, query) } else { Account::balance(client, query) };
-    question.await.map(drop).map_err(|e| BenchError::Command(e.to_string()))
+    A::balance(client, query).await.map(drop).map_err(|e| BenchError::Command(e.to_string()))
 }
 
-async fn ask_all(client: &Client, aggregates: u64, snapshots: bool) -> Result<(), BenchError> {
-    let mut all: FuturesUnordered<_> = (0..aggregates).map(|number| ask(client, number, snapshots)).collect();
+async fn ask_all<A: Measured>(client: &Client, first: u64, aggregates: u64) -> Result<(), BenchError> {
+    let mut all: FuturesUnordered<_> = (first..first + aggregates).map(|number| ask::<A>(client, number)).collect();
     while let Some(answer) = all.next().await {
         answer?;
     }

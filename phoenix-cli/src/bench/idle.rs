@@ -14,7 +14,7 @@ use phoenix_runtime::event_store::port::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::BenchError;
+use super::error::BenchError;
 use super::whole::Whole;
 use super::workload::{Account, Measured, deposit};
 

@@ -8,7 +8,7 @@ use phoenix_runtime::client::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::BenchError;
+use super::error::BenchError;
 use super::latency::Latencies;
 use super::workload::{AGGREGATES, Account, Measured, Messages, deposit};
 

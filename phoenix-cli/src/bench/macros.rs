@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use super::BenchError;
+use super::error::BenchError;
 use super::report::{Row, median};
 use crate::checkout::Checkout;
 use crate::new::render;
@@ -52,8 +52,7 @@ pub(crate) fn measure(folder: &Path, runs: usize) -> Result<Vec<Row>, BenchError
     let row = |what: &str, of: fn(&Build) -> f64| {
         let micros = median(builds.iter().map(of)).map(|seconds| seconds * 1e6);
         let micros = micros.map(|p50| super::latency::Percentiles { p50, p99: p50, p999: p50 });
-        let durability = "compiles".to_owned();
-        Row { what: what.to_owned(), durability, per_second: None, micros, records_a_commit: None, cpu_micros: None }
+        Row { micros, ..Row::new(what.to_owned(), "compiles") }
     };
     Ok(vec![
         row("cargo check of the bank template, clean", |build| build.clean),

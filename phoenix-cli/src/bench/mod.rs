@@ -1,50 +1,58 @@
 //! `phoenix-cli bench`: measures the whole path, beside what the store can do alone.
 //!
 //! # Layout
-//! - [`workload`]: the aggregate and its messages
+//! - [`workload`]: the aggregate and its messages; [`prefill`]: events that are there beforehand
 //! - [`load`]: callers; [`latency`]: what they saw
-//! - [`whole`]: client, engine and store; [`bare`]: the same rows into the same table without them
+//! - [`whole`]: client, engine and store; [`subject`]: which store, and the same rows without client and engine
 //! - [`cold`]: activation and replay; [`idle`]: memory of idle aggregates; [`macros`]: what a build costs
-//! - [`suite`]: what is run in which order; [`report`]: the table
+//! - [`suite`]: what is run in which order; [`run`]: one run; [`goals`]: what is to be reached
+//! - [`report`], [`table`]: what was found; [`error`]: why nothing was
 
-mod bare;
 mod cold;
+mod error;
+mod goals;
 mod idle;
 mod latency;
 mod load;
 mod macros;
+mod prefill;
 mod report;
+mod run;
+mod subject;
 mod suite;
+mod table;
 mod whole;
 mod workload;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use phoenix_runtime::engine::StartError;
-use phoenix_runtime::event_store::sqlite::OpenError;
 use phoenix_runtime::telemetry::Metrics;
+use tokio::signal::unix::{SignalKind, signal};
 
+use error::BenchError;
 use load::Callers;
 use report::Report;
+use subject::{Named, Place, Subject};
 use suite::Plan;
+use table::Markdown;
 
 /// Measures Phoenix on this machine, beside what the store can do alone.
 ///
-/// Reports with the durability setting: throughput and latency of the whole path (typed client, engine, store, reply)
-/// on SQLite and in memory, bare inserts of the same rows into the same table, activation, replay, and the memory
-/// of idle aggregates. Build it with `--release`.
+/// Reports with the durability setting: throughput and latency of the whole path (typed client, engine, store, reply),
+/// bare inserts of the same rows into the same table, activation, replay, and the memory of idle aggregates. On a server
+/// it makes databases of its own, and removes them in the end. Build it with `--release`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only this store: memory, or sqlite:FOLDER for files in that folder [default: both, files in ./target]
+    /// Only this store, several times for several: memory, sqlite:FOLDER for files in that folder,
+    /// postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE [default: memory, and SQLite with files in ./target]
     #[arg(long, value_name = "STORE")]
-    store: Option<Store>,
+    store: Vec<Named>,
     /// How long each measurement takes, in seconds
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// How many callers [default: 64 x 64, 64 x 1 and 1 x 1 in turn]
+    /// How many callers [default: 64 x 64, 64 x 1, 8 x 1 and 1 x 1 in turn]
     #[arg(long, value_name = "N")]
     clients: Option<usize>,
     /// How many commands each caller has on its way at once [default: 1, if `--clients` is given]
@@ -53,71 +61,24 @@ pub(crate) struct Options {
     /// How often everything is measured; the table has medians
     #[arg(long, value_name = "N", default_value_t = 3)]
     runs: usize,
+    /// Measures a second time on a store that has so many events already
+    #[arg(long, value_name = "EVENTS", default_value_t = 0)]
+    prefill: u64,
+    /// Measures bare inserts without each index as well, where the store has a table
+    #[arg(long)]
+    indexes: bool,
     /// Measures what the macros cost in a build of the bank template, and nothing else
     #[arg(long)]
     macros: bool,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// Tables in markdown, the bars first
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
     /// Used by itself, in a process of its own
     #[arg(long, hide = true)]
     probe_memory: bool,
-}
-
-/// Which store is measured.
-#[derive(Debug, Clone)]
-enum Store {
-    Memory,
-    Sqlite(PathBuf),
-}
-
-impl FromStr for Store {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "memory" => Ok(Self::Memory),
-            Some(("sqlite", folder)) if !folder.is_empty() => Ok(Self::Sqlite(folder.into())),
-            _ => Err("say `memory`, or `sqlite:` and a folder".to_owned()),
-        }
-    }
-}
-
-/// Why there are no figures.
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-pub(crate) enum BenchError {
-    /// A store can't be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// An engine does not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// A bare insert failed.
-    #[error("a bare insert failed: {0}")]
-    Bare(#[from] rusqlite::Error),
-    /// A command failed.
-    #[error("a command failed: {0}")]
-    Command(String),
-    /// A caller panicked.
-    #[error("a caller ended early: {0}")]
-    Task(String),
-    /// The folder for files can't be made.
-    #[error("failed to make `{}`", folder.display())]
-    Folder {
-        /// Which one.
-        folder: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    /// Memory can't be measured.
-    #[error("failed to measure memory: {0}")]
-    Probe(String),
-    /// The template can't be built.
-    #[error("failed to build the bank template: {0}")]
-    Build(String),
-    /// There is nothing to measure.
-    #[error("nothing to measure: `--seconds`, `--clients`, `--in-flight` and `--runs` must be above 0")]
-    Nothing,
 }
 
 /// Measures.
@@ -138,47 +99,104 @@ pub(crate) async fn run(options: Options) -> miette::Result<()> {
             .unwrap_or(ProgressStyle::default_spinner()),
     );
     progress.enable_steady_tick(Duration::from_millis(200));
-    let folder = folder(&options);
-    let plan = plan(&options, folder.clone())?;
-    std::fs::create_dir_all(&folder).map_err(|source| BenchError::Folder { folder: folder.clone(), source })?;
     let folding = tokio::spawn(async move {
         loop {
             tokio::time::sleep(phoenix_runtime::telemetry::metrics::UPKEEP).await;
             metrics.run_upkeep();
         }
     });
-    let report = if options.macros {
-        progress.set_prefix("macros");
-        let (at, runs) = (folder.clone(), options.runs);
-        let rows = tokio::task::spawn_blocking(move || macros::measure(&at, runs)).await;
-        let rows = rows.map_err(|e| BenchError::Task(e.to_string()))??;
-        Report { runs: options.runs, rows, ..Report::default() }
-    } else {
-        suite::measure(&plan, &progress).await?
-    };
+    let measured = if options.macros { macros(&options, &progress).await } else { stores(&options, &progress).await };
     folding.abort();
     progress.finish_and_clear();
-    // the folder is ours; what others put there meanwhile stays
-    let _ = std::fs::remove_dir(&folder);
+    let report = measured?;
     if options.json {
         println!("{:#}", serde_json::json!(report));
+    } else if options.markdown {
+        println!("{}", Markdown(&report));
     } else {
         println!("{report}");
     }
     Ok(())
 }
 
-fn folder(options: &Options) -> PathBuf {
-    let within = match &options.store {
-        Some(Store::Sqlite(folder)) => folder.clone(),
-        _ => PathBuf::from("target"),
-    };
-    within.join(format!("phoenix-bench-{}", std::process::id()))
+/// A name for what is made, and for nothing else.
+fn name() -> String {
+    format!("phoenix-bench-{}", std::process::id())
 }
 
-fn plan(options: &Options, folder: PathBuf) -> Result<Plan, BenchError> {
+fn make(folder: PathBuf) -> Result<PathBuf, BenchError> {
+    match std::fs::create_dir_all(&folder) {
+        Ok(()) => Ok(folder),
+        Err(source) => Err(BenchError::Folder { folder, source }),
+    }
+}
+
+async fn macros(options: &Options, progress: &ProgressBar) -> Result<Report, BenchError> {
+    progress.set_prefix("macros");
+    let folder = make(PathBuf::from("target").join(name()))?;
+    let (at, runs) = (folder.clone(), options.runs);
+    let rows = tokio::task::spawn_blocking(move || macros::measure(&at, runs)).await?;
+    // the folder is ours; what others put there meanwhile stays
+    let _ = std::fs::remove_dir(&folder);
+    Ok(Report { runs, rows: rows?, ..Report::default() })
+}
+
+async fn stores(options: &Options, progress: &ProgressBar) -> Result<Report, BenchError> {
+    let plan = plan(options)?;
+    let stores = if options.store.is_empty() { Named::defaults() } else { options.store.clone() };
+    let name = name();
+    let mut folders = Vec::new();
+    let mut subjects = Vec::new();
+    for store in &stores {
+        folders.extend(store.folder(&name).map(make).transpose()?);
+        subjects.push(store.subject(&name)?);
+    }
+    for subject in &mut subjects {
+        progress.set_message(format!("waiting for {}", subject.kind().name()));
+        subject.prepare().await?;
+    }
+    let measured = tokio::select! {
+        measured = suite::measure(&plan, &subjects, progress) => measured,
+        () = interrupted() => Err(BenchError::Interrupted),
+    };
+    progress.set_message("cleaning up");
+    let removed = remove(&subjects).await;
+    for folder in folders {
+        // the folder is ours; what others put there meanwhile stays
+        let _ = std::fs::remove_dir(&folder);
+    }
+    let report = measured?;
+    removed.map(|()| report)
+}
+
+/// Ends when somebody wants this process to end.
+async fn interrupted() {
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    let [Ok(interrupt), Ok(terminate)] = &mut signals else {
+        // then a signal ends the process as it always does
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Removes what is left of every store, and tells the first that can't be removed.
+async fn remove(subjects: &[Box<dyn Subject>]) -> Result<(), BenchError> {
+    let mut first = Ok(());
+    for subject in subjects {
+        for place in Place::ALL {
+            let removed = subject.remove(place).await;
+            first = first.and(removed);
+        }
+    }
+    first
+}
+
+fn plan(options: &Options) -> Result<Plan, BenchError> {
     let callers = match (options.clients, options.in_flight) {
-        (None, None) => [(64, 64), (64, 1), (1, 1)].map(|(clients, in_flight)| Callers { clients, in_flight }).to_vec(),
+        (None, None) => suite::matrix(),
         (clients, in_flight) => {
             vec![Callers { clients: clients.unwrap_or(1), in_flight: in_flight.unwrap_or(1) }]
         }
@@ -189,7 +207,6 @@ fn plan(options: &Options, folder: PathBuf) -> Result<Plan, BenchError> {
         return Err(BenchError::Nothing);
     }
     let rest = options.clients.is_none() && options.in_flight.is_none();
-    let sqlite = !matches!(options.store, Some(Store::Memory));
-    let memory = !matches!(options.store, Some(Store::Sqlite(_)));
-    Ok(Plan { folder, sqlite, memory, callers, duration, runs: options.runs, rest })
+    let Options { runs, prefill, indexes, .. } = *options;
+    Ok(Plan { callers, duration, runs, rest, prefill, indexes })
 }

@@ -1,28 +1,18 @@
 //! The whole path: typed client, engine, store, reply.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_runtime::engine::Engine;
-use phoenix_runtime::event_store::sqlite::{SqliteOptions, SqliteStore};
-use phoenix_runtime::event_store::{EventStore, MemoryStore};
+use phoenix_runtime::event_store::EventStore;
 use phoenix_runtime::telemetry::Metrics;
 
-use super::BenchError;
+use super::error::BenchError;
 use super::load::{self, Callers, Seen};
+use super::subject::{Place, Subject};
 use super::workload::{Account, Archived};
 
-/// Which store is under the engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Under {
-    /// A file in this folder, a new one each time.
-    Sqlite(PathBuf),
-    /// Nothing durable.
-    Memory,
-}
-
-/// An engine with a store of its own, every aggregate in memory.
+/// An engine with a store of its own.
 pub(crate) struct Whole {
     pub(crate) engine: Engine,
     pub(crate) store: String,
@@ -35,14 +25,19 @@ pub(crate) enum Load {
     Open { per_second: f64 },
 }
 
+/// What was measured of it.
+pub(crate) struct Measured {
+    pub(crate) seen: Seen,
+    /// Records that one commit made durable.
+    pub(crate) records_a_commit: Option<f64>,
+    /// Time of a core for each command, of this process alone.
+    pub(crate) cpu_micros: Option<f64>,
+}
+
 impl Whole {
-    /// A new store, of this name where it is a file, and an engine over it.
-    pub(crate) async fn start(under: &Under, name: &str) -> Result<Self, BenchError> {
-        let store: Arc<dyn EventStore> = match under {
-            Under::Sqlite(folder) => Arc::new(SqliteStore::open(SqliteOptions::at(folder.join(name))).await?),
-            Under::Memory => Arc::new(MemoryStore::new()),
-        };
-        let whole = Self::over(store).await?;
+    /// The store of a place with an engine over it, every aggregate in memory.
+    pub(crate) async fn start(subject: &dyn Subject, place: Place) -> Result<Self, BenchError> {
+        let whole = Self::over(subject.open(place).await?).await?;
         load::warm_up(&whole.engine.client()).await?;
         Ok(whole)
     }
@@ -54,12 +49,8 @@ impl Whole {
         Ok(Self { engine, store: name })
     }
 
-    /// Puts load on it, and says how many records a commit had, and how many microseconds of a core each command took.
-    pub(crate) async fn measure(
-        &self,
-        load: Load,
-        duration: Duration,
-    ) -> Result<(Seen, Option<f64>, Option<f64>), BenchError> {
+    /// Puts load on it.
+    pub(crate) async fn measure(&self, load: Load, duration: Duration) -> Result<Measured, BenchError> {
         let client = self.engine.client();
         let (before, cpu_before) = (Commits::now(), cpu_micros());
         let seen = match load {
@@ -67,18 +58,19 @@ impl Whole {
             Load::Open { per_second } => load::open(&client, per_second, duration).await?,
         };
         #[allow(clippy::cast_precision_loss, reason = "fewer than 2^52 commands")]
-        let cpu = cpu_micros().zip(cpu_before).map(|(after, before)| (after - before) / seen.latencies.len() as f64);
-        Ok((seen, Commits::now().since(before), cpu))
+        let cpu_micros =
+            cpu_micros().zip(cpu_before).map(|(after, before)| (after - before) / seen.latencies.len() as f64);
+        Ok(Measured { seen, records_a_commit: Commits::now().since(before), cpu_micros })
     }
 
-    /// Stops the engine; with it the file is free.
+    /// Stops the engine; with it the store is free.
     pub(crate) async fn stop(self) {
         self.engine.stop().await;
     }
 }
 
 /// Time of a core that this process has used, in microseconds, where the system tells it.
-fn cpu_micros() -> Option<f64> {
+pub(crate) fn cpu_micros() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/self/stat").ok()?;
     // behind the name, which may have blanks in it; user and system time, in hundredths of a second
     let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
@@ -86,19 +78,15 @@ fn cpu_micros() -> Option<f64> {
     Some((next()? + next()?) * 10_000.0)
 }
 
-/// Removes a database with what belongs to it.
-pub(crate) fn remove(path: &Path) {
-    for ending in ["", "-wal", "-shm", ".lock"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(ending);
-        // what was never made need not be removed
-        let _ = std::fs::remove_file(PathBuf::from(name));
-    }
-}
-
-/// Commits of the `SQLite` store since the process began, from its metrics.
+/// Commits since the process began, from the metrics: those of a store that puts batches together, or batches.
 #[derive(Clone, Copy)]
 struct Commits {
+    put_together: Sum,
+    batches: Sum,
+}
+
+#[derive(Clone, Copy)]
+struct Sum {
     records: f64,
     commits: f64,
 }
@@ -106,13 +94,20 @@ struct Commits {
 impl Commits {
     fn now() -> Self {
         let text = Metrics::install().render().unwrap_or_default();
-        let value = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = |name: String| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name.as_str())?.strip_prefix(' '));
             line.and_then(|value| value.parse().ok()).unwrap_or(0.0)
         };
-        Self { records: value("phoenix_commit_records_sum"), commits: value("phoenix_commit_records_count") }
+        let sum = |name: &str| Sum { records: value(format!("{name}_sum")), commits: value(format!("{name}_count")) };
+        Self { put_together: sum("phoenix_commit_records"), batches: sum("phoenix_batch_records") }
     }
 
+    fn since(self, before: Self) -> Option<f64> {
+        self.put_together.since(before.put_together).or_else(|| self.batches.since(before.batches))
+    }
+}
+
+impl Sum {
     fn since(self, before: Self) -> Option<f64> {
         let commits = self.commits - before.commits;
         (commits > 0.0).then(|| (self.records - before.records) / commits)

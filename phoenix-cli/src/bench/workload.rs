@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 /// How many aggregates are hit at random.
 pub(crate) const AGGREGATES: u64 = 10_000;
 
+/// After how many events [`Archived`] takes a snapshot.
+pub(crate) const SNAPSHOT_EVERY: u64 = match Archived::OPTIONS.snapshot_every {
+    Some(events) => events,
+    None => 0,
+};
+
 /// Brings the event to about 200 bytes of JSON.
 const REFERENCE: &str = "invoice 2026-000-481516 of the customer 23-42, booked by the nightly run of the \
      clearing house, approved by two people, paid in full by direct debit";
@@ -66,7 +72,7 @@ macro_rules! measured {
             #[command_handler(reply = self.balance)]
             fn deposit(&self, command: Deposit) -> Deposited {
                 let balance = self.balance.wrapping_add(command.amount);
-                Deposited { amount: command.amount, balance, reference: command.reference }
+                deposited(command, balance)
             }
 
             #[event_handler]
@@ -139,6 +145,11 @@ impl Messages {
 /// A command for this account.
 pub(crate) fn deposit(account: u64) -> Deposit {
     Deposit { account: name(account), amount: 100 + account % 7, reference: REFERENCE.to_owned() }
+}
+
+/// What became of a command.
+pub(crate) fn deposited(command: Deposit, balance: u64) -> Deposited {
+    Deposited { amount: command.amount, balance, reference: command.reference }
 }
 
 /// The id of this account.

@@ -137,7 +137,7 @@ impl NodeBuilder {
             if config.http.enabled { Some(Server::start(&config.http, Arc::clone(&gateway)).await?) } else { None };
         let store = match store {
             Some(store) => store,
-            None => stores::open(&config).await?,
+            None => stores::open_store(&config).await?,
         };
         let builder = Engine::builder(Arc::clone(&store)).options(config.engine.clone());
         let builder = aggregates.iter().fold(builder.resources(resources), |builder, one| (one.add)(builder));

@@ -7,8 +7,11 @@ use crate::event_store::port::{Position, StoredEvent, StreamId};
 use crate::event_store::{EventStore, MemoryStore, OpenError, SqliteOptions, SqliteReader, SqliteStore, StoreError};
 use crate::node::config::{NodeConfig, StoreUrl};
 
-/// Opens the store for a node, to which it belongs from now on.
-pub(super) async fn open(config: &NodeConfig) -> Result<Arc<dyn EventStore>, OpenError> {
+/// Opens the store that the configuration names for a node, to which it belongs from now on.
+///
+/// # Errors
+/// A store that has another owner, was written by a newer release, or can't be reached.
+pub async fn open_store(config: &NodeConfig) -> Result<Arc<dyn EventStore>, OpenError> {
     match &config.store {
         StoreUrl::Memory => Ok(Arc::new(MemoryStore::new())),
         StoreUrl::Sqlite(path) => {

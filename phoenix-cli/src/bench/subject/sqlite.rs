@@ -1,27 +1,86 @@
-//! What `SQLite` can do without Phoenix: the rows that the engine wrote, inserted into the same table with the same
-//! columns and indexes by a prepared statement.
+//! `SQLite`, and what it can do without Phoenix: the rows that the engine wrote, inserted into the same table with the
+//! same columns and indexes by a prepared statement.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use phoenix_runtime::domain::ports::BoxFuture;
+use phoenix_runtime::event_store::EventStore;
 use phoenix_runtime::event_store::sqlite::{SqliteOptions, SqliteStore};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Statement, params_from_iter};
 
-use super::BenchError;
-use super::latency::Latencies;
-use super::load::Seen;
+use super::{Bare, BenchError, Kind, Loop, Place, Subject};
+use crate::bench::latency::Latencies;
+use crate::bench::load::Seen;
+
+/// Files in a folder of their own.
+pub(super) struct Sqlite {
+    folder: PathBuf,
+}
+
+impl Sqlite {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    fn file(&self, place: &str) -> PathBuf {
+        self.folder.join(place).with_extension("db")
+    }
+}
+
+impl Subject for Sqlite {
+    fn kind(&self) -> Kind {
+        Kind::Sqlite
+    }
+
+    fn open(&self, place: Place) -> BoxFuture<'_, Result<Arc<dyn EventStore>, BenchError>> {
+        Box::pin(async move {
+            let store: Arc<dyn EventStore> =
+                Arc::new(SqliteStore::open(SqliteOptions::at(self.file(place.name()))).await?);
+            Ok(store)
+        })
+    }
+
+    fn remove(&self, place: Place) -> BoxFuture<'_, Result<(), BenchError>> {
+        remove(&self.file(place.name()));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn bare(&self, how: Loop) -> BoxFuture<'_, Result<Option<Bare>, BenchError>> {
+        let (source, target) = (self.file(Place::Fresh.name()), self.file("bare"));
+        Box::pin(async move {
+            let table = Table::new(&source, &target).await?;
+            let measured = tokio::task::spawn_blocking(move || table.batches(how.batch, how.at_most)).await;
+            remove(&target);
+            let (seen, cpu_micros) = measured??;
+            let what = if how.alone { "bare single insert" } else { "bare insert, batches of that size" };
+            Ok(Some(Bare { what: what.to_owned(), seen, cpu_micros }))
+        })
+    }
+}
+
+/// Removes a database with what belongs to it.
+fn remove(path: &Path) {
+    for ending in ["", "-wal", "-shm", ".lock"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        // what was never made need not be removed
+        let _ = std::fs::remove_file(PathBuf::from(name));
+    }
+}
 
 /// A table to insert into, and the rows that another one has.
-pub(crate) struct Bare {
+struct Table {
     source: Connection,
     target: Connection,
     columns: usize,
 }
 
-impl Bare {
+impl Table {
     /// A new store at `target` that has the first event of every aggregate of `source`.
-    pub(crate) async fn new(source: &Path, target: &Path) -> Result<Self, BenchError> {
+    async fn new(source: &Path, target: &Path) -> Result<Self, BenchError> {
         let options = SqliteOptions::at(target);
         drop(SqliteStore::open(options.clone()).await?);
         let source = Connection::open_with_flags(source, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -56,7 +115,7 @@ impl Bare {
 
     /// Inserts all rows, so many in each transaction, or those of `at_most`. Also says how many microseconds of a core
     /// each row took.
-    pub(crate) fn batches(self, batch: usize, at_most: Duration) -> Result<(Seen, Option<f64>), BenchError> {
+    fn batches(self, batch: usize, at_most: Duration) -> Result<(Seen, Option<f64>), BenchError> {
         let mut all = self.source.prepare("SELECT * FROM events WHERE version > 1 ORDER BY time_micros, version")?;
         let mut rows = all.query([])?;
         let mut statement = self.statement()?;

@@ -1,0 +1,66 @@
+//! What is to be reached, on which store.
+
+use super::load::Callers;
+use super::report::Goal;
+use super::subject::Kind;
+
+/// Many callers with many commands each.
+pub(crate) const FULL: Callers = Callers { clients: 64, in_flight: 64 };
+/// Many callers with one command each.
+pub(crate) const WIDE: Callers = Callers { clients: 64, in_flight: 1 };
+/// A few callers with one command each.
+pub(crate) const FEW: Callers = Callers { clients: 8, in_flight: 1 };
+/// One command at a time.
+pub(crate) const ONE: Callers = Callers { clients: 1, in_flight: 1 };
+
+/// The strongest peer that was measured, Pekko Persistence, reached this part of the bare loop on PostgreSQL.
+const STRONGEST_PEER: f64 = 0.22;
+
+/// A ratio to the bare loop, and what it is to be.
+pub(crate) fn bare(kind: Kind, callers: Callers) -> Vec<(&'static str, Goal)> {
+    match (kind, callers) {
+        (Kind::Postgres, FULL) => vec![
+            ("x bare loop", Goal::AtLeast(0.75)),
+            ("x bare loop, twice the strongest peer", Goal::AtLeast(2.0 * STRONGEST_PEER)),
+        ],
+        (Kind::Sqlite, FULL) => vec![("x bare loop", Goal::AtLeast(0.7))],
+        _ => vec![("x bare loop", Goal::Shown)],
+    }
+}
+
+/// Latency of one command at a time, as a multiple of a bare insert's.
+pub(crate) fn alone(kind: Kind) -> Goal {
+    if kind == Kind::Sqlite { Goal::AtMost(1.3) } else { Goal::Shown }
+}
+
+/// Commands a second.
+pub(crate) fn rate(kind: Kind, callers: Callers) -> Option<Goal> {
+    match (kind, callers) {
+        (Kind::Memory, FULL) => Some(Goal::AtLeast(1e6)),
+        _ => None,
+    }
+}
+
+/// The 99th percentile, in microseconds.
+pub(crate) fn p99(kind: Kind, callers: Callers) -> Option<Goal> {
+    match (kind, callers) {
+        (Kind::Postgres, FULL) => Some(Goal::AtMost(50_000.0)),
+        (Kind::Postgres, WIDE) => Some(Goal::AtMost(2_000.0)),
+        _ => None,
+    }
+}
+
+/// Commands a second with many events stored already, as a part of those of a new store.
+pub(crate) fn growth(kind: Kind) -> Goal {
+    if kind == Kind::Postgres { Goal::AtLeast(0.5) } else { Goal::Shown }
+}
+
+/// Bringing aggregates into memory: the median for one with a snapshot in microseconds, how many a second where many are
+/// asked at once, and how many events a second are replayed.
+pub(crate) fn cold(kind: Kind) -> [Goal; 3] {
+    match kind {
+        Kind::Postgres => [Goal::AtMost(400.0), Goal::AtLeast(20_000.0), Goal::AtLeast(300_000.0)],
+        Kind::Memory => [Goal::Shown, Goal::Shown, Goal::AtLeast(1e6)],
+        _ => [Goal::Shown; 3],
+    }
+}
