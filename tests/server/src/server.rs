@@ -150,6 +150,22 @@ impl Private {
         script::of_one("kill", self.server.kind, &self.folder)
     }
 
+    /// Stops all its processes where they are: its connections stay, and nothing is answered.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze(&self) -> Result<(), Error> {
+        script::of_one("freeze", self.server.kind, &self.folder)
+    }
+
+    /// Lets all its processes go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn thaw(&self) -> Result<(), Error> {
+        script::of_one("thaw", self.server.kind, &self.folder)
+    }
+
     /// Starts it again on the same port and data, and returns when it answers.
     ///
     /// # Errors
