@@ -1,132 +1,239 @@
-//! Bringing an aggregate into memory: the newest snapshot that fits, then the events behind it.
+//! Bringing aggregates into memory: many are asked for at once, and each is replayed in small pieces, so that a long
+//! stream does not keep its shard from anything else.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 use crate::domain::pending::AnyState;
+use crate::engine::cell::CellRef;
 use crate::engine::journal::Backoff;
 use crate::engine::kind::Kind;
-use crate::event_store::port::{EventStore, KnownKeys, StoreError, StoredEvent, StreamId};
+use crate::event_store::port::{self, EventStore, KnownKeys, Load, Snapshot, StoreError, StoredEvent, StreamId};
+
+/// The most aggregates that are asked for at once.
+pub(crate) const MOST_TOGETHER: usize = 256;
+
+/// The most events that are asked for at once, all aggregates together.
+const MOST_EVENTS: usize = 16 * 1024;
+
+/// How often aggregates are asked for together before each is asked for alone: one of them may be the reason.
+const TOGETHER: u32 = 2;
+
+/// How many bytes cost as much as an event, when replay is cut into pieces.
+const BYTES: usize = 1024;
 
 /// An aggregate as the store has it.
 pub(crate) struct Loaded {
     pub(crate) state: AnyState,
     pub(crate) version: u64,
     pub(crate) snapshot_version: u64,
+    /// The bytes of the events since the snapshot.
+    pub(crate) bytes: u64,
     pub(crate) time_micros: i64,
     pub(crate) keys: KnownKeys,
 }
 
-/// Reads an aggregate, waiting for the store as long as it takes.
-///
-/// # Errors
-/// A text for people: why this aggregate can't be brought into memory until somebody mends it.
-pub(crate) async fn activate(
+/// An aggregate that shall come into memory.
+#[derive(Clone)]
+pub(crate) struct Wish {
+    pub(crate) cell: CellRef,
+    pub(crate) kind: Arc<dyn Kind>,
+    pub(crate) load: Load,
+}
+
+impl Wish {
+    pub(crate) fn new(cell: CellRef, kind: Arc<dyn Kind>, stream: StreamId) -> Self {
+        let options = kind.options();
+        let fingerprint = options.snapshot_every.is_some().then(|| kind.fingerprint());
+        let load = Load { stream, fingerprint, keys: options.idempotency_window as usize, events: 1 };
+        Self { cell, kind, load }
+    }
+}
+
+/// What the store said of wishes.
+pub(crate) enum Granted {
+    All(Vec<(Wish, port::Loaded)>),
+    /// Not together: one of them may be the reason.
+    Alone(Vec<Wish>),
+    /// A text for people: why this aggregate can't be brought into memory until somebody mends it.
+    Refused(Wish, String),
+}
+
+/// Asks for aggregates, waiting for the store as long as it takes.
+pub(crate) async fn load(
     store: Arc<dyn EventStore>,
-    kind: Arc<dyn Kind>,
-    stream: StreamId,
+    mut wishes: Vec<Wish>,
     page: usize,
     mut backoff: Backoff,
-) -> Result<Loaded, String> {
+) -> Granted {
+    let most = page.min(MOST_EVENTS / wishes.len().max(1)).max(1);
+    for wish in &mut wishes {
+        wish.load.events = most;
+    }
+    let mut attempts = 0;
     loop {
-        match load(&*store, &*kind, &stream, page).await {
-            Ok(loaded) => return Ok(loaded),
-            Err(Failure::Store(StoreError::Unavailable(reason) | StoreError::Unknown(reason))) => {
+        let failed = match store.load(wishes.iter().map(|wish| wish.load.clone()).collect()).await {
+            Ok(found) if found.len() == wishes.len() => return Granted::All(wishes.into_iter().zip(found).collect()),
+            Ok(found) => format!("the store gave {} aggregates where {} were asked for", found.len(), wishes.len()),
+            Err(StoreError::Unavailable(reason) | StoreError::Unknown(reason)) => {
+                attempts += 1;
+                let first = wishes.first().map(|wish| wish.load.stream.to_string());
+                tracing::warn!(aggregates = wishes.len(), first, reason, "can't read aggregates; trying again");
+                backoff.wait().await;
+                if attempts < TOGETHER || wishes.len() == 1 {
+                    continue;
+                }
+                return Granted::Alone(wishes);
+            }
+            Err(error) => error.to_string(),
+        };
+        return match wishes.pop() {
+            Some(wish) if wishes.is_empty() => Granted::Refused(wish, failed),
+            last => {
+                wishes.extend(last);
+                Granted::Alone(wishes)
+            }
+        };
+    }
+}
+
+/// Reads on in a stream, waiting for the store as long as it takes.
+///
+/// # Errors
+/// A text for people, as [`Granted::Refused`].
+pub(crate) async fn read_on(
+    store: Arc<dyn EventStore>,
+    stream: StreamId,
+    from: u64,
+    page: usize,
+    mut backoff: Backoff,
+) -> Result<Vec<StoredEvent>, String> {
+    loop {
+        match store.read_stream(stream.clone(), from, page).await {
+            Err(StoreError::Unavailable(reason) | StoreError::Unknown(reason)) => {
                 tracing::warn!(%stream, reason, "can't read the aggregate; trying again");
             }
-            Err(Failure::Store(error)) => return Err(error.to_string()),
-            Err(Failure::Stream(reason)) => return Err(reason),
+            found => return found.map_err(|error| error.to_string()),
         }
         backoff.wait().await;
     }
 }
 
-enum Failure {
-    Store(StoreError),
-    Stream(String),
+/// A replay that is under way.
+pub(crate) struct Replay {
+    wish: Wish,
+    snapshot: Option<Snapshot>,
+    loaded: Loaded,
+    events: IntoIter<StoredEvent>,
+    /// Whether the store has more than `events`.
+    more: bool,
 }
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
+/// How far a replay has come.
+pub(crate) enum Progress {
+    /// It goes on.
+    Working,
+    /// It goes on with the events from this version on.
+    ReadOn(u64),
+    /// It begins anew, without a snapshot.
+    Anew,
+    Done,
+    /// A text for people, as [`Granted::Refused`].
+    Failed(String),
+}
+
+impl Replay {
+    pub(crate) fn new(wish: Wish, found: port::Loaded) -> Self {
+        let state = wish.kind.empty();
+        let loaded =
+            Loaded { state, version: 0, snapshot_version: 0, bytes: 0, time_micros: i64::MIN, keys: found.keys };
+        let more = found.events.len() >= wish.load.events;
+        Self { wish, snapshot: found.snapshot, loaded, events: found.events.into_iter(), more }
     }
-}
 
-async fn load(store: &dyn EventStore, kind: &dyn Kind, stream: &StreamId, page: usize) -> Result<Loaded, Failure> {
-    let limit = kind.options().idempotency_window as usize;
-    let mut keys = store.known_keys(stream.clone(), limit).await?;
-    let mut loaded = match from_snapshot(store, kind, stream).await? {
-        Some(loaded) => loaded,
-        None => Loaded {
-            state: kind.empty(),
-            version: 0,
-            snapshot_version: 0,
-            time_micros: i64::MIN,
-            keys: KnownKeys::default(),
-        },
-    };
-    // the snapshot's own event is read again: a snapshot ahead of its stream must not count
-    let mut from = loaded.version.max(1);
-    loop {
-        let events = store.read_stream(stream.clone(), from, page).await?;
-        let complete = events.len() < page;
-        if loaded.version > 0 && from == loaded.version && events.is_empty() {
-            tracing::error!(%stream, version = loaded.version, "the snapshot is ahead of its stream; replaying instead");
-            loaded = Loaded { state: kind.empty(), version: 0, snapshot_version: 0, ..loaded };
-            from = 1;
-            continue;
+    pub(crate) fn cell(&self) -> CellRef {
+        self.wish.cell
+    }
+
+    pub(crate) fn stream(&self) -> &StreamId {
+        &self.wish.load.stream
+    }
+
+    /// The wish to begin anew, without a snapshot.
+    pub(crate) fn anew(mut self) -> Wish {
+        self.wish.load.fingerprint = None;
+        self.wish
+    }
+
+    pub(crate) fn finish(self) -> Loaded {
+        let Self { wish, mut loaded, .. } = self;
+        let keys = &mut loaded.keys;
+        if !keys.complete && keys.keys.len() > wish.load.keys {
+            // the newest are the likeliest to come again
+            keys.keys.drain(..keys.keys.len() - wish.load.keys);
         }
-        for stored in &events {
-            if stored.event.version == loaded.version {
-                continue;
+        loaded
+    }
+
+    /// More events, as they were asked for.
+    pub(crate) fn go_on(&mut self, events: Vec<StoredEvent>, page: usize) {
+        self.more = events.len() >= page;
+        self.events = events.into_iter();
+    }
+
+    /// Does a piece of the work; `budget` is in events.
+    pub(crate) fn step(&mut self, budget: &mut usize) -> Progress {
+        if let Some(snapshot) = self.snapshot.take() {
+            *budget = budget.saturating_sub(1 + snapshot.payload.len() / BYTES);
+            // the snapshot's own event is read again: a snapshot ahead of its stream must not count
+            let own = self.events.as_slice().first().is_some_and(|first| first.event.version == snapshot.version);
+            if !own {
+                let (stream, version) = (self.stream(), snapshot.version);
+                tracing::error!(%stream, version, "the snapshot is ahead of its stream; replaying instead");
             }
-            replay(kind, &mut loaded, stored).map_err(Failure::Stream)?;
-            if let (false, Some(command)) = (keys.complete, &stored.command) {
-                keys.keys.push(command.dedup.short());
+            if !own || !self.restore(&snapshot) {
+                return Progress::Anew;
+            }
+            self.events.next();
+        }
+        while *budget > 0 {
+            let Some(stored) = self.events.next() else {
+                return if self.more { Progress::ReadOn(self.loaded.version + 1) } else { Progress::Done };
+            };
+            *budget = budget.saturating_sub(1 + stored.event.payload.len() / BYTES);
+            if let Err(reason) = replay(&*self.wish.kind, &mut self.loaded, &stored) {
+                return Progress::Failed(reason);
+            }
+            if let (false, Some(command)) = (self.loaded.keys.complete, &stored.command) {
+                self.loaded.keys.keys.push(command.dedup.short());
             }
         }
-        from = loaded.version + 1;
-        if complete {
-            break;
-        }
+        Progress::Working
     }
-    if !keys.complete && keys.keys.len() > limit {
-        // the newest are the likeliest to come again
-        keys.keys.drain(..keys.keys.len() - limit);
-    }
-    loaded.keys = keys;
-    Ok(loaded)
-}
 
-async fn from_snapshot(
-    store: &dyn EventStore,
-    kind: &dyn Kind,
-    stream: &StreamId,
-) -> Result<Option<Loaded>, StoreError> {
-    if kind.options().snapshot_every.is_none() {
-        return Ok(None);
+    fn restore(&mut self, snapshot: &Snapshot) -> bool {
+        let (stream, version, kind) = (&self.wish.load.stream, snapshot.version, &self.wish.kind);
+        if snapshot.fingerprint != kind.fingerprint() {
+            tracing::info!(%stream, version, "the snapshot is of another layout or logic; replaying");
+            return false;
+        }
+        match catch_unwind(AssertUnwindSafe(|| kind.restore(snapshot.codec, &snapshot.payload))) {
+            Ok(Ok(Some(state))) => {
+                self.loaded.state = state;
+                self.loaded.version = version;
+                self.loaded.snapshot_version = version;
+                self.loaded.time_micros = snapshot.time_micros;
+                return true;
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(reason)) => {
+                tracing::error!(%stream, version, %reason, "the snapshot can't be read; replaying instead")
+            }
+            Err(_) => tracing::error!(%stream, version, "reading the snapshot panicked; replaying instead"),
+        }
+        false
     }
-    let Some(snapshot) = store.snapshot(stream.clone(), u64::MAX).await? else { return Ok(None) };
-    if snapshot.fingerprint != kind.fingerprint() {
-        tracing::info!(%stream, version = snapshot.version, "the snapshot is of another layout or logic; replaying");
-        return Ok(None);
-    }
-    let restored = catch_unwind(AssertUnwindSafe(|| kind.restore(snapshot.codec, &snapshot.payload)));
-    let (version, time_micros) = (snapshot.version, snapshot.time_micros);
-    Ok(match restored {
-        Ok(Ok(Some(state))) => {
-            Some(Loaded { state, version, snapshot_version: version, time_micros, keys: KnownKeys::default() })
-        }
-        Ok(Ok(None)) => None,
-        Ok(Err(reason)) => {
-            tracing::error!(%stream, version, %reason, "the snapshot can't be read; replaying instead");
-            None
-        }
-        Err(_) => {
-            tracing::error!(%stream, version, "reading the snapshot panicked; replaying instead");
-            None
-        }
-    })
 }
 
 fn replay(kind: &dyn Kind, loaded: &mut Loaded, stored: &StoredEvent) -> Result<(), String> {
@@ -138,6 +245,7 @@ fn replay(kind: &dyn Kind, loaded: &mut Loaded, stored: &StoredEvent) -> Result<
     match catch_unwind(AssertUnwindSafe(|| kind.apply(&mut loaded.state, &stored.event))) {
         Ok(Ok(())) => {
             loaded.version = found;
+            loaded.bytes += stored.event.payload.len() as u64;
             loaded.time_micros = loaded.time_micros.max(stored.time_micros);
             Ok(())
         }

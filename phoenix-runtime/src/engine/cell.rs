@@ -28,6 +28,8 @@ pub(crate) struct Cell {
     /// The version of `state`, with what is decided and not yet durable.
     pub(crate) version: u64,
     pub(crate) snapshot_version: u64,
+    /// The bytes of the events since then.
+    pub(crate) snapshot_bytes: u64,
     /// The time of the last event: time never goes back within a stream.
     pub(crate) time_micros: i64,
     pub(crate) window: Window,

@@ -23,6 +23,10 @@ pub(crate) struct Work {
     pub(crate) in_flight: Option<(Sealed, BoxFuture<'static, Result<(), Failed>>)>,
     /// Asked together at the end of the turn.
     pub(crate) questions: Vec<Question>,
+    /// Aggregates that shall come into memory, for the next load.
+    pub(crate) wanted: Vec<CellRef>,
+    /// How many loads of them are in flight.
+    pub(crate) loads: usize,
     /// Mail that came while the open batch was full. Only with several lanes: with one it stays in the mailbox.
     backlog: VecDeque<Mail>,
     /// How many messages are held back for aggregates of this lane.
@@ -207,9 +211,10 @@ impl Lanes {
         }
     }
 
-    /// Whether nothing is open, in flight or held.
+    /// Whether nothing is open, in flight, wanted or held.
     pub(crate) fn are_idle(&self) -> bool {
-        self.held == 0 && self.all.iter().all(|work| work.open.is_empty() && work.in_flight.is_none())
+        let idle = |work: &Work| work.open.is_empty() && work.in_flight.is_none() && work.wanted.is_empty();
+        self.held == 0 && self.all.iter().all(idle)
     }
 
     /// The rows of these slices may still arrive.

@@ -12,7 +12,7 @@
 //! - [`health`]: what the shards tell of themselves
 //! - [`lanes`]: what a shard does for each database
 //! - [`idle`]: how shards end a drain together
-//! - [`activation`]: bringing an aggregate into memory
+//! - [`activation`]: bringing aggregates into memory
 //! - [`shard`]: the loop that owns all of these
 
 pub(crate) mod activation;

@@ -421,7 +421,8 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>>;
 }
 
-async fn one_by_one<S: EventStore + ?Sized>(store: &S, loads: Vec<Load>) -> Result<Vec<Loaded>, StoreError> {
+/// Answers a load by the single questions that it stands for.
+pub(crate) async fn one_by_one<S: EventStore + ?Sized>(store: &S, loads: Vec<Load>) -> Result<Vec<Loaded>, StoreError> {
     let mut all = Vec::with_capacity(loads.len());
     for Load { stream, fingerprint, keys, events } in loads {
         let keys = store.known_keys(stream.clone(), keys).await?;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -10,8 +11,8 @@ use tokio::sync::watch;
 use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
-    Batch, Epoch, EventStore, KnownKeys, Lane, Partition, Position, Record, Snapshot, StoreError, StoredEvent,
-    StoredOutcome, StreamId,
+    Batch, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Record, Snapshot, StoreError,
+    StoredEvent, StoredOutcome, StreamId, one_by_one,
 };
 use crate::testkit::lane_map::LaneMap;
 
@@ -28,6 +29,8 @@ pub enum Call {
     ReadStream,
     /// [`EventStore::outcomes`].
     Outcomes,
+    /// [`EventStore::load`]; it goes on as the single questions that it stands for.
+    Load,
     /// [`EventStore::known_keys`].
     KnownKeys,
     /// [`EventStore::put_snapshot`].
@@ -371,6 +374,13 @@ impl EventStore for ScriptedStore {
         Box::pin(async move {
             let name = stream.clone();
             self.play(Call::KnownKeys, Some(&name), self.lane_of(&name), |inner| inner.known_keys(stream, limit)).await
+        })
+    }
+
+    fn load(&self, loads: Vec<Load>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
+        Box::pin(async move {
+            self.play(Call::Load, None, None, |_| Box::pin(ready(Ok(())))).await?;
+            one_by_one(self, loads).await
         })
     }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on stops at the line that says so")]
 #![allow(clippy::needless_pass_by_value, reason = "a name is given as it is at hand")]
 
+mod activation;
 mod asynchronous;
 mod batches;
 mod client;

@@ -171,6 +171,7 @@ fn a_cold_aggregate_does_not_stop_its_neighbours() {
         let of = tallies(&engine);
         world.store.hold_stream("cold");
         let mut cold = sent(of.ask(add("cold", 1))).await;
+        world.quiet().await;
         for amount in 1..=20 {
             assert!(of.ask(add("warm", amount)).await.is_ok());
         }

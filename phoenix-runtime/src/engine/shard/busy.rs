@@ -105,8 +105,8 @@ impl Shard {
 
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
-            Done::Activated(cell, Ok(loaded)) => self.activated(cell, loaded),
-            Done::Activated(cell, Err(reason)) => self.park(cell, &reason),
+            Done::Loaded(counted, granted) => self.granted(counted, granted),
+            Done::ReadOn(replay, events) => self.read_on(replay, events),
             Done::Asked(answers) => {
                 for (cell, answers) in answers {
                     self.asked(cell, answers);
@@ -118,12 +118,13 @@ impl Shard {
         }
     }
 
-    fn activated(&mut self, cell: CellRef, loaded: Loaded) {
+    pub(super) fn activated(&mut self, cell: CellRef, loaded: Loaded) {
         let Some(found) = self.cells.get_mut(cell) else { return };
         let before = found.window.len();
         found.state = Some(loaded.state);
         found.version = loaded.version;
         found.snapshot_version = loaded.snapshot_version;
+        found.snapshot_bytes = loaded.bytes;
         found.time_micros = loaded.time_micros;
         let room = (self.options.max_remembered_keys + before).saturating_sub(self.remembered_keys);
         if !self.parked.is_empty() {
@@ -136,7 +137,7 @@ impl Shard {
     }
 
     /// The aggregate can't be brought into memory: all who wait are told, and and for a while it is not tried again.
-    fn park(&mut self, cell: CellRef, reason: &str) {
+    pub(super) fn park(&mut self, cell: CellRef, reason: &str) {
         let Some(found) = self.cells.get_mut(cell) else { return };
         let id = found.id.clone();
         let kind = self.kinds.get(found.kind as usize).map_or("", |kind| kind.name());

@@ -1,28 +1,18 @@
 //! A message meets its aggregate.
 
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::FutureExt as _;
-
 use crate::domain::error::{Code, Fault};
-use crate::engine::activation::{activate, panic_text};
 use crate::engine::batch::partition_of;
 use crate::engine::cell::{Busy, Cell, CellRef, Task, Window};
 use crate::engine::lanes::Admission;
 use crate::engine::mailbox::{Body, Mail};
-use crate::engine::shard::{Done, Shard, drop_user, ownership_lost};
-use crate::event_store::port::StreamId;
+use crate::engine::shard::{Shard, ownership_lost};
 
 impl Shard {
     /// Takes a message from the mailbox.
     pub(super) fn deliver(&mut self, mail: Mail) {
-        let partition = partition_of(mail.slice());
-        if self.epochs.get(partition.0 as usize).copied().flatten().is_none() {
-            return mail.fail(ownership_lost());
-        }
         match self.lanes.admit(mail.slice(), mail.inside) {
             Admission::Now => self.accept(mail),
             Admission::Later => self.lanes.put_off(mail.slice(), mail),
@@ -35,6 +25,10 @@ impl Shard {
 
     /// Brings a message to its aggregate.
     pub(super) fn accept(&mut self, mail: Mail) {
+        let partition = partition_of(mail.slice());
+        if self.epochs.get(partition.0 as usize).copied().flatten().is_none() {
+            return mail.fail(ownership_lost());
+        }
         let cell = match self.cells.find(mail.kind, mail.hash, mail.id.as_str()) {
             Some(cell) => cell,
             None => match self.parked_fault(&mail) {
@@ -89,6 +83,7 @@ impl Shard {
             state: None,
             version: 0,
             snapshot_version: 0,
+            snapshot_bytes: 0,
             time_micros: i64::MIN,
             window: Window::default(),
             busy: None,
@@ -114,20 +109,6 @@ impl Shard {
                 self.advance(cell);
             }
         }
-    }
-
-    pub(super) fn start_activation(&mut self, cell: CellRef) {
-        let Some(found) = self.cells.get_mut(cell) else { return };
-        drop_user(found.state.take());
-        let Some(kind) = self.kinds.get(found.kind as usize).map(Arc::clone) else { return };
-        let stream = StreamId { aggregate: self.names.get(kind.name()), id: found.id.clone() };
-        let (store, page, backoff) = (Arc::clone(&self.store), self.options.replay_page, self.backoff());
-        self.tasks.push(Box::pin(async move {
-            // handlers and serializers are caught where they are called; this is for the rest of what users write
-            let activation = AssertUnwindSafe(activate(store, kind, stream, page, backoff)).catch_unwind();
-            let loaded = activation.await.unwrap_or_else(|panic| Err(format!("it panicked: {}", panic_text(&*panic))));
-            Done::Activated(cell, loaded)
-        }));
     }
 
     /// The cell is busy no longer: those who waited are executed, in their order, until it is busy again.

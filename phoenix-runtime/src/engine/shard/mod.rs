@@ -1,21 +1,23 @@
 //! The loop that owns its aggregates: takes mail, decides, and tells callers what became durable.
 //!
 //! One task, the single writer of its aggregates. A turn polls, in this order: the append in flight, side tasks
-//! (activations, questions to the store, `async` handlers), the mailbox, the timer. What was decided goes into the
+//! (loads, questions to the store, `async` handlers), the mailbox, the timer. What was decided goes into the
 //! open batch; it is sent when no other is in flight. Batch N+1 is sent only when N's outcome is known.
 //!
 //! # Layout
 //! - [`deliver`]: a message meets its aggregate
+//! - [`activate`]: aggregates on their way into memory
 //! - [`decide`]: commands and queries on a state
 //! - [`busy`]: what an aggregate may wait for, and what comes of it
 //! - [`settle`]: the outcome of a batch: tell, or undo
 
+mod activate;
 mod busy;
 mod decide;
 mod deliver;
 mod settle;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +34,7 @@ use crate::domain::error::{Code, Fault};
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::pending::Worked;
 use crate::domain::ports::{BoxFuture, Clock, Seed};
-use crate::engine::activation::Loaded;
+use crate::engine::activation::{Granted, Replay};
 use crate::engine::batch::Sequences;
 use crate::engine::cell::CellRef;
 use crate::engine::cells::Cells;
@@ -44,7 +46,7 @@ use crate::engine::lanes::Lanes;
 use crate::engine::mailbox::{Mail, Mailbox};
 use crate::engine::meters::Meters;
 use crate::engine::options::EngineOptions;
-use crate::event_store::port::{Epoch, EventStore, Lane, StoredOutcome};
+use crate::event_store::port::{Epoch, EventStore, Lane, StoredEvent, StoredOutcome};
 
 /// What a shard works with.
 pub(crate) struct Parts {
@@ -80,7 +82,8 @@ type Answers = Result<Vec<(Dedup, Option<StoredOutcome>)>, Fault>;
 
 /// The end of a side task.
 enum Done {
-    Activated(CellRef, Result<Loaded, String>),
+    Loaded(Option<Lane>, Granted),
+    ReadOn(Box<Replay>, Result<Vec<StoredEvent>, String>),
     Asked(Vec<(CellRef, Answers)>),
     /// With the time that the handler was told.
     Worked(CellRef, i64, Result<Worked, Fault>),
@@ -127,6 +130,8 @@ pub(crate) struct Shard {
     cells: Cells,
     lanes: Lanes,
     tasks: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Aggregates whose events are being applied, in turn.
+    replays: VecDeque<Box<Replay>>,
     remembered_keys: usize,
     parked: HashMap<(u16, AggregateId), Parked>,
     suspicious_until: Duration,
@@ -177,6 +182,7 @@ impl Shard {
             sequences: parts.sequences,
             cells,
             tasks: FuturesUnordered::new(),
+            replays: VecDeque::new(),
             remembered_keys: 0,
             parked: HashMap::new(),
             suspicious_until: Duration::ZERO,
@@ -219,6 +225,10 @@ impl Shard {
                     }
                 }
                 if !progress {
+                    if !self.replays.is_empty() {
+                        // others have their turn between two pieces
+                        cx.waker().wake_by_ref();
+                    }
                     return Poll::Pending;
                 }
             }
@@ -227,7 +237,7 @@ impl Shard {
     }
 
     fn is_finished(&self) -> bool {
-        self.mailbox.is_closed() && self.lanes.are_idle() && self.tasks.is_empty()
+        self.mailbox.is_closed() && self.lanes.are_idle() && self.tasks.is_empty() && self.replays.is_empty()
     }
 
     /// Does what can be done now. Says whether it did anything.
@@ -255,6 +265,7 @@ impl Shard {
         }
 
         // no room while full batches wait for those in flight: mail then waits in the mailbox, which pushes back
+        progress |= self.replay();
         let room = self.lanes.room();
         let reserve_only = self.lanes.are_over();
         if room > 0
@@ -268,6 +279,7 @@ impl Shard {
         progress |= self.poll_sweep(cx);
         for lane in self.lanes.all() {
             progress |= self.ask_questions(lane);
+            progress |= self.start_loads(lane);
             let work = self.lanes.work(lane);
             if work.in_flight.is_none() && work.rereads == 0 && !work.open.is_empty() {
                 self.send(lane);

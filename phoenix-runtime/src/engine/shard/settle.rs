@@ -199,6 +199,9 @@ impl Shard {
         for slice in moved {
             self.lanes.relocate(*slice, self.store.lane(*slice));
         }
+        if !moved.is_empty() {
+            self.want_anew(lane);
+        }
         for cell in order {
             let mails = again.remove(&cell).unwrap_or_default();
             self.bring_back(cell, mails);

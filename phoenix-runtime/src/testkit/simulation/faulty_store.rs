@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
-    Batch, Conflict, ConflictKind, Epoch, EventStore, KnownKeys, Lane, Partition, Position, Snapshot, StoreError,
-    StoredEvent, StoredOutcome, StreamId,
+    Batch, Conflict, ConflictKind, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Snapshot,
+    StoreError, StoredEvent, StoredOutcome, StreamId,
 };
 use crate::testkit::lane_map::LaneMap;
 use crate::testkit::simulation::executor::{Simulation, TaskGroup};
@@ -265,6 +265,13 @@ impl EventStore for FaultyStore {
         Box::pin(async move {
             self.read([&stream]).await?;
             self.inner.known_keys(stream, limit).await
+        })
+    }
+
+    fn load(&self, loads: Vec<Load>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
+        Box::pin(async move {
+            self.read(loads.iter().map(|load| &load.stream)).await?;
+            self.inner.load(loads).await
         })
     }
 

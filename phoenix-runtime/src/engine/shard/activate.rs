@@ -1,0 +1,143 @@
+//! Aggregates on their way into memory.
+//!
+//! Those that come up in a turn, and while the loads in flight are as many as may be, are asked for together; one alone
+//! goes at once. Their events are applied in small pieces, one aggregate after the other, between everything else.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::engine::activation::{Granted, MOST_TOGETHER, Progress, Replay, Wish, load, panic_text, read_on};
+use crate::engine::cell::{CellRef, Task};
+use crate::engine::shard::{Done, Shard, drop_user};
+use crate::event_store::port::{Lane, StoredEvent, StreamId};
+
+/// How many loads of many aggregates are in flight at a time, for each lane.
+const LOADS: usize = 4;
+
+/// How much is replayed in a turn, in events.
+const TURN: usize = 256;
+
+/// How much is replayed of one aggregate before it is the next one's turn.
+const PIECE: usize = 64;
+
+impl Shard {
+    pub(super) fn start_activation(&mut self, cell: CellRef) {
+        let Some(found) = self.cells.get_mut(cell) else { return };
+        drop_user(found.state.take());
+        self.lanes.work(self.lanes.of(found.slice())).wanted.push(cell);
+    }
+
+    /// Asks for the aggregates of a lane that are wanted.
+    pub(super) fn start_loads(&mut self, lane: Lane) -> bool {
+        let mut progress = false;
+        while self.lanes.work(lane).loads < LOADS && !self.lanes.work(lane).wanted.is_empty() {
+            let wanted = &mut self.lanes.work(lane).wanted;
+            let now: Vec<CellRef> = wanted.drain(..wanted.len().min(MOST_TOGETHER)).collect();
+            let wishes: Vec<Wish> = now.into_iter().filter_map(|cell| self.wish(cell)).collect();
+            if !wishes.is_empty() {
+                self.lanes.work(lane).loads += 1;
+                self.load(Some(lane), wishes);
+            }
+            progress = true;
+        }
+        progress
+    }
+
+    fn wish(&mut self, cell: CellRef) -> Option<Wish> {
+        // it may be gone since it was wanted
+        let found = self.cells.get_mut(cell)?;
+        let kind = Arc::clone(self.kinds.get(found.kind as usize)?);
+        let stream = StreamId { aggregate: self.names.get(kind.name()), id: found.id.clone() };
+        Some(Wish::new(cell, kind, stream))
+    }
+
+    /// `counted` where it is one of the loads that a lane may have in flight.
+    fn load(&mut self, counted: Option<Lane>, wishes: Vec<Wish>) {
+        let (store, page, backoff) = (Arc::clone(&self.store), self.options.replay_page, self.backoff());
+        self.tasks.push(Box::pin(async move { Done::Loaded(counted, load(store, wishes, page, backoff).await) }));
+    }
+
+    pub(super) fn granted(&mut self, counted: Option<Lane>, granted: Granted) {
+        if let Some(lane) = counted {
+            let work = self.lanes.work(lane);
+            work.loads = work.loads.saturating_sub(1);
+        }
+        match granted {
+            Granted::All(found) => {
+                for (wish, found) in found {
+                    // it begins with what users write, as the whole of it
+                    match catch_unwind(AssertUnwindSafe(|| Replay::new(wish.clone(), found))) {
+                        Ok(replay) => self.replays.push_back(Box::new(replay)),
+                        Err(panic) => self.park(wish.cell, &format!("it panicked: {}", panic_text(&*panic))),
+                    }
+                }
+            }
+            // these may fail for long: they do not count
+            Granted::Alone(wishes) => {
+                for wish in wishes {
+                    self.load(None, vec![wish]);
+                }
+            }
+            Granted::Refused(wish, reason) => self.park(wish.cell, &reason),
+        }
+    }
+
+    pub(super) fn read_on(&mut self, mut replay: Box<Replay>, events: Result<Vec<StoredEvent>, String>) {
+        match events {
+            Ok(events) => {
+                replay.go_on(events, self.options.replay_page.max(1));
+                self.replays.push_back(replay);
+            }
+            Err(reason) => self.park(replay.cell(), &reason),
+        }
+    }
+
+    /// Goes on with what is replayed, for as long as a turn may take. Says whether anything came of it.
+    pub(super) fn replay(&mut self) -> bool {
+        let mut left = TURN;
+        let mut progress = false;
+        while left > 0 {
+            let Some(mut replay) = self.replays.pop_front() else { break };
+            let cell = replay.cell();
+            if self.cells.get_mut(cell).is_none() {
+                drop_user(replay);
+                continue;
+            }
+            let piece = left.min(PIECE);
+            let mut budget = piece;
+            let step = catch_unwind(AssertUnwindSafe(|| replay.step(&mut budget)));
+            // also an aggregate without events is work
+            left = left.saturating_sub((piece - budget).max(1));
+            progress |= !matches!(step, Ok(Progress::Working));
+            match step {
+                Ok(Progress::Working) => self.replays.push_back(replay),
+                Ok(Progress::Done) => self.activated(cell, replay.finish()),
+                Ok(Progress::Anew) => self.load(None, vec![replay.anew()]),
+                Ok(Progress::Failed(reason)) => self.park(cell, &reason),
+                Ok(Progress::ReadOn(from)) => {
+                    let (store, page, backoff) = (Arc::clone(&self.store), self.options.replay_page, self.backoff());
+                    let page = page.max(1);
+                    self.tasks.push(Box::pin(async move {
+                        let events = read_on(store, replay.stream().clone(), from, page, backoff).await;
+                        Done::ReadOn(replay, events)
+                    }));
+                }
+                Err(panic) => {
+                    let reason = format!("it panicked: {}", panic_text(&*panic));
+                    self.park(cell, &reason);
+                }
+            }
+        }
+        progress
+    }
+
+    /// Aggregates that are wanted in a lane that their slice has left.
+    pub(super) fn want_anew(&mut self, lane: Lane) {
+        for cell in std::mem::take(&mut self.lanes.work(lane).wanted) {
+            let Some(found) = self.cells.get_mut(cell) else { continue };
+            if found.busy.as_ref().is_some_and(|busy| matches!(busy.with, Task::Activation)) {
+                self.lanes.work(self.lanes.of(found.slice())).wanted.push(cell);
+            }
+        }
+    }
+}
