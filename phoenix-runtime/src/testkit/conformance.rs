@@ -3,6 +3,7 @@
 //! An adapter brings a [`StoreFactory`] and calls [`run_all`] inside a tokio runtime.
 
 mod appends;
+pub mod archives;
 mod concurrency;
 mod conflicts;
 mod durability;

@@ -38,6 +38,32 @@ pub(super) mod events {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// Blocks of the archive.
+pub(super) mod archive {
+    #![allow(unreachable_pub, missing_docs, reason = "the derive makes its items public")]
+
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "archive")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub aggregate: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub to_version: i64,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub from_version: i64,
+        pub block: Vec<u8>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// Snapshots.
 pub(super) mod snapshots {
     #![allow(unreachable_pub, missing_docs, reason = "the derive makes its items public")]

@@ -13,7 +13,10 @@ pub(super) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Statements { name: "0001_events", sql: EVENTS })]
+        vec![
+            Box::new(Statements { name: "0001_events", sql: EVENTS }),
+            Box::new(Statements { name: "0002_archive", sql: ARCHIVE }),
+        ]
     }
 
     fn migration_table_name() -> DynIden {
@@ -67,6 +70,18 @@ CREATE TABLE snapshots (
   codec INTEGER NOT NULL,
   payload BLOB NOT NULL,
   PRIMARY KEY (aggregate, id, version)
+);
+";
+
+/// By the last version, because who looks for a version takes the first block that ends at or behind it.
+const ARCHIVE: &str = "
+CREATE TABLE archive (
+  aggregate TEXT NOT NULL,
+  id TEXT NOT NULL,
+  to_version INTEGER NOT NULL,
+  from_version INTEGER NOT NULL,
+  block BLOB NOT NULL,
+  PRIMARY KEY (aggregate, id, to_version, from_version)
 );
 ";
 

@@ -9,9 +9,10 @@
 //! - `lock`, `migration`, `entity`, `row`: the owner's lock, the schema, the tables, what a row means
 //! - `writer`, `append`: the thread that writes; one batch inside its transaction
 //! - `reader`: every read
-//! - `retention`: what leaves the store
+//! - `retention`, `archive`: what leaves the store, and the table where it may go
 
 mod append;
+mod archive;
 mod entity;
 mod error;
 mod lock;

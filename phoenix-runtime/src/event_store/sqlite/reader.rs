@@ -86,7 +86,20 @@ impl SqliteReader {
         Ok(Self { db: SqlxSqliteConnector::from_sqlx_sqlite_pool(pool), path: options.path.as_path().into() })
     }
 
-    fn failed(&self) -> impl Fn(DbErr) -> StoreError + '_ {
+    pub(super) fn db(&self) -> &DatabaseConnection {
+        &self.db
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The answer to who would write.
+    pub(super) fn only_reads(&self) -> StoreError {
+        StoreError::Unavailable(format!("`{}` is open to be read, not to be written", self.path.display()))
+    }
+
+    pub(super) fn failed(&self) -> impl Fn(DbErr) -> StoreError + '_ {
         |error| read_failed(&self.path, &error)
     }
 
@@ -318,7 +331,7 @@ pub(super) fn connect_options(options: &SqliteOptions) -> SqliteConnectOptions {
 }
 
 /// As a number of `SQLite`, which has no larger ones.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::reader::signed;
 use super::row::position;
 use crate::event_store::port::{StoredEvent, StreamId};
 
@@ -43,9 +44,4 @@ pub(super) fn refill(db: &Connection, events: &[StoredEvent]) -> rusqlite::Resul
         ])?;
     }
     Ok(())
-}
-
-/// As a number of `SQLite`, which has no larger ones.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -8,9 +8,11 @@ use rusqlite::{Connection, OpenFlags, params};
 use tokio::sync::oneshot;
 
 use super::append::{Failed, Known, append, conflicts};
+use super::archive;
 use super::error::{OpenError, commit_failed, write_failed};
 use super::options::SqliteOptions;
 use super::retention;
+use crate::event_store::archive::BlockInfo;
 use crate::event_store::port::{Batch, Epoch, Partition, Snapshot, StoreError, StoredEvent, StreamId};
 
 /// Where the answer to a job goes. Who does not wait any more is not told.
@@ -25,23 +27,30 @@ pub(super) enum Job {
     Strip(StreamId, u64, Reply<u64>),
     /// Of events that were found to be stripped, and the same.
     Refill(Vec<StoredEvent>, Reply<()>),
+    PutBlock(StreamId, BlockInfo, Vec<u8>, Reply<()>),
+    RemoveBlock(StreamId, BlockInfo, Reply<()>),
 }
 
 impl Job {
     fn records(&self) -> usize {
         match self {
             Self::Append(batch, _) => batch.records.len(),
-            Self::Acquire(..) | Self::Snapshot(..) | Self::DropSnapshots(..) | Self::Strip(..) => 1,
             Self::Refill(events, _) => events.len(),
+            _ => 1,
         }
     }
 
     /// Tells the answer, once everything of its transaction is durable.
     fn tell(self, answer: Answer) {
         match (self, answer) {
-            (Self::Append(_, reply) | Self::Snapshot(_, reply) | Self::Refill(_, reply), answer) => {
-                drop(reply.send(if let Answer::Failed(error) = answer { Err(error) } else { Ok(()) }));
-            }
+            (
+                Self::Append(_, reply)
+                | Self::Snapshot(_, reply)
+                | Self::Refill(_, reply)
+                | Self::PutBlock(_, _, _, reply)
+                | Self::RemoveBlock(_, _, reply),
+                answer,
+            ) => drop(reply.send(if let Answer::Failed(error) = answer { Err(error) } else { Ok(()) })),
             (Self::Acquire(_, reply), Answer::Acquired(epochs)) => drop(reply.send(Ok(epochs))),
             (Self::Acquire(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
             (Self::DropSnapshots(_, _, reply) | Self::Strip(_, _, reply), Answer::Counted(count)) => {
@@ -161,6 +170,14 @@ impl Writer {
                 Job::Strip(stream, up_to, _) => Answer::Counted(retention::strip(&self.db, stream, *up_to)?),
                 Job::Refill(events, _) => {
                     retention::refill(&self.db, events)?;
+                    Answer::Done
+                }
+                Job::PutBlock(stream, block, bytes, _) => {
+                    archive::put_block(&self.db, stream, *block, bytes)?;
+                    Answer::Done
+                }
+                Job::RemoveBlock(stream, block, _) => {
+                    archive::remove_block(&self.db, stream, *block)?;
                     Answer::Done
                 }
             });

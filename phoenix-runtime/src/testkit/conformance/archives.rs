@@ -1,0 +1,165 @@
+//! What an archive is: a suite that every adapter of [`Archive`] passes unchanged.
+
+use std::sync::Arc;
+
+use super::Failure;
+use super::fixture::{Checked, equal, holds, stream};
+use crate::domain::ports::BoxFuture;
+use crate::event_store::archive::{Archive, BlockInfo};
+use crate::event_store::port::{StoreError, StreamId};
+
+/// Opens archives for the suite.
+pub trait ArchiveFactory: Send + Sync {
+    /// Opens the archive of this name: empty the first time; later, after all handles of the one before were dropped,
+    /// a durable archive has what was put.
+    fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Archive>, StoreError>>;
+}
+
+/// Checks every promise of an archive.
+///
+/// # Errors
+/// The first thing that is not as promised.
+pub async fn run_archive(factory: &dyn ArchiveFactory) -> Result<(), Failure> {
+    blocks_are_found_by_version(&*factory.open("by version").await?).await?;
+    blocks_may_overlap_and_be_replaced(&*factory.open("overlap").await?).await?;
+    streams_are_told_apart_by_their_exact_names(&*factory.open("names").await?).await?;
+    blocks_may_be_large(&*factory.open("large").await?).await?;
+    many_put_at_once(&factory.open("at once").await?).await?;
+    what_was_put_is_there_after_reopening(factory).await
+}
+
+fn block(from: u64, to: u64) -> BlockInfo {
+    BlockInfo { to, from }
+}
+
+/// Bytes of which no two blocks have the same.
+fn bytes(stream: &StreamId, block: BlockInfo) -> Vec<u8> {
+    [format!("{stream} {block}").into_bytes(), vec![0, 255, 10, 13]].concat()
+}
+
+async fn put(archive: &dyn Archive, stream: &StreamId, block: BlockInfo) -> Result<(), StoreError> {
+    archive.put(stream.clone(), block, bytes(stream, block)).await
+}
+
+async fn blocks_are_found_by_version(archive: &dyn Archive) -> Checked {
+    holds("an archive has a name", !archive.name().is_empty())?;
+    let (a, b) = (stream("a"), stream("b"));
+    equal("no blocks", &archive.blocks(a.clone(), 0, 10).await?, &Vec::new())?;
+    equal("no block", &archive.get(a.clone(), block(1, 9)).await?, &None)?;
+    archive.remove(a.clone(), block(1, 9)).await?;
+    // by number, not by text
+    for (from, to) in [(101, 1000), (1, 9), (10, 100), (1001, 1001)] {
+        put(archive, &a, block(from, to)).await?;
+    }
+    put(archive, &b, block(1, 9)).await?;
+    let all = [block(1, 9), block(10, 100), block(101, 1000), block(1001, 1001)];
+    for (from, limit, expected) in [
+        (0, 10, &all[..]),
+        (1, 10, &all[..]),
+        (9, 10, &all[..]),
+        (10, 10, &all[1..]),
+        (100, 1, &all[1..2]),
+        (101, 1, &all[2..3]),
+        (1001, 10, &all[3..]),
+        (1002, 10, &[]),
+        (0, 2, &all[..2]),
+        (0, 0, &[]),
+        (0, usize::MAX, &all[..]),
+        (u64::MAX, usize::MAX, &[]),
+    ] {
+        equal("blocks", &archive.blocks(a.clone(), from, limit).await?, &expected.to_vec())?;
+    }
+    for info in all {
+        equal("a block", &archive.get(a.clone(), info).await?, &Some(bytes(&a, info)))?;
+        holds("a block has a place", !archive.place(&a, info).is_empty())?;
+    }
+    equal("a block of other versions", &archive.get(a.clone(), block(1, 10)).await?, &None)?;
+    for _ in 0..2 {
+        archive.remove(a.clone(), block(10, 100)).await?;
+        equal("a removed block", &archive.get(a.clone(), block(10, 100)).await?, &None)?;
+        let left = [all[0], all[2], all[3]].to_vec();
+        equal("what stays", &archive.blocks(a.clone(), 0, 10).await?, &left)?;
+    }
+    equal("what another stream has", &archive.blocks(b.clone(), 0, 10).await?, &vec![block(1, 9)])
+}
+
+async fn blocks_may_overlap_and_be_replaced(archive: &dyn Archive) -> Checked {
+    let a = stream("a");
+    for (from, to) in [(1, 5), (1, 8), (3, 5), (6, 8)] {
+        put(archive, &a, block(from, to)).await?;
+    }
+    let all = vec![block(1, 5), block(3, 5), block(1, 8), block(6, 8)];
+    equal("in the order of their last versions", &archive.blocks(a.clone(), 0, 10).await?, &all)?;
+    for length in [100_000, 0, 7] {
+        archive.put(a.clone(), block(3, 5), vec![9; length]).await?;
+        equal("the new bytes", &archive.get(a.clone(), block(3, 5)).await?, &Some(vec![9; length]))?;
+    }
+    equal("no block more", &archive.blocks(a.clone(), 0, 10).await?, &all)?;
+    equal("the others' bytes", &archive.get(a.clone(), block(1, 5)).await?, &Some(bytes(&a, block(1, 5))))
+}
+
+async fn streams_are_told_apart_by_their_exact_names(archive: &dyn Archive) -> Checked {
+    let longest = "\u{00e9}".repeat(127);
+    let ids = ["a", "A", "a ", "a/../b", "..", "/etc", "C:\\x", "a\nb", "nul", "%41", "'; --", "\u{1f600}", &longest];
+    let info = block(1, 2);
+    for id in ids {
+        put(archive, &stream(id), info).await?;
+    }
+    let other = StreamId { aggregate: "bank".into(), ..stream("account/a") };
+    put(archive, &other, info).await?;
+    for stream in ids.map(stream).iter().chain([&other]) {
+        equal("the block of a stream", &archive.get(stream.clone(), info).await?, &Some(bytes(stream, info)))?;
+        equal("its blocks", &archive.blocks(stream.clone(), 0, 10).await?, &vec![info])?;
+    }
+    archive.remove(stream("a"), info).await?;
+    equal("only one was removed", &archive.get(stream("A"), info).await?.is_some(), &true)
+}
+
+async fn blocks_may_be_large(archive: &dyn Archive) -> Checked {
+    let large: Vec<u8> = (0..5_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    let (from, to) = (u64::from(u32::MAX) * 1000, u64::from(u32::MAX) * 1001);
+    archive.put(stream("a"), block(from, to), large.clone()).await?;
+    let found = archive.get(stream("a"), block(from, to)).await?;
+    holds("five million bytes", found.as_ref() == Some(&large))
+}
+
+async fn many_put_at_once(archive: &Arc<dyn Archive>) -> Checked {
+    let put_one = |n: u64| {
+        let archive = Arc::clone(archive);
+        let stream = stream(&format!("account {}", n % 7));
+        // three of each: whoever is last has put the same
+        let info = block(n / 21 * 10 + 1, n / 21 * 10 + 10);
+        tokio::spawn(async move { put(&*archive, &stream, info).await })
+    };
+    let all: Vec<_> = (0..210).map(put_one).collect();
+    for one in all {
+        one.await.map_err(|e| Failure(e.to_string()))??;
+    }
+    for n in 0..7 {
+        let stream = stream(&format!("account {n}"));
+        let found = archive.blocks(stream.clone(), 0, 100).await?;
+        equal("ten blocks of each", &found.len(), &10)?;
+        for info in found {
+            equal("a block", &archive.get(stream.clone(), info).await?, &Some(bytes(&stream, info)))?;
+        }
+    }
+    Ok(())
+}
+
+async fn what_was_put_is_there_after_reopening(factory: &dyn ArchiveFactory) -> Checked {
+    let archive = factory.open("reopened").await?;
+    for (from, to) in [(1, 5), (6, 8)] {
+        put(&*archive, &stream("a"), block(from, to)).await?;
+    }
+    archive.remove(stream("a"), block(1, 5)).await?;
+    if !archive.is_durable() {
+        return Ok(());
+    }
+    drop(archive);
+    let archive = factory.open("reopened").await?;
+    equal("the blocks", &archive.blocks(stream("a"), 0, 10).await?, &vec![block(6, 8)])?;
+    let expected = Some(bytes(&stream("a"), block(6, 8)));
+    equal("the bytes", &archive.get(stream("a"), block(6, 8)).await?, &expected)?;
+    put(&*archive, &stream("a"), block(9, 9)).await?;
+    equal("the blocks", &archive.blocks(stream("a"), 0, 10).await?, &vec![block(6, 8), block(9, 9)])
+}
