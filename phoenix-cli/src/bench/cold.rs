@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, FuturesUnordered};
 use indicatif::ProgressBar;
+use phoenix_bench::messages::name;
+use phoenix_bench::{Latencies, LoadError, Seen};
 use phoenix_runtime::client::Client;
 
 use super::error::BenchError;
-use super::latency::Latencies;
-use super::load::Seen;
 use super::prefill::{History, prefill};
 use super::subject::{Place, Subject};
 use super::whole::Whole;
-use super::workload::{Account, Archived, Balance, Measured, SNAPSHOT_EVERY, deposit, name};
+use super::workload::{Account, Archived, Balance, Measured, SNAPSHOT_EVERY, deposit};
 
 /// Cold aggregates of each sort.
 const COLD: u64 = 2000;
@@ -120,14 +120,14 @@ async fn fill(client: &Client, aggregates: std::ops::Range<u64>, events: u64) ->
     let round = |_| aggregates.clone().map(|number| Archived::deposit(client, deposit(number), None));
     let mut answers = stream::iter((0..events).flat_map(round)).buffer_unordered(4096);
     while let Some(answer) = answers.next().await {
-        answer.map_err(|e| BenchError::Command(e.to_string()))?;
+        answer.map_err(|e| LoadError::Command(e.to_string()))?;
     }
     Ok(())
 }
 
-async fn ask<A: Measured>(client: &Client, number: u64) -> Result<(), BenchError> {
+async fn ask<A: Measured>(client: &Client, number: u64) -> Result<(), LoadError> {
     let query = Balance { account: name(number) };
-    A::balance(client, query).await.map(drop).map_err(|e| BenchError::Command(e.to_string()))
+    A::balance(client, query).await.map(drop).map_err(|e| LoadError::Command(e.to_string()))
 }
 
 async fn ask_all<A: Measured>(client: &Client, first: u64, aggregates: u64) -> Result<(), BenchError> {

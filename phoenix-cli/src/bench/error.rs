@@ -2,13 +2,18 @@
 
 use std::path::PathBuf;
 
+use phoenix_bench::LoadError;
 use phoenix_runtime::engine::StartError;
 use phoenix_runtime::event_store::{OpenError, StoreError};
+use phoenix_runtime::node::config::store_url::InvalidStoreUrl;
 use sea_orm::sqlx;
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub(crate) enum BenchError {
+    /// A store that this build does not know.
+    #[error(transparent)]
+    Store(#[from] InvalidStoreUrl),
     /// A store can't be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -29,12 +34,9 @@ pub(crate) enum BenchError {
         what: String,
         reason: String,
     },
-    /// A command failed.
-    #[error("a command failed: {0}")]
-    Command(String),
-    /// A caller panicked.
-    #[error("a caller ended early: {0}")]
-    Task(String),
+    /// A command or its caller failed.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The folder for files can't be made.
     #[error("failed to make `{}`", folder.display())]
     Folder {
@@ -71,6 +73,6 @@ impl From<sqlx::Error> for BenchError {
 
 impl From<tokio::task::JoinError> for BenchError {
     fn from(error: tokio::task::JoinError) -> Self {
-        Self::Task(error.to_string())
+        Self::Load(LoadError::Caller(error.to_string()))
     }
 }

@@ -1,17 +1,8 @@
 //! What is to be reached, on which store.
 
-use super::load::Callers;
-use super::report::Goal;
-use super::subject::Kind;
+use phoenix_bench::{Callers, Goal};
 
-/// Many callers with many commands each.
-pub(crate) const FULL: Callers = Callers { clients: 64, in_flight: 64 };
-/// Many callers with one command each.
-pub(crate) const WIDE: Callers = Callers { clients: 64, in_flight: 1 };
-/// A few callers with one command each.
-pub(crate) const FEW: Callers = Callers { clients: 8, in_flight: 1 };
-/// One command at a time.
-pub(crate) const ONE: Callers = Callers { clients: 1, in_flight: 1 };
+use super::subject::Kind;
 
 /// The strongest peer that was measured, Pekko Persistence, reached this part of the bare loop on PostgreSQL.
 const STRONGEST_PEER: f64 = 0.22;
@@ -19,11 +10,11 @@ const STRONGEST_PEER: f64 = 0.22;
 /// A ratio to the bare loop, and what it is to be.
 pub(crate) fn bare(kind: Kind, callers: Callers) -> Vec<(&'static str, Goal)> {
     match (kind, callers) {
-        (Kind::Postgres, FULL) => vec![
+        (Kind::Postgres, Callers::FULL) => vec![
             ("x bare loop", Goal::AtLeast(0.75)),
             ("x bare loop, twice the strongest peer", Goal::AtLeast(2.0 * STRONGEST_PEER)),
         ],
-        (Kind::Sqlite, FULL) => vec![("x bare loop", Goal::AtLeast(0.7))],
+        (Kind::Sqlite, Callers::FULL) => vec![("x bare loop", Goal::AtLeast(0.7))],
         _ => vec![("x bare loop", Goal::Shown)],
     }
 }
@@ -36,7 +27,7 @@ pub(crate) fn alone(kind: Kind) -> Goal {
 /// Commands a second.
 pub(crate) fn rate(kind: Kind, callers: Callers) -> Option<Goal> {
     match (kind, callers) {
-        (Kind::Memory, FULL) => Some(Goal::AtLeast(1e6)),
+        (Kind::Memory, Callers::FULL) => Some(Goal::AtLeast(1e6)),
         _ => None,
     }
 }
@@ -44,8 +35,8 @@ pub(crate) fn rate(kind: Kind, callers: Callers) -> Option<Goal> {
 /// The 99th percentile, in microseconds.
 pub(crate) fn p99(kind: Kind, callers: Callers) -> Option<Goal> {
     match (kind, callers) {
-        (Kind::Postgres, FULL) => Some(Goal::AtMost(50_000.0)),
-        (Kind::Postgres, WIDE) => Some(Goal::AtMost(2_000.0)),
+        (Kind::Postgres, Callers::FULL) => Some(Goal::AtMost(50_000.0)),
+        (Kind::Postgres, Callers::WIDE) => Some(Goal::AtMost(2_000.0)),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::stream::{self, StreamExt as _};
+use phoenix_bench::LoadError;
 use phoenix_runtime::domain::id::{AggregateId, Dedup, Slice};
 use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::port::{
@@ -40,7 +41,7 @@ pub(crate) async fn measure() -> Result<Bytes, BenchError> {
     let failed = |text: String| BenchError::Probe(text);
     let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
     let run = move || Command::new(program).args(["bench", "--probe-memory"]).output();
-    let output = tokio::task::spawn_blocking(run).await.map_err(|e| BenchError::Task(e.to_string()))?;
+    let output = tokio::task::spawn_blocking(run).await.map_err(|e| LoadError::Caller(e.to_string()))?;
     let output = output.map_err(|e| failed(e.to_string()))?;
     serde_json::from_slice(&output.stdout)
         .map_err(|e| failed(format!("{e}: {}", String::from_utf8_lossy(&output.stderr))))
@@ -78,7 +79,7 @@ async fn run(
     let all = accounts.map(|account| Account::deposit(client, deposit(account), key(account)));
     let mut answers = stream::iter(all).buffer_unordered(512);
     while let Some(answer) = answers.next().await {
-        answer.map_err(|e| BenchError::Command(e.to_string()))?;
+        answer.map_err(|e| LoadError::Command(e.to_string()))?;
     }
     Ok(())
 }

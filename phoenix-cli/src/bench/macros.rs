@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use phoenix_bench::Row;
+use phoenix_bench::report::median;
+
 use super::error::BenchError;
-use super::report::{Row, median};
 use crate::checkout::Checkout;
 use crate::new::render;
 
@@ -51,7 +53,7 @@ pub(crate) fn measure(folder: &Path, runs: usize) -> Result<Vec<Row>, BenchError
     let _ = std::fs::remove_dir_all(&service);
     let row = |what: &str, of: fn(&Build) -> f64| {
         let micros = median(builds.iter().map(of)).map(|seconds| seconds * 1e6);
-        let micros = micros.map(|p50| super::latency::Percentiles { p50, p99: p50, p999: p50 });
+        let micros = micros.map(|p50| phoenix_bench::Percentiles { p50, p99: p50, p999: p50 });
         Row { micros, ..Row::new(what.to_owned(), "compiles") }
     };
     Ok(vec![

@@ -2,25 +2,22 @@
 //!
 //! # Layout
 //! - [`workload`]: the aggregate and its messages; [`prefill`]: events that are there beforehand
-//! - [`load`]: callers; [`latency`]: what they saw
 //! - [`whole`]: client, engine and store; [`subject`]: which store, and the same rows without client and engine
 //! - [`cold`]: activation and replay; [`idle`]: memory of idle aggregates; [`macros`]: what a build costs
 //! - [`suite`]: what is run in which order; [`run`]: one run; [`goals`]: what is to be reached
-//! - [`report`], [`table`]: what was found; [`error`]: why nothing was
+//! - [`error`]: why there are no figures
+//!
+//! Callers, latencies and tables are those of [`phoenix_bench`], which peers are measured with as well.
 
 mod cold;
 mod error;
 mod goals;
 mod idle;
-mod latency;
-mod load;
 mod macros;
 mod prefill;
-mod report;
 mod run;
 mod subject;
 mod suite;
-mod table;
 mod whole;
 mod workload;
 
@@ -28,15 +25,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use phoenix_bench::{Callers, Markdown, Report};
 use phoenix_runtime::telemetry::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
 
 use error::BenchError;
-use load::Callers;
-use report::Report;
 use subject::{Named, Place, Subject};
 use suite::Plan;
-use table::Markdown;
 
 /// Measures Phoenix on this machine, beside what the store can do alone.
 ///
@@ -67,6 +62,9 @@ pub(crate) struct Options {
     /// Measures bare inserts without each index as well, where the store has a table
     #[arg(long)]
     indexes: bool,
+    /// Leaves out activation, replay and the memory of idle aggregates
+    #[arg(long)]
+    no_cold: bool,
     /// Measures what the macros cost in a build of the bank template, and nothing else
     #[arg(long)]
     macros: bool,
@@ -196,7 +194,7 @@ async fn remove(subjects: &[Box<dyn Subject>]) -> Result<(), BenchError> {
 
 fn plan(options: &Options) -> Result<Plan, BenchError> {
     let callers = match (options.clients, options.in_flight) {
-        (None, None) => suite::matrix(),
+        (None, None) => vec![Callers::FULL, Callers::WIDE, Callers::FEW, Callers::ONE],
         (clients, in_flight) => {
             vec![Callers { clients: clients.unwrap_or(1), in_flight: in_flight.unwrap_or(1) }]
         }
@@ -206,7 +204,7 @@ fn plan(options: &Options) -> Result<Plan, BenchError> {
     if none || duration.is_zero() || options.runs == 0 {
         return Err(BenchError::Nothing);
     }
-    let rest = options.clients.is_none() && options.in_flight.is_none();
+    let rest = options.clients.is_none() && options.in_flight.is_none() && !options.no_cold;
     let Options { runs, prefill, indexes, .. } = *options;
     Ok(Plan { callers, duration, runs, rest, prefill, indexes })
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use phoenix_bench::messages::name;
 use phoenix_runtime::domain::aggregate::Aggregate;
 use phoenix_runtime::domain::codec::{Codec as _, Json};
 use phoenix_runtime::domain::id::{AggregateId, Dedup, MessageId, SLICES, Slice};
@@ -18,7 +19,7 @@ use phoenix_runtime::event_store::port::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::BenchError;
-use super::workload::{Account, deposit, deposited, name};
+use super::workload::{Account, deposit, deposited};
 
 /// Records of a batch.
 const BATCH: usize = 4096;

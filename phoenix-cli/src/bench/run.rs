@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use phoenix_bench::{Bar, Callers, Row};
 
 use super::error::BenchError;
-use super::goals::{self, ONE};
-use super::load::Callers;
-use super::report::{Bar, Row};
+use super::goals;
 use super::subject::{Kind, Loop, Place, Subject};
 use super::suite::Plan;
 use super::whole::{Load, Measured, Whole};
@@ -39,7 +38,7 @@ impl Run {
             self.p99(subject.kind(), callers, "", measured.p99);
             self.bare(plan, subject, callers, &measured, progress).await?;
             subject.remove(Place::Fresh).await?;
-            if callers != ONE {
+            if callers != Callers::ONE {
                 progress.set_message(format!("half of {callers}"));
                 let half = self.fresh(plan, subject, Load::Open { per_second: measured.per_second / 2.0 }).await?;
                 self.p99(subject.kind(), callers, " at half of the rate", half.p99);
@@ -86,7 +85,7 @@ impl Run {
                 let what = format!("{name} {callers} on {events} events, x empty");
                 self.bars.push(Bar::new(what, figures.per_second / empty, goals::growth(subject.kind())));
             }
-            if callers != ONE {
+            if callers != Callers::ONE {
                 let load = Load::Open { per_second: figures.per_second / 2.0 };
                 let measured = whole.measure(load, plan.duration).await?;
                 self.add(subject, &whole.store, load, measured, "");
@@ -177,7 +176,7 @@ struct Figures {
 impl Figures {
     /// A bare loop in batches as large as the engine reached.
     fn bare_loop(&self, callers: Callers, duration: Duration) -> Loop {
-        let alone = callers == ONE;
+        let alone = callers == Callers::ONE;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
         let batch = if alone { 1 } else { self.records_a_commit.unwrap_or(1.0).round().max(1.0) as usize };
         // the same rows take less time than through the engine; single ones are measured as long as the engine was

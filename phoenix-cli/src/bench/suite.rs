@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use phoenix_bench::report::medians;
+use phoenix_bench::{Bar, Callers, Goal, Report, Row};
 
 use super::error::BenchError;
-use super::goals::ONE;
-use super::load::Callers;
 use super::prefill::{History, prefill};
-use super::report::{Bar, Goal, Report, Row, medians};
 use super::run::Run;
 use super::subject::{Place, Subject};
 use super::{cold, goals, idle};
@@ -101,9 +100,4 @@ async fn bring_into_memory(
     report.rows.push(Row::rate("replay, events, one aggregate".to_owned(), &durability, cold.replay_alone));
     report.rows.push(Row::rate("replay, events, many aggregates".to_owned(), &durability, cold.replay_together));
     Ok(())
-}
-
-/// The callers of a plan that names none.
-pub(crate) fn matrix() -> Vec<Callers> {
-    vec![goals::FULL, goals::WIDE, goals::FEW, ONE]
 }

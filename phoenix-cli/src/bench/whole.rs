@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use phoenix_bench::{Callers, Seen, load};
 use phoenix_runtime::engine::Engine;
 use phoenix_runtime::event_store::EventStore;
 use phoenix_runtime::telemetry::Metrics;
 
 use super::error::BenchError;
-use super::load::{self, Callers, Seen};
 use super::subject::{Place, Subject};
-use super::workload::{Account, Archived};
+use super::workload::{Account, Accounts, Archived};
 
 /// An engine with a store of its own.
 pub(crate) struct Whole {
@@ -38,7 +38,7 @@ impl Whole {
     /// The store of a place with an engine over it, every aggregate in memory.
     pub(crate) async fn start(subject: &dyn Subject, place: Place) -> Result<Self, BenchError> {
         let whole = Self::over(subject.open(place).await?).await?;
-        load::warm_up(&whole.engine.client()).await?;
+        load::warm_up(&whole.accounts(), 1000).await?;
         Ok(whole)
     }
 
@@ -49,13 +49,17 @@ impl Whole {
         Ok(Self { engine, store: name })
     }
 
+    fn accounts(&self) -> Accounts {
+        Accounts(self.engine.client())
+    }
+
     /// Puts load on it.
     pub(crate) async fn measure(&self, load: Load, duration: Duration) -> Result<Measured, BenchError> {
-        let client = self.engine.client();
+        let accounts = self.accounts();
         let (before, cpu_before) = (Commits::now(), cpu_micros());
         let seen = match load {
-            Load::Closed { callers, keyed } => load::closed(&client, callers, keyed, duration).await?,
-            Load::Open { per_second } => load::open(&client, per_second, duration).await?,
+            Load::Closed { callers, keyed } => load::closed(&accounts, callers, keyed, duration).await?,
+            Load::Open { per_second } => load::open(&accounts, per_second, duration).await?,
         };
         #[allow(clippy::cast_precision_loss, reason = "fewer than 2^52 commands")]
         let cpu_micros =

@@ -1,21 +1,16 @@
 //! What is measured: a small aggregate whose events have about 200 bytes, and messages for it.
 
-use phoenix_runtime::domain::ports::{Seed as _, SplitMix};
+use phoenix_bench::messages::{amount, name};
+use phoenix_bench::{LoadError, Message, REFERENCE, Target};
+use phoenix_runtime::client::Client;
 use phoenix_runtime::prelude::*;
 use serde::{Deserialize, Serialize};
-
-/// How many aggregates are hit at random.
-pub(crate) const AGGREGATES: u64 = 10_000;
 
 /// After how many events [`Archived`] takes a snapshot.
 pub(crate) const SNAPSHOT_EVERY: u64 = match Archived::OPTIONS.snapshot_every {
     Some(events) => events,
     None => 0,
 };
-
-/// Brings the event to about 200 bytes of JSON.
-const REFERENCE: &str = "invoice 2026-000-481516 of the customer 23-42, booked by the nightly run of the \
-     clearing house, approved by two people, paid in full by direct debit";
 
 /// Puts money on an account.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
@@ -45,16 +40,9 @@ pub(crate) struct Balance {
 /// An aggregate that is measured.
 pub(crate) trait Measured: Aggregate {
     /// A command at work, to its reply.
-    fn deposit(
-        client: &phoenix_runtime::client::Client,
-        command: Deposit,
-        key: Option<String>,
-    ) -> phoenix_runtime::client::ask::Ask<Deposit>;
+    fn deposit(client: &Client, command: Deposit, key: Option<String>) -> phoenix_runtime::client::ask::Ask<Deposit>;
     /// A query at work, to its answer.
-    fn balance(
-        client: &phoenix_runtime::client::Client,
-        query: Balance,
-    ) -> phoenix_runtime::client::query::Question<Balance>;
+    fn balance(client: &Client, query: Balance) -> phoenix_runtime::client::query::Question<Balance>;
 }
 
 macro_rules! measured {
@@ -89,7 +77,7 @@ macro_rules! measured {
 
         impl Measured for $name {
             fn deposit(
-                client: &phoenix_runtime::client::Client,
+                client: &Client,
                 command: Deposit,
                 key: Option<String>,
             ) -> phoenix_runtime::client::ask::Ask<Deposit> {
@@ -101,7 +89,7 @@ macro_rules! measured {
             }
 
             fn balance(
-                client: &phoenix_runtime::client::Client,
+                client: &Client,
                 query: Balance,
             ) -> phoenix_runtime::client::query::Question<Balance> {
                 client.of::<Self>().query(query)
@@ -123,36 +111,25 @@ measured!(
     100
 );
 
-/// Messages, made at random.
-pub(crate) struct Messages {
-    random: SplitMix,
-    keyed: bool,
-}
+/// Accounts that take deposits.
+#[derive(Clone)]
+pub(crate) struct Accounts(pub(crate) Client);
 
-impl Messages {
-    /// The same ones for an equal `start`.
-    pub(crate) fn new(start: u64, keyed: bool) -> Self {
-        Self { random: SplitMix::new(start.wrapping_mul(0x2545_f491_4f6c_dd1d)), keyed }
-    }
-
-    /// A command for any aggregate, with a key of its caller where they are wanted.
-    pub(crate) fn next(&mut self) -> (Deposit, Option<String>) {
-        let key = self.keyed.then(|| format!("{:016x}", self.random.next_u64()));
-        (deposit(self.random.next_u64() % AGGREGATES), key)
+impl Target for Accounts {
+    async fn deposit(&self, Message { account, key }: Message) -> Result<(), LoadError> {
+        match <Account as Measured>::deposit(&self.0, deposit(account), key).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(LoadError::Command(error.to_string())),
+        }
     }
 }
 
 /// A command for this account.
 pub(crate) fn deposit(account: u64) -> Deposit {
-    Deposit { account: name(account), amount: 100 + account % 7, reference: REFERENCE.to_owned() }
+    Deposit { account: name(account), amount: amount(account), reference: REFERENCE.to_owned() }
 }
 
 /// What became of a command.
 pub(crate) fn deposited(command: Deposit, balance: u64) -> Deposited {
     Deposited { amount: command.amount, balance, reference: command.reference }
-}
-
-/// The id of this account.
-pub(crate) fn name(account: u64) -> String {
-    format!("account-{account:07}")
 }

@@ -18,12 +18,12 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use phoenix_bench::Seen;
 use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::EventStore;
 
 pub(crate) use self::named::{Kind, Named};
 use super::error::BenchError;
-use super::load::Seen;
 
 /// One of the stores that a subject has at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

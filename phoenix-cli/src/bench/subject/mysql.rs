@@ -6,6 +6,7 @@ use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::TryStreamExt as _;
+use phoenix_bench::AGGREGATES;
 use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::EventStore;
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
@@ -15,7 +16,6 @@ use super::named::open;
 use super::race::{Inserts, race};
 use super::server::Server;
 use super::{Bare, BenchError, Kind, Loop, Place, Subject};
-use crate::bench::workload::AGGREGATES;
 
 /// The most rows that a bare loop inserts: they are in memory before it begins.
 const MAX_ROWS: usize = 3_000_000;

@@ -94,7 +94,7 @@ impl FromStr for Named {
 /// Opens a store as a node does that says nothing but which one.
 pub(super) async fn open(url: &str) -> Result<Arc<dyn EventStore>, BenchError> {
     let mut config = NodeConfig::default();
-    config.store = url.parse::<StoreUrl>().map_err(|reason| BenchError::Command(reason.to_string()))?;
+    config.store = url.parse::<StoreUrl>().map_err(|reason| BenchError::Store(reason))?;
     Ok(open_store(&config).await?)
 }
 

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use phoenix_bench::{Latencies, Seen};
 use tokio::task::JoinSet;
 
 use super::BenchError;
-use crate::bench::latency::Latencies;
-use crate::bench::load::Seen;
 use crate::bench::whole::cpu_micros;
 
 /// A connection that inserts.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use phoenix_bench::{Latencies, Seen};
 use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::EventStore;
 use phoenix_runtime::event_store::sqlite::{SqliteOptions, SqliteStore};
@@ -12,8 +13,6 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Statement, params_from_iter};
 
 use super::{Bare, BenchError, Kind, Loop, Place, Subject};
-use crate::bench::latency::Latencies;
-use crate::bench::load::Seen;
 
 /// Files in a folder of their own.
 pub(super) struct Sqlite {

@@ -1,77 +1,123 @@
 //! Callers: in a closed loop as fast as answers come, in an open loop at a given rate.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use phoenix_runtime::client::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::error::BenchError;
-use super::latency::Latencies;
-use super::workload::{AGGREGATES, Account, Measured, Messages, deposit};
+use crate::latency::Latencies;
+use crate::messages::{AGGREGATES, Message, Messages};
+
+/// Whatever takes deposits.
+pub trait Target: Clone + Send + Sync + 'static {
+    /// One deposit, until its answer.
+    fn deposit(&self, message: Message) -> impl Future<Output = Result<(), LoadError>> + Send;
+}
+
+/// Why there is no figure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoadError {
+    /// A command failed.
+    Command(String),
+    /// A caller panicked.
+    Caller(String),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(reason) => write!(f, "a command failed: {reason}"),
+            Self::Caller(reason) => write!(f, "a caller ended early: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
 
 /// How many callers there are, and how many commands each has on its way at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct Callers {
-    pub(crate) clients: usize,
-    pub(crate) in_flight: usize,
+pub struct Callers {
+    /// How many callers.
+    pub clients: usize,
+    /// How many commands of each.
+    pub in_flight: usize,
 }
 
-impl std::fmt::Display for Callers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Callers {
+    /// Many callers with many commands each.
+    pub const FULL: Self = Self { clients: 64, in_flight: 64 };
+    /// Many callers with one command each.
+    pub const WIDE: Self = Self { clients: 64, in_flight: 1 };
+    /// A few callers with one command each.
+    pub const FEW: Self = Self { clients: 8, in_flight: 1 };
+    /// One command at a time.
+    pub const ONE: Self = Self { clients: 1, in_flight: 1 };
+}
+
+impl fmt::Display for Callers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} x {}", self.clients, self.in_flight)
     }
 }
 
 /// What callers saw.
 #[derive(Debug)]
-pub(crate) struct Seen {
-    pub(crate) per_second: f64,
-    pub(crate) latencies: Latencies,
+pub struct Seen {
+    /// Commands a second.
+    pub per_second: f64,
+    /// Of every command.
+    pub latencies: Latencies,
 }
 
-/// Sends a first command to every aggregate, so that all of them are in memory.
-pub(crate) async fn warm_up(client: &Client) -> Result<(), BenchError> {
+/// Sends a first command to every aggregate, so many at once.
+///
+/// # Errors
+/// A command that fails.
+pub async fn warm_up(target: &impl Target, at_once: usize) -> Result<(), LoadError> {
     let mut numbers = 0..AGGREGATES;
-    let first = |number| Account::deposit(client, deposit(number), None);
-    let mut waiting: FuturesUnordered<_> = numbers.by_ref().take(1000).map(first).collect();
+    let first = |account| target.deposit(Message::to(account));
+    let mut waiting: FuturesUnordered<_> = numbers.by_ref().take(at_once).map(first).collect();
     while let Some(answer) = waiting.next().await {
-        answer.map_err(|e| BenchError::Command(e.to_string()))?;
+        answer?;
         waiting.extend(numbers.next().map(first));
     }
     Ok(())
 }
 
 /// Callers that send the next command when an answer comes.
-pub(crate) async fn closed(
-    client: &Client,
+///
+/// # Errors
+/// A command that fails, and a caller that panics.
+pub async fn closed(
+    target: &impl Target,
     callers: Callers,
     keyed: bool,
     duration: Duration,
-) -> Result<Seen, BenchError> {
+) -> Result<Seen, LoadError> {
     let mut tasks = JoinSet::new();
     let began = Instant::now();
     let end = began + duration;
     for number in 0..callers.clients {
-        let (client, mut messages) = (client.clone(), Messages::new(number as u64 + 1, keyed));
+        let (target, mut messages) = (target.clone(), Messages::new(number as u64 + 1, keyed));
         tasks.spawn(async move {
             let mut latencies = Latencies::default();
             if callers.in_flight == 1 {
                 // what a service does that has one thing to ask
                 while Instant::now() < end {
-                    latencies.add(timed(&client, messages.next(), Instant::now()).await?);
+                    latencies.add(timed(&target, messages.any(), Instant::now()).await?);
                 }
                 return Ok(latencies);
             }
             let mut waiting: FuturesUnordered<_> =
-                (0..callers.in_flight).map(|_| timed(&client, messages.next(), Instant::now())).collect();
+                (0..callers.in_flight).map(|_| timed(&target, messages.any(), Instant::now())).collect();
             while let Some(latency) = waiting.next().await {
                 latencies.add(latency?);
                 let now = Instant::now();
                 if now < end {
-                    waiting.push(timed(&client, messages.next(), now));
+                    waiting.push(timed(&target, messages.any(), now));
                 }
             }
             Ok(latencies)
@@ -83,20 +129,23 @@ pub(crate) async fn closed(
 
 /// Commands at a constant rate, whether answers come or not. A latency counts from the moment when the command was
 /// due: a stall delays those behind it, and shows in each of them (no coordinated omission).
-pub(crate) async fn open(client: &Client, per_second: f64, duration: Duration) -> Result<Seen, BenchError> {
+///
+/// # Errors
+/// A command that fails, and a caller that panics.
+pub async fn open(target: &impl Target, per_second: f64, duration: Duration) -> Result<Seen, LoadError> {
     const SENDERS: usize = 8;
     let mut tasks = JoinSet::new();
     let mut lines = Vec::with_capacity(SENDERS);
     for number in 0..SENDERS {
         let (line, mut due) = mpsc::unbounded_channel::<Instant>();
         lines.push(line);
-        let (client, mut messages) = (client.clone(), Messages::new(number as u64 + 1001, false));
+        let (target, mut messages) = (target.clone(), Messages::new(number as u64 + 1001, false));
         tasks.spawn(async move {
             let (mut latencies, mut waiting, mut more) = (Latencies::default(), FuturesUnordered::new(), true);
             while more || !waiting.is_empty() {
                 tokio::select! {
                     next = due.recv(), if more => match next {
-                        Some(due) => waiting.push(timed(&client, messages.next(), due)),
+                        Some(due) => waiting.push(timed(&target, messages.any(), due)),
                         None => more = false,
                     },
                     Some(latency) = waiting.next() => latencies.add(latency?),
@@ -119,26 +168,20 @@ pub(crate) async fn open(client: &Client, per_second: f64, duration: Duration) -
             std::thread::sleep(Duration::from_micros(100));
         }
     });
-    pace.await.map_err(|e| BenchError::Task(e.to_string()))?;
+    pace.await.map_err(|e| LoadError::Caller(e.to_string()))?;
     let latencies = gather(tasks).await?;
     Ok(seen(latencies, began.elapsed()))
 }
 
-async fn timed(
-    client: &Client,
-    (command, key): (super::workload::Deposit, Option<String>),
-    since: Instant,
-) -> Result<Duration, BenchError> {
-    match Account::deposit(client, command, key).await {
-        Ok(_) => Ok(since.elapsed()),
-        Err(error) => Err(BenchError::Command(error.to_string())),
-    }
+async fn timed(target: &impl Target, message: Message, since: Instant) -> Result<Duration, LoadError> {
+    target.deposit(message).await?;
+    Ok(since.elapsed())
 }
 
-async fn gather(mut tasks: JoinSet<Result<Latencies, BenchError>>) -> Result<Latencies, BenchError> {
+async fn gather(mut tasks: JoinSet<Result<Latencies, LoadError>>) -> Result<Latencies, LoadError> {
     let mut all = Latencies::default();
     while let Some(ended) = tasks.join_next().await {
-        all.append(ended.map_err(|e| BenchError::Task(e.to_string()))??);
+        all.append(ended.map_err(|e| LoadError::Caller(e.to_string()))??);
     }
     Ok(all)
 }

@@ -2,41 +2,47 @@
 
 use serde::Serialize;
 
-use super::latency::Percentiles;
-use super::load::Seen;
+use crate::latency::Percentiles;
+use crate::load::Seen;
 
 /// One line of the table.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Row {
-    pub(crate) what: String,
+pub struct Row {
+    /// What was measured.
+    pub what: String,
     /// What was acknowledged survives which fault.
-    pub(crate) durability: String,
+    pub durability: String,
+    /// Commands, rows or events a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) per_second: Option<f64>,
+    pub per_second: Option<f64>,
+    /// Latencies.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) micros: Option<Percentiles>,
+    pub micros: Option<Percentiles>,
     /// Records that one commit makes durable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) records_a_commit: Option<f64>,
+    pub records_a_commit: Option<f64>,
     /// Time of a core that each command took in this process: callers, engine, and a store that is no server. Unlike
     /// the rest it hardly depends on what else the machine does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cpu_micros: Option<f64>,
+    pub cpu_micros: Option<f64>,
 }
 
 impl Row {
     /// A rate and latencies.
-    pub(crate) fn seen(what: String, durability: &str, seen: Seen) -> Self {
+    #[must_use]
+    pub fn seen(what: String, durability: &str, seen: Seen) -> Self {
         Self { micros: Some(seen.latencies.percentiles()), ..Self::rate(what, durability, seen.per_second) }
     }
 
     /// A rate alone.
-    pub(crate) fn rate(what: String, durability: &str, per_second: f64) -> Self {
+    #[must_use]
+    pub fn rate(what: String, durability: &str, per_second: f64) -> Self {
         Self { per_second: Some(per_second), ..Self::new(what, durability) }
     }
 
     /// Nothing but a name.
-    pub(crate) fn new(what: String, durability: &str) -> Self {
+    #[must_use]
+    pub fn new(what: String, durability: &str) -> Self {
         let durability = durability.to_owned();
         Self { what, durability, per_second: None, micros: None, records_a_commit: None, cpu_micros: None }
     }
@@ -44,8 +50,10 @@ impl Row {
 
 /// What a figure is to be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Goal {
+pub enum Goal {
+    /// This or more.
     AtLeast(f64),
+    /// This or less.
     AtMost(f64),
     /// It is told, and that is all.
     Shown,
@@ -53,11 +61,14 @@ pub(crate) enum Goal {
 
 /// A ratio or another figure that is worth a line of its own.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Bar {
-    pub(crate) what: String,
-    pub(crate) measured: f64,
+pub struct Bar {
+    /// What it is.
+    pub what: String,
+    /// What was found.
+    pub measured: f64,
+    /// What it is to be.
     #[serde(skip)]
-    pub(crate) goal: Goal,
+    pub goal: Goal,
     /// What it is to reach, where it has to.
     #[serde(skip_serializing_if = "Option::is_none")]
     wanted: Option<f64>,
@@ -66,7 +77,9 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
-    pub(crate) fn new(what: impl Into<String>, measured: f64, goal: Goal) -> Self {
+    /// A figure and what it is to be.
+    #[must_use]
+    pub fn new(what: impl Into<String>, measured: f64, goal: Goal) -> Self {
         let (wanted, reached) = match goal {
             Goal::AtLeast(wanted) => (Some(wanted), Some(measured >= wanted)),
             Goal::AtMost(wanted) => (Some(wanted), Some(measured <= wanted)),
@@ -76,7 +89,8 @@ impl Bar {
     }
 
     /// The bars of several runs as one run of medians.
-    pub(crate) fn medians(runs: &[Vec<Self>]) -> Vec<Self> {
+    #[must_use]
+    pub fn medians(runs: &[Vec<Self>]) -> Vec<Self> {
         let Some(first) = runs.first() else { return Vec::new() };
         let merge = |(index, bar): (usize, &Self)| {
             let measured = median(runs.iter().filter_map(|run| Some(run.get(index)?.measured)));
@@ -86,26 +100,30 @@ impl Bar {
     }
 
     /// Whether it is what it is to be, where it is to be something.
-    pub(crate) fn reached(&self) -> Option<bool> {
+    #[must_use]
+    pub fn reached(&self) -> Option<bool> {
         self.reached
     }
 }
 
 /// Everything.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Report {
+pub struct Report {
     /// Cores that the process may use.
-    pub(crate) cores: usize,
-    pub(crate) runs: usize,
-    pub(crate) seconds: f64,
+    pub cores: usize,
+    /// How often everything was measured.
+    pub runs: usize,
+    /// How long each time.
+    pub seconds: f64,
     /// Medians of the runs.
-    pub(crate) rows: Vec<Row>,
+    pub rows: Vec<Row>,
     /// Medians of what was compared within each run.
-    pub(crate) bars: Vec<Bar>,
+    pub bars: Vec<Bar>,
 }
 
 /// The median: of an even number the mean of the middle two.
-pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+#[must_use]
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
@@ -114,7 +132,8 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 }
 
 /// The rows of several runs as one run of medians. Every run has the same rows, in the same order.
-pub(crate) fn medians(runs: &[Vec<Row>]) -> Vec<Row> {
+#[must_use]
+pub fn medians(runs: &[Vec<Row>]) -> Vec<Row> {
     let Some(first) = runs.first() else { return Vec::new() };
     let merge = |(index, row): (usize, &Row)| {
         let of = |field: fn(&Row) -> Option<f64>| median(runs.iter().filter_map(|run| field(run.get(index)?)));

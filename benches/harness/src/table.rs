@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use super::latency::Percentiles;
-use super::report::{Bar, Report};
+use crate::latency::Percentiles;
+use crate::report::{Bar, Report};
 
 /// A table with its head.
 struct Table<const N: usize> {
@@ -41,7 +41,7 @@ fn bars(report: &Report) -> Table<4> {
     Table { head: ["", "measured", "bar", ""], lines: report.bars.iter().map(line).collect() }
 }
 
-impl Display for super::report::Goal {
+impl Display for crate::report::Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtLeast(wanted) => write!(f, "at least {}", figure(*wanted)),
@@ -74,7 +74,8 @@ impl Display for Report {
 }
 
 /// For a page: the bars first, then every figure.
-pub(crate) struct Markdown<'a>(pub(crate) &'a Report);
+#[derive(Debug)]
+pub struct Markdown<'a>(pub &'a Report);
 
 impl Display for Markdown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,8 +148,8 @@ fn time(micros: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Goal, Row};
     use super::*;
+    use crate::report::{Goal, Row};
 
     #[test]
     fn numbers_are_written_for_people() {
