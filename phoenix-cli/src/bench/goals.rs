@@ -28,6 +28,7 @@ pub(crate) fn alone(kind: Kind) -> Goal {
 pub(crate) fn rate(kind: Kind, callers: Callers) -> Option<Goal> {
     match (kind, callers) {
         (Kind::Memory, Callers::FULL) => Some(Goal::AtLeast(1e6)),
+        (Kind::Log, Callers::FULL) => Some(Goal::AtLeast(400_000.0)),
         _ => None,
     }
 }
@@ -43,7 +44,11 @@ pub(crate) fn p99(kind: Kind, callers: Callers) -> Option<Goal> {
 
 /// Commands a second with many events stored already, as a part of those of a new store.
 pub(crate) fn growth(kind: Kind) -> Goal {
-    if kind == Kind::Postgres { Goal::AtLeast(0.5) } else { Goal::Shown }
+    match kind {
+        Kind::Postgres => Goal::AtLeast(0.5),
+        Kind::Log => Goal::AtLeast(0.8),
+        _ => Goal::Shown,
+    }
 }
 
 /// Bringing aggregates into memory: the median for one with a snapshot in microseconds, how many a second where many are

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use phoenix_bench::{Bar, Callers, Row};
+use phoenix_bench::{AGGREGATES, Bar, Callers, Goal, Row};
 
 use super::error::BenchError;
 use super::goals;
@@ -16,6 +16,8 @@ use super::whole::{Load, Measured, Whole};
 pub(crate) struct Run {
     pub(crate) rows: Vec<Row>,
     pub(crate) bars: Vec<Bar>,
+    /// Commands a second of the first callers, by the store.
+    rates: Vec<(Kind, f64)>,
 }
 
 impl Run {
@@ -50,10 +52,20 @@ impl Run {
             self.fresh(plan, subject, Load::Closed { callers, keyed: true }).await?;
             subject.remove(Place::Fresh).await?;
         }
-        if let (true, Some(empty)) = (plan.prefill > 0, full) {
-            self.grown(plan, subject, empty, progress).await?;
+        let Some(full) = full else { return Ok(()) };
+        self.rates.push((subject.kind(), full));
+        if plan.prefill > 0 {
+            self.grown(plan, subject, full, progress).await?;
         }
         Ok(())
+    }
+
+    /// Compares stores with each other.
+    pub(crate) fn compare(&mut self, plan: &Plan) {
+        let rate = |wanted| self.rates.iter().find(|(kind, _)| *kind == wanted).map(|(_, rate)| *rate);
+        if let (Some(log), Some(memory), Some(callers)) = (rate(Kind::Log), rate(Kind::Memory), plan.callers.first()) {
+            self.bars.push(Bar::new(format!("log {callers}, x memory"), log / memory, Goal::Shown));
+        }
     }
 
     /// The whole path on a new store.
@@ -103,11 +115,13 @@ impl Run {
             Load::Open { .. } => "  open loop at half of it".to_owned(),
         };
         let Measured { seen, records_a_commit, cpu_micros } = measured;
+        let commands = seen.latencies.len();
         let row = Row::seen(what, subject.settings().unwrap_or(store), seen);
         let row = Row { records_a_commit, cpu_micros, ..row };
         let micros = row.micros;
         let figures = Figures {
             per_second: row.per_second.unwrap_or(f64::NAN),
+            commands,
             p50: micros.map_or(f64::NAN, |micros| micros.p50),
             p99: micros.map_or(f64::NAN, |micros| micros.p99),
             records_a_commit,
@@ -168,6 +182,7 @@ impl Run {
 /// What is compared of a measurement.
 struct Figures {
     per_second: f64,
+    commands: usize,
     p50: f64,
     p99: f64,
     records_a_commit: Option<f64>,
@@ -180,6 +195,7 @@ impl Figures {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
         let batch = if alone { 1 } else { self.records_a_commit.unwrap_or(1.0).round().max(1.0) as usize };
         // the same rows take less time than through the engine; single ones are measured as long as the engine was
-        Loop { batch, alone, at_most: if alone { duration } else { duration * 3 } }
+        let rows = self.commands + usize::try_from(AGGREGATES).unwrap_or(0);
+        Loop { rows, batch, alone, at_most: if alone { duration } else { duration * 3 } }
     }
 }

@@ -52,6 +52,7 @@ pub(crate) async fn measure(
             progress.set_prefix(format!("run {number} of {}, {}", plan.runs, subject.kind().name()));
             run.measure(plan, &**subject, progress).await?;
         }
+        run.compare(plan);
         runs.push(run);
     }
     let (rows, bars): (Vec<_>, Vec<_>) = runs.into_iter().map(|run| (run.rows, run.bars)).unzip();

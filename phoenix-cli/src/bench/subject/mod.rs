@@ -2,10 +2,11 @@
 //!
 //! # Layout
 //! - [`named`]: stores as the command line names them
-//! - [`memory`], [`sqlite`], [`postgres`], [`mysql`]: one store each
+//! - [`memory`], [`sqlite`], [`log`], [`postgres`], [`mysql`]: one store each
 //! - [`server`]: addresses of servers, and the databases that are made there
 //! - [`race`]: connections that insert batches side by side
 
+mod log;
 mod memory;
 mod mysql;
 mod named;
@@ -52,6 +53,8 @@ impl Place {
 /// A bare loop over the rows that the engine wrote.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Loop {
+    /// Rows that the engine wrote.
+    pub(crate) rows: usize,
     /// Rows of each transaction.
     pub(crate) batch: usize,
     /// Whether one row is awaited before the next is sent.

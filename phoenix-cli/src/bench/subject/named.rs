@@ -8,17 +8,23 @@ use phoenix_runtime::event_store::EventStore;
 use phoenix_runtime::node::config::StoreUrl;
 use phoenix_runtime::node::{NodeConfig, open_store};
 
+use super::log::Log;
 use super::memory::Memory;
 use super::mysql::Mysql;
 use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::{BenchError, Subject};
 
+/// What a store can be.
+const KNOWN: &str = "`memory`, `sqlite:FOLDER`, `log:FOLDER`, `postgres://USER@HOST/DATABASE`, \
+     `mysql://USER@HOST/DATABASE`";
+
 /// Which store it is: what is to be reached depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Memory,
     Sqlite,
+    Log,
     Postgres,
     Mysql,
 }
@@ -29,6 +35,7 @@ impl Kind {
         match self {
             Self::Memory => "memory",
             Self::Sqlite => "SQLite",
+            Self::Log => "log",
             Self::Postgres => "PostgreSQL",
             Self::Mysql => "MySQL",
         }
@@ -57,7 +64,7 @@ impl Named {
 
     /// The folder of this name in which its files are, if it has any.
     pub(crate) fn folder(&self, name: &str) -> Option<PathBuf> {
-        matches!(self.kind, Kind::Sqlite).then(|| Path::new(&self.at).join(name))
+        matches!(self.kind, Kind::Sqlite | Kind::Log).then(|| Path::new(&self.at).join(name))
     }
 
     /// Ready to be measured; what it makes is in a folder of this name, or in databases that begin with it.
@@ -65,6 +72,7 @@ impl Named {
         Ok(match self.kind {
             Kind::Memory => Box::new(Memory::default()),
             Kind::Sqlite => Box::new(Sqlite::new(Path::new(&self.at).join(name))),
+            Kind::Log => Box::new(Log::new(Path::new(&self.at).join(name))),
             Kind::Postgres => Box::new(Postgres::new(&self.at, name)?),
             Kind::Mysql => Box::new(Mysql::new(&self.at, name)?),
         })
@@ -80,11 +88,11 @@ impl FromStr for Named {
             Some(("sqlite", folder)) if !folder.is_empty() => {
                 return Ok(Self { kind: Kind::Sqlite, at: folder.to_owned() });
             }
+            Some(("log", folder)) if !folder.is_empty() => return Ok(Self { kind: Kind::Log, at: folder.to_owned() }),
             Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Kind::Postgres,
             Some(("mysql" | "mariadb", rest)) if rest.starts_with("//") => Kind::Mysql,
             _ => {
-                let known = "`memory`, `sqlite:FOLDER`, `postgres://USER@HOST/DATABASE`, `mysql://USER@HOST/DATABASE`";
-                return Err(format!("say one of {known}"));
+                return Err(format!("say one of {KNOWN}"));
             }
         };
         Ok(Self { kind, at: text.to_owned() })
@@ -112,6 +120,7 @@ mod tests {
         check("memory", Some((Kind::Memory, "")));
         check("sqlite:target", Some((Kind::Sqlite, "target")));
         check("sqlite:", None);
+        check("log:target", Some((Kind::Log, "target")));
         check("postgres://u:p@h/d", Some((Kind::Postgres, "postgres://u:p@h/d")));
         check("mariadb://h/d", Some((Kind::Mysql, "mariadb://h/d")));
         check("postgres", None);
