@@ -1,5 +1,7 @@
 //! Keeps everything in memory: for tests, for measurements, and for what may be lost.
 
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::ready;
@@ -11,6 +13,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use self::source::Shared;
 use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
@@ -72,6 +75,7 @@ struct Contents {
     keys: HashTable<Key>,
     ids: BTreeMap<Arc<str>, BTreeSet<AggregateId>>,
     snapshots: BTreeMap<StreamId, BTreeMap<u64, Snapshot>>,
+    shared: Shared,
 }
 
 impl Default for Contents {
@@ -85,6 +89,7 @@ impl Default for Contents {
             keys: HashTable::new(),
             ids: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            shared: Shared::default(),
         }
     }
 }
@@ -107,9 +112,12 @@ impl Contents {
     fn append(&mut self, batch: &Arc<Batch>) -> Result<(), StoreError> {
         rules::fence(&batch.epochs, |partition| Ok(self.epoch(partition)))?;
         rules::well_formed(batch)?;
-        if batch.records.is_empty() {
-            return Ok(());
-        }
+        self.shared.holds(batch)?;
+        if batch.records.is_empty() { Ok(()) } else { self.take(batch) }
+    }
+
+    /// Takes a batch that may be taken, unless it is in conflict.
+    fn take(&mut self, batch: &Arc<Batch>) -> Result<(), StoreError> {
         let (Ok(number), Ok(_)) = (u32::try_from(self.batches.len()), u32::try_from(batch.records.len())) else {
             return Err(StoreError::Unavailable("the memory store is full: it takes 2^32 batches".to_owned()));
         };

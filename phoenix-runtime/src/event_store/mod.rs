@@ -6,6 +6,7 @@
 //! - [`archive`]: where the bytes of old events go, and how they come back
 //! - [`memory`]: keeps everything in memory, nothing of it durable
 //! - [`sqlite`]: a file, durable; the embedded default
+//! - [`sources`]: several databases that share the slices, as one store
 
 pub mod archive;
 #[allow(dead_code, reason = "the stores that are made of it follow")]
@@ -13,6 +14,7 @@ mod encoding;
 pub mod memory;
 pub mod port;
 mod rules;
+pub mod sources;
 pub mod sqlite;
 
 pub use archive::{Archive, Archived, FolderArchive, MemoryArchive};

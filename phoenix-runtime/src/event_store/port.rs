@@ -42,6 +42,14 @@ pub struct StreamId {
     pub id: AggregateId,
 }
 
+impl StreamId {
+    /// Its slice.
+    #[must_use]
+    pub fn slice(&self) -> Slice {
+        Slice::of(&self.aggregate, self.id.as_str())
+    }
+}
+
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.aggregate, self.id)

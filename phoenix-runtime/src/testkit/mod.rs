@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`clock`]: time that a test moves by hand
 //! - [`simulation`]: a seeded world on one thread under the real engine
+//! - [`gated_source`]: a database of several that can be stopped between any two calls
 //! - [`scripted_store`]: a store that does what a test says
 //! - [`lane_map`]: slices dealt to several databases by hand
 //! - [`conformance`]: what an event store is, as a suite that every adapter passes
@@ -11,6 +12,7 @@
 pub mod clock;
 pub mod conformance;
 pub mod fixture;
+pub mod gated_source;
 pub mod lane_map;
 pub mod scripted_store;
 pub mod simulation;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Failure;
-use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
+use crate::domain::id::{AggregateId, Dedup, MessageId, SLICES, Slice};
 use crate::domain::outcome::{Outcome, OutcomeKind};
 use crate::event_store::port::{
-    Batch, CommandData, Conflict, ConflictKind, Epoch, EventData, EventStore, Partition, Position, Record, StoreError,
-    StoredEvent, StreamId,
+    Batch, CommandData, Conflict, ConflictKind, Epoch, EventData, EventStore, Lane, Partition, Position, Record,
+    StoreError, StoredEvent, StreamId,
 };
 
 pub(super) type Checked = Result<(), Failure>;
@@ -142,12 +142,25 @@ impl Owner {
         self.send(batch).await
     }
 
-    /// Appends a batch as it is.
+    /// Appends a batch as it is, or lane by lane, where a store has several; records whose fate must be one have slices
+    /// of one lane.
     pub(super) async fn send(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let batch = Arc::new(batch);
-        self.store.append(Arc::clone(&batch)).await?;
-        for record in &batch.records {
-            self.sequences.insert(record.slice, record.sequence);
+        let mut by_lane: BTreeMap<Lane, Vec<Record>> = BTreeMap::new();
+        for record in batch.records {
+            // one that does not exist stays with the record before it
+            let last = by_lane.keys().next_back().copied().unwrap_or_default();
+            let lane = if record.slice.0 < SLICES { self.store.lane(record.slice) } else { last };
+            by_lane.entry(lane).or_default().push(record);
+        }
+        if by_lane.is_empty() {
+            by_lane.insert(Lane(0), Vec::new());
+        }
+        for (lane, records) in by_lane {
+            let batch = Arc::new(Batch { epochs: batch.epochs.clone(), records });
+            self.store.append_in(lane, Arc::clone(&batch)).await?;
+            for record in &batch.records {
+                self.sequences.insert(record.slice, record.sequence);
+            }
         }
         Ok(())
     }

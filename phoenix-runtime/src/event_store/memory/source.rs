@@ -1,0 +1,188 @@
+//! Shares its slices with other databases: for tests and simulations.
+
+use std::collections::BTreeMap;
+use std::future::ready;
+use std::sync::Arc;
+
+use crate::domain::id::{SLICES, Slice};
+use crate::domain::ports::BoxFuture;
+use crate::event_store::memory::{Contents, MemoryStore, record_of, stored_event};
+use crate::event_store::port::{Batch, Epoch, Partition, Record, StoreError};
+use crate::event_store::sources::port::{
+    Document, Hold, Joined, MEMBER_DOCUMENT, Page, Rows, SnapshotKey, Source, Tenure, Tenures, Turn,
+};
+
+/// What a database knows of being one of several.
+#[derive(Default)]
+pub(super) struct Shared {
+    tenures: Tenures,
+    documents: BTreeMap<&'static str, Document>,
+}
+
+impl Shared {
+    /// Refuses slices that are not held.
+    pub(super) fn holds(&self, batch: &Batch) -> Result<(), StoreError> {
+        if self.tenures.of.is_empty() {
+            return Ok(());
+        }
+        let mut away: Vec<Slice> = batch.records.iter().map(|record| record.slice).collect();
+        away.retain(|slice| !self.tenures.of(*slice).appends());
+        away.sort_unstable();
+        away.dedup();
+        if away.is_empty() { Ok(()) } else { Err(StoreError::Moved(away)) }
+    }
+}
+
+impl Contents {
+    fn rows(&self, slice: Slice) -> u64 {
+        self.slices.get(usize::from(slice.0)).map_or(0, |places| places.len() as u64)
+    }
+
+    fn join(&mut self, member: String) -> Joined {
+        if let Some(document) = self.shared.documents.get(MEMBER_DOCUMENT) {
+            return Joined::Before(document.text.clone());
+        }
+        let used = !self.epochs.is_empty() || !self.batches.is_empty() || !self.shared.documents.is_empty();
+        if used {
+            return Joined::InUse;
+        }
+        self.shared.documents.insert(MEMBER_DOCUMENT, Document { version: 1, text: member });
+        self.shared.tenures.version += 1;
+        let away = Tenure { hold: Hold::Away, since: 0 };
+        self.shared.tenures.of = (0..SLICES).map(|slice| (Slice(slice), away)).collect();
+        Joined::Now
+    }
+
+    fn adopt(&mut self, epochs: &[(Partition, Epoch)]) -> Result<(), StoreError> {
+        for &(partition, given) in epochs {
+            let current = self.epoch(partition);
+            if current > given {
+                return Err(StoreError::Fenced { partition, current, given });
+            }
+        }
+        self.epochs.extend(epochs.iter().copied());
+        Ok(())
+    }
+
+    fn turn(&mut self, slice: Slice, turn: Turn, number: u64) -> Tenure {
+        let before = self.shared.tenures.of(slice);
+        let after = before.after(turn, number, self.rows(slice) == 0);
+        if after != before {
+            self.shared.tenures.of.insert(slice, after);
+            self.shared.tenures.version += 1;
+        }
+        after
+    }
+
+    fn read_slices(&self, behind: &[(Slice, u64)], limit: usize) -> Page {
+        let (mut events, mut ends) = (Vec::new(), BTreeMap::new());
+        for (slice, behind) in behind {
+            for record in self.behind(*slice, *behind) {
+                if events.len() == limit {
+                    return (events, ends);
+                }
+                events.extend(stored_event(record));
+                ends.insert(*slice, record.sequence);
+            }
+        }
+        (events, ends)
+    }
+
+    fn behind(&self, slice: Slice, behind: u64) -> impl Iterator<Item = &Record> {
+        let places = self.slices.get(usize::from(slice.0)).map_or(&[][..], Vec::as_slice);
+        let start = usize::try_from(behind).unwrap_or(usize::MAX);
+        places.get(start..).unwrap_or_default().iter().filter_map(|place| self.record(*place))
+    }
+
+    fn snapshot_keys(&self, slice: Slice) -> Vec<SnapshotKey> {
+        let of_slice = self.snapshots.iter().filter(|(stream, _)| stream.slice() == slice);
+        let all = of_slice.flat_map(|(_, versions)| versions.values());
+        all.map(|s| SnapshotKey { stream: s.stream.clone(), version: s.version, fingerprint: s.fingerprint }).collect()
+    }
+
+    fn copy_in(&mut self, slice: Slice, number: u64, rows: Rows) -> Result<(), StoreError> {
+        if !self.shared.tenures.of(slice).receives(number) {
+            return Err(StoreError::Moved(vec![slice]));
+        }
+        let last = self.rows(slice);
+        let records: Vec<Record> = rows.records.into_iter().filter(|record| record.sequence > last).collect();
+        if !records.is_empty() {
+            let batch = Arc::new(Batch { epochs: Vec::new(), records });
+            self.take(&batch).map_err(|e| StoreError::Damaged(format!("copied rows of slice {}: {e}", slice.0)))?;
+        }
+        for snapshot in rows.snapshots {
+            self.snapshots.entry(snapshot.stream.clone()).or_default().insert(snapshot.version, snapshot);
+        }
+        Ok(())
+    }
+
+    fn purge(&mut self, slice: Slice, number: u64, limit: usize) -> Result<bool, StoreError> {
+        if !self.shared.tenures.of(slice).purges(number) {
+            return Err(StoreError::Moved(vec![slice]));
+        }
+        self.snapshots.retain(|stream, _| stream.slice() != slice);
+        let Some(places) = self.slices.get(usize::from(slice.0)) else { return Ok(false) };
+        let newest: Vec<_> = places.iter().rev().take(limit).copied().collect();
+        for place in newest {
+            // a place belongs to a batch: the same way that takes away what a refused batch left
+            let Some(record) = record_of(&self.batches, place).cloned() else { continue };
+            self.undo(std::slice::from_ref(&record), 1);
+        }
+        Ok(self.rows(slice) > 0)
+    }
+}
+
+impl Source for MemoryStore {
+    fn document(&self, name: &'static str) -> BoxFuture<'_, Result<Option<Document>, StoreError>> {
+        Box::pin(ready(Ok(self.contents().shared.documents.get(name).cloned())))
+    }
+
+    fn put_document(&self, name: &'static str, document: Document) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let mut contents = self.contents();
+        let known = contents.shared.documents.get(name).map_or(0, |document| document.version);
+        let follows = known + 1 == document.version;
+        if follows {
+            contents.shared.documents.insert(name, document);
+        }
+        Box::pin(ready(Ok(follows)))
+    }
+
+    fn join(&self, member: String) -> BoxFuture<'_, Result<Joined, StoreError>> {
+        Box::pin(ready(Ok(self.contents().join(member))))
+    }
+
+    fn adopt(&self, epochs: Vec<(Partition, Epoch)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(ready(self.contents().adopt(&epochs)))
+    }
+
+    fn tenures(&self, known: Option<u64>) -> BoxFuture<'_, Result<Option<Tenures>, StoreError>> {
+        let contents = self.contents();
+        let tenures = &contents.shared.tenures;
+        Box::pin(ready(Ok((known != Some(tenures.version)).then(|| tenures.clone()))))
+    }
+
+    fn turn(&self, slice: Slice, turn: Turn, number: u64) -> BoxFuture<'_, Result<Tenure, StoreError>> {
+        Box::pin(ready(Ok(self.contents().turn(slice, turn, number))))
+    }
+
+    fn read_slices(&self, behind: Vec<(Slice, u64)>, limit: usize) -> BoxFuture<'_, Result<Page, StoreError>> {
+        Box::pin(ready(Ok(self.contents().read_slices(&behind, limit))))
+    }
+
+    fn copy_out(&self, slice: Slice, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        let contents = self.contents();
+        Box::pin(ready(Ok(contents.behind(slice, after).take(limit).cloned().collect())))
+    }
+
+    fn snapshot_keys(&self, slice: Slice) -> BoxFuture<'_, Result<Vec<SnapshotKey>, StoreError>> {
+        Box::pin(ready(Ok(self.contents().snapshot_keys(slice))))
+    }
+
+    fn copy_in(&self, slice: Slice, number: u64, rows: Rows) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(ready(self.contents().copy_in(slice, number, rows)))
+    }
+
+    fn purge(&self, slice: Slice, number: u64, limit: usize) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(ready(self.contents().purge(slice, number, limit)))
+    }
+}

@@ -1,0 +1,7 @@
+//! Several databases as one event store, and slices that move between them while others work.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on stops at the line that says so")]
+
+mod members;
+mod moves;
+mod suite;
+mod support;

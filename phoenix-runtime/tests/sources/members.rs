@@ -1,0 +1,81 @@
+//! Databases that belong together, and those that do not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use phoenix_runtime::event_store::port::Partition;
+use phoenix_runtime::event_store::sources::{Members, MembersError, Source, sole};
+use phoenix_runtime::event_store::{EventStore, MemoryStore};
+
+use crate::support::{Databases, deal, members_of};
+
+fn source(store: &MemoryStore) -> Arc<dyn Source> {
+    Arc::new(store.clone())
+}
+
+/// What is wrong, as a start says it.
+#[track_caller]
+fn says<T: std::fmt::Debug>(found: Result<T, MembersError>, parts: &[&str]) {
+    let text = found.unwrap_err().to_string();
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing in: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_the_map_names_must_be_configured() {
+    let databases = Databases::default();
+    deal(&databases.mover().await, [3, 4], "b").await.unwrap();
+    let wanted = ["`b` has 2 of the 1024 slices", "b = \"<url>\"", "[sources]"];
+    says(Members::open(source(&databases.home), BTreeMap::new()).await, &wanted);
+    says(sole(&databases.home).await, &wanted);
+    let others = BTreeMap::from([("c".to_owned(), source(&databases.b))]);
+    says(Members::open(source(&databases.home), others).await, &wanted);
+    databases.members().await;
+}
+
+#[tokio::test]
+async fn a_source_without_slices_can_be_forgotten() {
+    let databases = Databases::default();
+    let mover = databases.mover().await;
+    deal(&mover, [3], "b").await.unwrap();
+    assert!(mover.forget("b").await.unwrap_err().to_string().contains("still has 1 slices"));
+    deal(&mover, [3], "home").await.unwrap();
+    mover.forget("b").await.unwrap();
+    sole(&databases.home).await.unwrap();
+    // and comes back
+    databases.members().await;
+}
+
+#[tokio::test]
+async fn a_source_is_no_home() {
+    let databases = Databases::default();
+    databases.members().await;
+    let wanted = ["it is the source `b`", "as `sources.b`"];
+    says(sole(&databases.b).await, &wanted);
+    says(members_of(source(&databases.b), source(&databases.home)).await, &wanted);
+}
+
+#[tokio::test]
+async fn a_database_belongs_once() {
+    let databases = Databases::default();
+    databases.members().await;
+    let other = members_of(source(&MemoryStore::new()), source(&databases.b)).await;
+    says(other, &["`sources.b` is already the source `b` of another home"]);
+    let renamed = BTreeMap::from([("b".to_owned(), source(&databases.b)), ("c".to_owned(), source(&databases.b))]);
+    let renamed = Members::open(source(&databases.home), renamed).await;
+    says(renamed, &["`sources.c` is already the source `b` of this home"]);
+    let used = MemoryStore::new();
+    used.acquire(vec![Partition(0)]).await.unwrap();
+    says(members_of(source(&MemoryStore::new()), source(&used)).await, &["data of its own", "empty database"]);
+    says(members_of(source(&databases.home), source(&databases.home)).await, &["data of its own"]);
+    for name in ["home", "B", "", "a b"] {
+        let others = BTreeMap::from([(name.to_owned(), source(&MemoryStore::new()))]);
+        says(Members::open(source(&databases.home), others).await, &["can't be named"]);
+    }
+}
+
+#[tokio::test]
+async fn a_database_alone_needs_nothing() {
+    sole(&MemoryStore::new()).await.unwrap();
+}
