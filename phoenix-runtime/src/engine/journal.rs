@@ -63,9 +63,6 @@ pub(crate) async fn persist(
                 Ok(false) => return Err(Failed { error: conflict, uncertain: false }),
                 Err(reason) => tracing::warn!(%reason, "can't ask whether the batch is stored; trying again"),
             },
-            Err(StoreError::Moved(slices)) if slices.iter().all(|slice| store.lane(*slice) == lane) => {
-                tracing::warn!(first = ?slices.first(), "slices are on the move; trying again");
-            }
             // what was stored before the slices moved has moved with them
             Err(moved @ StoreError::Moved(_)) if uncertain && !batch.records.is_empty() => {
                 match is_stored(&*store, &batch).await {
@@ -74,6 +71,11 @@ pub(crate) async fn persist(
                     Err(reason) => tracing::warn!(%reason, "can't ask whether the batch is stored; trying again"),
                 }
             }
+            // nobody has the slices for a moment: who needs them waits until they can be read again, the others go on
+            Err(moved @ StoreError::Moved(_)) if is_on_the_move(&*store, lane, &moved) => {
+                backoff.wait().await;
+                return Err(Failed { error: moved, uncertain });
+            }
             // what was sent before ownership was lost may be stored
             Err(fenced @ StoreError::Fenced { .. }) => return Err(Failed { error: fenced, uncertain }),
             Err(error) => return Err(Failed { error, uncertain: false }),
@@ -81,6 +83,11 @@ pub(crate) async fn persist(
         struggle.get_or_insert_with(|| health.struggle());
         backoff.wait().await;
     }
+}
+
+/// Whether slices have left a lane, and the store does not know of another one yet.
+fn is_on_the_move(store: &dyn EventStore, lane: Lane, error: &StoreError) -> bool {
+    matches!(error, StoreError::Moved(slices) if slices.iter().any(|slice| store.lane(*slice) == lane))
 }
 
 /// Whether the rows that a batch is in conflict with are its own: it is stored whole, so its first command tells.

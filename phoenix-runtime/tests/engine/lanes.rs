@@ -204,18 +204,23 @@ fn rows_that_arrive_after_their_slice_moved_and_came_back_count_once() {
 }
 
 #[test]
-fn a_slice_on_the_move_is_waited_for() {
+fn a_slice_on_the_move_is_waited_for_by_nobody_else() {
     simulate(|world| async move {
         let world = divided(world);
         let engine = world.start().await;
         let of = tallies(&engine);
-        let mover = tally(&world, LEFT, 0);
-        of.ask(add(&mover, 1)).await.unwrap();
-        let read = world.store.events_read();
-        for _ in 0..3 {
-            world.store.next(Call::Append, Step::Fail(StoreError::Moved(vec![slice(&mover)])));
-        }
-        assert_eq!(of.ask(add(&mover, 2)).await, Ok(3));
-        assert_eq!(world.store.events_read(), read, "nothing was undone: it is where it was");
+        let (mover, stays) = (tally(&world, LEFT, 0), tally(&world, LEFT, 1));
+        answers(vec![sent(of.ask(add(&mover, 1))).await, sent(of.ask(add(&stays, 1))).await]).await;
+        // nobody has the slice: its appends are refused, and it can't be read
+        world.store.next(Call::Append, Step::Fail(StoreError::Moved(vec![slice(&mover)])));
+        let waits = sent(of.ask(add(&mover, 2))).await;
+        world.store.hold_stream(&mover);
+        let goes_on = sent(of.ask(add(&stays, 2))).await;
+        assert_eq!(goes_on.answer().await, Ok(3));
+        world.pass(Duration::from_secs(1)).await;
+        assert_eq!(of.ask(add(&stays, 3)).await, Ok(6));
+        world.store.release_stream(&mover);
+        assert_eq!(waits.answer().await, Ok(3));
+        assert_eq!(world.events("tally", &mover).await.len(), 2);
     });
 }

@@ -101,12 +101,12 @@ async fn while_a_slice_is_on_its_way_others_go_on() {
     // as a mover leaves it that dies when it has taken the slice away
     let gate = Arc::new(Deadly::new(u64::MAX, false));
     let mover = Mover::new(behind(&databases, Arc::clone(&gate)).await);
-    let moved = mover.move_slice(Slice(5), "b", |step| {
+    let died = mover.move_slice(Slice(5), "b", |step| {
         if step == MoveStep::TakenAway {
             gate.left.store(0, Ordering::Relaxed);
         }
     });
-    assert!(moved.await.is_err());
+    assert!(died.await.is_err());
     let five = id_in(5, 0);
     assert_eq!(owner.append(&five, 50).await, Err(StoreError::Moved(vec![Slice(5)])));
     assert!(matches!(owner.store.read_stream(stream(&five), 1, 9).await, Err(StoreError::Unavailable(_))));
