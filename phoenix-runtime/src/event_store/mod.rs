@@ -4,13 +4,16 @@
 //! - [`port`]: what an event store promises; `testkit::conformance` is the same in tests
 //! - `encoding`: the binary form of a record, which the log and the archive share
 //! - [`archive`]: where the bytes of old events go, and how they come back
+//! - `lock`: one owner a file or folder
 //! - [`memory`]: keeps everything in memory, nothing of it durable
+//! - [`log`]: a folder, durable; the fastest, for a node of its own
 //! - [`sqlite`]: a file, durable; the embedded default
 //! - [`sources`]: several databases that share the slices, as one store
 
 pub mod archive;
-#[allow(dead_code, reason = "the stores that are made of it follow")]
 mod encoding;
+mod lock;
+pub mod log;
 pub mod memory;
 pub mod port;
 mod rules;
@@ -18,6 +21,7 @@ pub mod sources;
 pub mod sqlite;
 
 pub use archive::{Archive, Archived, FolderArchive, MemoryArchive};
+pub use log::{LogReader, LogStore, LogStoreOptions};
 pub use memory::MemoryStore;
 pub use port::{EventStore, StoreError};
 pub use sqlite::{OpenError, SqliteOptions, SqliteReader, SqliteStore};

@@ -72,7 +72,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(super) fn database(path: &Path, reason: &impl ToString) -> Self {
+    pub(crate) fn database(path: &Path, reason: &impl ToString) -> Self {
         Self::Database { path: path.to_owned(), reason: reason.to_string() }
     }
 }

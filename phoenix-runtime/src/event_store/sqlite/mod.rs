@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //! - `options`, `error`: what can be chosen, and what can go wrong
-//! - `lock`, `migration`, `entity`, `row`: the owner's lock, the schema, the tables, what a row means
+//! - `migration`, `entity`, `row`: the schema, the tables, what a row means
 //! - `writer`, `append`: the thread that writes; one batch inside its transaction
 //! - `reader`: every read
 //! - `retention`, `archive`: what leaves the store, and the table where it may go
@@ -15,7 +15,6 @@ mod append;
 mod archive;
 mod entity;
 mod error;
-mod lock;
 mod migration;
 mod options;
 mod reader;
@@ -38,10 +37,10 @@ pub use self::error::OpenError;
 pub use self::options::{SqliteOptions, Synchronous};
 pub use self::reader::SqliteReader;
 
-use self::lock::OwnerLock;
 use self::writer::{Job, Reply, Writer};
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::lock::OwnerLock;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Partition, Position, Snapshot, SnapshotInfo, StoreError, StoredEvent,
     StoredOutcome, StreamId,

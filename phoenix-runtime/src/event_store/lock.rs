@@ -1,21 +1,21 @@
-//! One owner a file: a lock on a file beside the database, which the operating system lets go when the owner dies.
+//! One owner a file: a lock on a file beside the database or the folder, which the operating system lets go when the owner dies.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::error::OpenError;
+use crate::event_store::sqlite::OpenError;
 
 /// Held by the owner of a database for as long as it may write.
 #[derive(Debug)]
-pub(super) struct OwnerLock {
+pub(crate) struct OwnerLock {
     // the lock lives as long as the open file; the file itself stays, because removing it would let two owners in
     _file: File,
 }
 
 impl OwnerLock {
     /// Takes the lock, or says who has it.
-    pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
         let lock = lock_path(path);
         let io = |source| OpenError::Io { path: lock.clone(), source };
         if let Some(folder) = path.parent() {

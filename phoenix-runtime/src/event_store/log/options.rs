@@ -1,0 +1,47 @@
+//! What can be chosen about a log.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::units;
+
+/// Where a log is, and how it trades memory and disk for speed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub struct LogStoreOptions {
+    /// The folder. Beside it is a file of the same name with `.lock`, which its owner holds.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// How large a segment is. The disk's room for it is reserved before it is written to. A batch that does not fit
+    /// gets a larger one. At most 2 GiB.
+    #[serde(with = "units::size")]
+    pub segment_size: usize,
+    /// How much memory the newest part of the index takes before it is sorted into a file. More makes a start after a
+    /// crash slower, because this part is read from the log again.
+    #[serde(with = "units::size")]
+    pub index_memory: usize,
+    /// How many streams the writer remembers the ends of. Another one costs a read of the log when it is appended to.
+    pub streams_in_memory: usize,
+    /// How many records are made durable by one sync at most; a single batch is never divided.
+    pub records_a_commit: usize,
+}
+
+impl Default for LogStoreOptions {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("phoenix-log"),
+            segment_size: 64 << 20,
+            index_memory: 32 << 20,
+            streams_in_memory: 100_000,
+            records_a_commit: 10_000,
+        }
+    }
+}
+
+impl LogStoreOptions {
+    /// The defaults for this folder.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), ..Self::default() }
+    }
+}

@@ -1,0 +1,109 @@
+//! How to get from the last one of a numbered row to any of them.
+//!
+//! Each one points to the one before it, and number n to number n & (n - 1) as well, which is n without its lowest bit.
+//! So a walk from n down to m takes no more steps than the square of their number of bits, and mostly far fewer.
+
+use super::address::Address;
+use crate::event_store::port::StoreError;
+
+/// The places of n, of n & (n - 1), and so on down to the last one that is not 0.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Path {
+    number: u64,
+    // the place of n is the last one
+    places: Vec<Address>,
+}
+
+impl Path {
+    /// The path of a number that was stored at `at`; `jump` says where such a one points to.
+    pub(super) fn of(
+        mut number: u64,
+        mut at: Address,
+        mut jump: impl FnMut(Address) -> Result<Address, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let last = number;
+        let mut places = Vec::new();
+        while number != 0 {
+            places.push(at);
+            number &= number - 1;
+            if number != 0 {
+                at = jump(at)?;
+            }
+        }
+        places.reverse();
+        Ok(Self { number: last, places })
+    }
+
+    /// The last number.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Its place.
+    pub(super) fn last(&self) -> Address {
+        self.places.last().copied().unwrap_or(Address::NONE)
+    }
+
+    /// Adds the next number, and says where it points to besides the one before it.
+    pub(super) fn push(&mut self, at: Address) -> Address {
+        let ones = self.number.trailing_ones() as usize;
+        self.places.truncate(self.places.len().saturating_sub(ones));
+        let jump = self.last();
+        self.number += 1;
+        self.places.push(at);
+        jump
+    }
+}
+
+/// Walks from number `from`, which is at `at`, down to number `to`; `links` says what the one at a place points to: the
+/// one before it, and its jump.
+pub(super) fn walk(
+    mut from: u64,
+    mut at: Address,
+    to: u64,
+    mut links: impl FnMut(u64, Address) -> Result<(Address, Address), StoreError>,
+) -> Result<Address, StoreError> {
+    while from > to {
+        let (before, jump) = links(from, at)?;
+        let further = from & (from - 1);
+        (from, at) = if further >= to && further != 0 { (further, jump) } else { (from - 1, before) };
+    }
+    Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_number_is_reached(last in 1..3000_u64, to in 1..3000_u64, from in 1..3000_u64) {
+            let place = |number: u64| Address(number * 10);
+            let mut path = Path::default();
+            let mut jumps = vec![Address::NONE];
+            let mut halfway = None;
+            for number in 1..=last {
+                if number - 1 == from.min(last - 1) {
+                    halfway = Some(Path::of(number - 1, place(number - 1), |at| Ok(jumps[at.0 as usize / 10])).unwrap());
+                }
+                prop_assert_eq!(path.last(), if number == 1 { Address::NONE } else { place(number - 1) });
+                let jump = path.push(place(number));
+                prop_assert_eq!(jump, place(number & (number - 1)));
+                if let Some(halfway) = &mut halfway {
+                    prop_assert_eq!(halfway.push(place(number)), jump);
+                }
+                jumps.push(jump);
+            }
+            let (to, mut steps) = (to.min(last), 0);
+            let found = walk(last, place(last), to, |number, at| {
+                steps += 1;
+                assert_eq!(at, place(number));
+                Ok((place(number - 1), jumps[number as usize]))
+            });
+            prop_assert_eq!(found, Ok(place(to)));
+            prop_assert!(steps <= 80, "{} steps", steps);
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The one thread that writes: it stages all jobs that wait, and makes them durable with one write and one sync.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use super::address::Address;
+use super::error::failed;
+use super::files::LogFile;
+use super::flush::flush;
+use super::frame::LARGEST;
+use super::options::LogStoreOptions;
+use super::recover::publish_end;
+use super::segment::FIRST;
+use super::shared::Shared;
+use super::stage::{Refusal, Stage};
+use crate::event_store::port::{Batch, Epoch, Partition, Snapshot, StoreError, StoredEvent, StreamId};
+use crate::event_store::rules;
+
+/// Where the answer to a job goes. Who does not wait any more is not told.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Something to write.
+pub(super) enum Job {
+    Append(Arc<Batch>, Reply<()>),
+    Acquire(Vec<Partition>, Reply<Vec<(Partition, Epoch)>>),
+    Snapshot(Box<Snapshot>, Reply<()>),
+    DropSnapshots(StreamId, u64, Reply<u64>),
+    Strip(StreamId, u64, Reply<u64>),
+    Refill(Vec<StoredEvent>, Reply<()>),
+}
+
+impl Job {
+    fn records(&self) -> usize {
+        match self {
+            Self::Append(batch, _) => batch.records.len(),
+            Self::Refill(events, _) => events.len(),
+            _ => 1,
+        }
+    }
+}
+
+/// An answer that is told once everything before it is durable.
+enum Answer {
+    Done(Reply<()>),
+    Count(Reply<u64>, u64),
+    Acquired(Reply<Vec<(Partition, Epoch)>>, Vec<(Partition, Epoch)>),
+}
+
+impl Answer {
+    fn tell(self, result: Result<(), StoreError>) {
+        match self {
+            Self::Done(reply) => drop(reply.send(result)),
+            Self::Count(reply, count) => drop(reply.send(result.map(|()| count))),
+            Self::Acquired(reply, epochs) => drop(reply.send(result.map(|()| epochs))),
+        }
+    }
+}
+
+type Made = Result<Arc<dyn LogFile>, StoreError>;
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    stage: Stage,
+    /// The segment that is written to, and how much of it is reserved.
+    file: Arc<dyn LogFile>,
+    reserved: u64,
+    /// Where a file has the end of the log, for those who read it from another process.
+    end: Arc<dyn LogFile>,
+    waiting: Vec<Answer>,
+    segment_size: u64,
+    records_a_commit: usize,
+    /// The next segment, which is made in advance.
+    next: Option<JoinHandle<Made>>,
+    flushing: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Goes on at the end of an open log.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        options: &LogStoreOptions,
+        end: Arc<dyn LogFile>,
+    ) -> Result<Self, StoreError> {
+        let stage = Stage::new(&shared, options.streams_in_memory);
+        let segment = stage.draft.start().segment();
+        let file = shared.segments.writable(segment)?;
+        let reserved = file.len().map_err(|e| failed(&shared.segments.path_of(segment), "read its length", &e))?;
+        let segment_size = (options.segment_size.clamp(4096, 1 << 31)) as u64;
+        let mut writer = Self {
+            shared,
+            stage,
+            file,
+            reserved,
+            end,
+            waiting: Vec::new(),
+            segment_size,
+            records_a_commit: options.records_a_commit.max(1),
+            next: None,
+            flushing: None,
+        };
+        writer.prepare_next();
+        Ok(writer)
+    }
+
+    /// Writes until nobody can send any more.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let commit_records = metrics::histogram!("phoenix_commit_records");
+        let mut next = None;
+        while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
+            let mut records = first.records();
+            self.take(first);
+            while let Ok(job) = jobs.try_recv() {
+                if records + job.records() > self.records_a_commit {
+                    next = Some(job);
+                    break;
+                }
+                records += job.records();
+                self.take(job);
+            }
+            self.commit();
+            commit_records.record(u32::try_from(records).unwrap_or(u32::MAX));
+            self.stage.streams.age();
+            self.keep_index_small(1);
+        }
+        self.close();
+    }
+
+    /// Stages a job, or answers it.
+    fn take(&mut self, job: Job) {
+        if let Err(error) = self.shared.check() {
+            return refuse(job, error);
+        }
+        match job {
+            Job::Append(batch, reply) => self.append(&batch, reply),
+            Job::Acquire(partitions, reply) => match self.room_for(64 + 16 * partitions.len()) {
+                Err(error) => drop(reply.send(Err(error))),
+                Ok(()) => {
+                    let epochs = self.stage.acquire(&partitions);
+                    self.waiting.push(Answer::Acquired(reply, epochs));
+                }
+            },
+            Job::Snapshot(snapshot, reply) => {
+                let bound = 4096 + snapshot.payload.len();
+                match self.room_for(bound).and_then(|()| self.stage.put_snapshot(&self.shared, &snapshot)) {
+                    Err(error) => drop(reply.send(Err(error))),
+                    Ok(()) => self.waiting.push(Answer::Done(reply)),
+                }
+            }
+            Job::DropSnapshots(stream, below, reply) => {
+                match self.room_for(4096).and_then(|()| self.stage.drop_snapshots(&self.shared, &stream, below)) {
+                    Err(error) => drop(reply.send(Err(error))),
+                    Ok(count) => self.waiting.push(Answer::Count(reply, count)),
+                }
+            }
+            Job::Strip(stream, up_to, reply) => {
+                // what was staged can't be read, so it is made durable first
+                self.commit();
+                match self.room_for(4096).and_then(|()| self.stage.strip(&self.shared, &stream, up_to)) {
+                    Err(error) => drop(reply.send(Err(error))),
+                    Ok(count) => self.waiting.push(Answer::Count(reply, count)),
+                }
+            }
+            Job::Refill(events, reply) => {
+                self.commit();
+                match self.refill(&events) {
+                    Err(error) => drop(reply.send(Err(error))),
+                    Ok(()) => self.waiting.push(Answer::Done(reply)),
+                }
+            }
+        }
+    }
+
+    fn refill(&mut self, events: &[StoredEvent]) -> Result<(), StoreError> {
+        let wanted = self.stage.to_refill(&self.shared, events)?;
+        let bound = wanted.iter().map(|stored| super::stage::bound(&(*stored).into())).sum();
+        self.room_for(bound)?;
+        self.stage.refill(self.shared.seed, &wanted);
+        Ok(())
+    }
+
+    fn append(&mut self, batch: &Batch, reply: Reply<()>) {
+        let checked = rules::fence(&batch.epochs, |partition| Ok(self.stage.epoch(partition)))
+            .and_then(|()| rules::well_formed(batch));
+        if let Err(error) = checked {
+            return drop(reply.send(Err(error)));
+        }
+        if batch.records.is_empty() {
+            return drop(reply.send(Ok(())));
+        }
+        let bounds = batch.records.iter().map(|record| super::stage::bound(&record.into()));
+        if let Some(index) = bounds.clone().position(|bound| bound > LARGEST) {
+            let reason = "it is larger than 1 GiB; events should be small".to_owned();
+            return drop(reply.send(Err(StoreError::Refused { index, reason })));
+        }
+        let staged =
+            self.room_for(bounds.sum()).map_err(Refusal::Failed).and_then(|()| self.stage.append(&self.shared, batch));
+        match staged {
+            Ok(()) => self.waiting.push(Answer::Done(reply)),
+            Err(refusal) => {
+                // What is remembered of this batch's streams is wrong now. Once everything before it is durable, they
+                // can be read again.
+                self.commit();
+                self.stage.forget(&self.shared, batch);
+                let error = match refusal {
+                    Refusal::Failed(error) => error,
+                    Refusal::Conflict => match self.shared.check() {
+                        Ok(()) => self.stage.conflicts(&self.shared, batch),
+                        Err(error) => error,
+                    },
+                };
+                drop(reply.send(Err(error)));
+            }
+        }
+    }
+
+    /// Makes what was staged durable, and tells everybody.
+    fn commit(&mut self) {
+        let draft = &self.stage.draft;
+        let result = if draft.bytes().is_empty() {
+            self.shared.check()
+        } else {
+            let (start, end) = (draft.start(), draft.end());
+            let written = self.file.write_at(draft.bytes(), start.offset()).and_then(|()| self.file.sync());
+            match written {
+                Ok(()) => {
+                    self.stage.committed(&self.shared);
+                    // it helps readers of other processes, and costs them nothing but time where it is late
+                    let _ = publish_end(&*self.end, end);
+                    Ok(())
+                }
+                Err(error) => Err(self.fail(&error)),
+            }
+        };
+        for answer in self.waiting.drain(..) {
+            answer.tell(result.clone());
+        }
+    }
+
+    /// After a failed write or sync nobody knows what the disk has, whatever a later sync says.
+    fn fail(&mut self, error: &std::io::Error) -> StoreError {
+        let path = self.shared.segments.path_of(self.stage.draft.start().segment());
+        let path = path.display();
+        self.shared.break_for(StoreError::Unavailable(format!(
+            "`{path}`: a write to the log has failed ({error}), so nothing more is written or read; check the disk's \
+             health, then restart the service, which finds out what the disk has"
+        )));
+        tracing::error!(%error, file = %path, "a write to the log has failed; the store refuses everything from now on");
+        StoreError::Unknown(format!("`{path}`: failed to write or sync: {error}; check the disk's health and restart"))
+    }
+
+    /// Makes sure that so many bytes fit behind what is staged. If there is no room, nothing has changed.
+    fn room_for(&mut self, bytes: usize) -> Result<(), StoreError> {
+        let needed = |at: Address| at.offset() + (bytes + super::frame::HEADER + 8) as u64;
+        if needed(self.stage.draft.end()) <= self.reserved {
+            return Ok(());
+        }
+        self.commit();
+        self.shared.check()?;
+        let end = self.stage.draft.end();
+        let number = end.segment() + 1;
+        let size = self.segment_size.max(needed(Address::new(number, FIRST)));
+        let prepared = self.next.take().and_then(|thread| thread.join().ok());
+        let file = match prepared {
+            Some(Ok(file)) => file,
+            // there was no room for it then, perhaps there is now
+            _ => self.shared.segments.make(self.shared.seed, number, self.segment_size)?,
+        };
+        if size > self.segment_size {
+            let reserve = || file.reserve(size).and_then(|()| file.sync());
+            if let Err(error) = reserve() {
+                let what = format!("reserve {size} bytes");
+                self.next = Some(std::thread::spawn(move || Ok(file)));
+                return Err(failed(&self.shared.segments.path_of(number), what, &error));
+            }
+        }
+        // what was reserved of the old one and not used goes back to the disk; if not, it does no harm
+        let _ = self.file.cut(end.offset());
+        self.file = file;
+        self.reserved = size;
+        self.stage.draft.restart(Address::new(number, FIRST));
+        self.prepare_next();
+        Ok(())
+    }
+
+    fn prepare_next(&mut self) {
+        let (shared, size) = (Arc::clone(&self.shared), self.segment_size);
+        let number = self.stage.draft.start().segment() + 1;
+        let make = move || shared.segments.make(shared.seed, number, size);
+        // without a thread it is made when it is needed
+        self.next = std::thread::Builder::new().name("phoenix-segment".to_owned()).spawn(make).ok();
+    }
+
+    /// Moves the newest part of the index into a file, once it is so many times as large as it should be.
+    fn keep_index_small(&mut self, times: usize) {
+        if !self.shared.index().is_full(times) {
+            return;
+        }
+        match self.flushing.take() {
+            Some(thread) if !thread.is_finished() && times < 2 => {
+                self.flushing = Some(thread);
+                // at twice the size it is waited for
+                self.keep_index_small(2);
+            }
+            thread => {
+                // a thread that panicked left its part of the index in memory, and it is tried again
+                let _ = thread.map(JoinHandle::join);
+                let frozen = self.shared.index_mut().freeze();
+                let shared = Arc::clone(&self.shared);
+                let write = move || {
+                    if let Some(Err(error)) = frozen.map(|frozen| flush(&shared, &frozen)) {
+                        tracing::warn!(%error, "the index of the log stays in memory: its file can't be written");
+                    }
+                };
+                self.flushing = std::thread::Builder::new().name("phoenix-index".to_owned()).spawn(write).ok();
+            }
+        }
+    }
+
+    /// Leaves a checkpoint, so that the next start need not read the log.
+    fn close(mut self) {
+        let _ = self.next.take().map(JoinHandle::join);
+        let _ = self.flushing.take().map(JoinHandle::join);
+        if self.shared.check().is_err() {
+            return;
+        }
+        // one may still be frozen, because its file could not be written
+        for _ in 0..2 {
+            let frozen = {
+                let mut index = self.shared.index_mut();
+                if index.frozen.is_none() && index.is_empty() { None } else { index.freeze() }
+            };
+            if let Some(Err(error)) = frozen.map(|frozen| flush(&self.shared, &frozen)) {
+                tracing::warn!(%error, "the index of the log is not saved, so the next start reads more of the log");
+                return;
+            }
+        }
+    }
+}
+
+fn refuse(job: Job, error: StoreError) {
+    match job {
+        Job::Append(_, reply) | Job::Snapshot(_, reply) | Job::Refill(_, reply) => drop(reply.send(Err(error))),
+        Job::Acquire(_, reply) => drop(reply.send(Err(error))),
+        Job::DropSnapshots(_, _, reply) | Job::Strip(_, _, reply) => drop(reply.send(Err(error))),
+    }
+}
