@@ -10,7 +10,9 @@ use phoenix_runtime::domain::id::{AggregateId, InvalidId};
 use phoenix_runtime::domain::outcome::{Outcome, OutcomeKind};
 use phoenix_runtime::event_store::StoreError;
 use phoenix_runtime::event_store::port::{CommandData, StoredEvent, StreamId};
-use phoenix_runtime::event_store::sqlite::{OpenError, SqliteReader};
+use phoenix_runtime::event_store::sqlite::OpenError;
+use phoenix_runtime::node::History;
+use phoenix_runtime::node::config::StoreUrl;
 use serde_json::{Value, json};
 
 /// How many events are read at once.
@@ -21,7 +23,7 @@ const PAGE: usize = 1000;
 /// Reads only, and takes no lock: the service may run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The SQLite file, for example data/phoenix.db
+    /// The SQLite file or the log's folder, for example data/phoenix.db
     store: PathBuf,
     /// The aggregate's wire name, for example bank-account
     #[arg(value_name = "TYPE")]
@@ -43,7 +45,9 @@ pub(crate) struct Options {
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum EventsError {
     #[error(transparent)]
-    #[diagnostic(help("the file is the one that the service's configuration names: store = \"sqlite:<file>\""))]
+    #[diagnostic(help(
+        "the file is the one that the service's configuration names: store = \"sqlite:<file>\" or \"log:<folder>\""
+    ))]
     Open(#[from] OpenError),
     #[error("`{id}` is no id")]
     #[diagnostic(help("{source}"))]
@@ -84,7 +88,9 @@ async fn list(options: Options) -> Result<(), EventsError> {
     let Options { store, aggregate, id, from, limit, json } = options;
     let id = AggregateId::new(&id).map_err(|source| EventsError::Id { id, source })?;
     let stream = StreamId { aggregate: aggregate.into(), id };
-    let reader = SqliteReader::open(&store).await?;
+    // a log is a folder
+    let store = if store.is_dir() { StoreUrl::Log(store) } else { StoreUrl::Sqlite(store) };
+    let reader = History::open(&store).await?;
     let failed = |source| EventsError::Read { stream: stream.clone(), source };
 
     let (mut next, mut left) = (from.max(1), limit.unwrap_or(usize::MAX));

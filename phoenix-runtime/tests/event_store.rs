@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use phoenix_runtime::domain::ports::BoxFuture;
-use phoenix_runtime::event_store::{EventStore, MemoryStore, SqliteOptions, SqliteStore, StoreError};
+use phoenix_runtime::event_store::{
+    EventStore, LogStore, LogStoreOptions, MemoryStore, SqliteOptions, SqliteStore, StoreError,
+};
 use phoenix_runtime::testkit::conformance::{Case, StoreFactory, cases};
 use tempfile::TempDir;
 
@@ -13,6 +15,7 @@ fn main() {
     let stores = [
         suite("memory", |_| Ok(Memory)), //
         suite("sqlite", |_| Ok(Sqlite(TempDir::new()?))),
+        suite("log", |_| Ok(Log(TempDir::new()?))),
     ];
     libtest_mimic::run(&arguments, stores.into_iter().flatten().collect()).exit();
 }
@@ -47,6 +50,20 @@ impl StoreFactory for Sqlite {
         let options = SqliteOptions::at(self.0.path().join(name));
         Box::pin(async {
             let store = SqliteStore::open(options).await.map_err(|e| StoreError::Unavailable(e.to_string()))?;
+            Ok(Arc::new(store) as Arc<dyn EventStore>)
+        })
+    }
+}
+
+struct Log(TempDir);
+
+impl StoreFactory for Log {
+    fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn EventStore>, StoreError>> {
+        // so small that a case fills several segments, and the index does not fit into memory
+        let path = self.0.path().join(name);
+        let options = LogStoreOptions { segment_size: 1 << 20, index_memory: 16 << 10, ..LogStoreOptions::at(path) };
+        Box::pin(async {
+            let store = LogStore::open(options).await.map_err(|e| StoreError::Unavailable(e.to_string()))?;
             Ok(Arc::new(store) as Arc<dyn EventStore>)
         })
     }

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::domain::id::AggregateId;
 use crate::event_store::port::{Position, StoredEvent, StreamId};
-use crate::event_store::{EventStore, MemoryStore, OpenError, SqliteOptions, SqliteReader, SqliteStore, StoreError};
+use crate::event_store::{
+    EventStore, LogReader, LogStore, LogStoreOptions, MemoryStore, OpenError, SqliteOptions, SqliteReader, SqliteStore,
+    StoreError,
+};
 use crate::node::config::{NodeConfig, StoreUrl};
 
 /// Opens the store that the configuration names for a node, to which it belongs from now on.
@@ -18,6 +22,10 @@ pub async fn open_store(config: &NodeConfig) -> Result<Arc<dyn EventStore>, Open
             let options = SqliteOptions { path: path.clone(), ..config.sqlite.clone() };
             Ok(Arc::new(SqliteStore::open(options).await?))
         }
+        StoreUrl::Log(path) => {
+            let options = LogStoreOptions { path: path.clone(), ..config.log_store.clone() };
+            Ok(Arc::new(LogStore::open(options).await?))
+        }
     }
 }
 
@@ -29,6 +37,8 @@ pub enum History {
     Store(Arc<dyn EventStore>),
     /// A file that perhaps another process writes.
     Sqlite(SqliteReader),
+    /// A folder that perhaps another process writes.
+    Log(LogReader),
 }
 
 impl History {
@@ -41,18 +51,19 @@ impl History {
             // nothing of it outlives its process, so another one sees it empty
             StoreUrl::Memory => Ok(Self::Store(Arc::new(MemoryStore::new()))),
             StoreUrl::Sqlite(path) => SqliteReader::open(PathBuf::clone(path)).await.map(Self::Sqlite),
+            StoreUrl::Log(path) => LogReader::open(path).await.map(Self::Log),
         }
     }
 
-    pub(super) async fn read_stream(
-        &self,
-        stream: StreamId,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
+    /// As [`EventStore::read_stream`], while perhaps another process appends.
+    ///
+    /// # Errors
+    /// A store that does not answer, or is damaged.
+    pub async fn read_stream(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
         match self {
             Self::Store(store) => store.read_stream(stream, from, limit).await,
             Self::Sqlite(reader) => reader.read_stream(stream, from, limit).await,
+            Self::Log(reader) => reader.read_stream(stream, from, limit).await,
         }
     }
 
@@ -64,6 +75,24 @@ impl History {
         match self {
             Self::Store(store) => store.read_all(position, limit).await,
             Self::Sqlite(reader) => reader.read_all(position, limit).await,
+            Self::Log(reader) => reader.read_all(position, limit).await,
+        }
+    }
+
+    /// As [`EventStore::ids`], while perhaps another process appends.
+    ///
+    /// # Errors
+    /// A store that does not answer, or is damaged.
+    pub async fn ids(
+        &self,
+        aggregate: Arc<str>,
+        after: Option<AggregateId>,
+        limit: usize,
+    ) -> Result<Vec<AggregateId>, StoreError> {
+        match self {
+            Self::Store(store) => store.ids(aggregate, after, limit).await,
+            Self::Sqlite(reader) => reader.ids(aggregate, after, limit).await,
+            Self::Log(reader) => reader.ids(aggregate, after, limit).await,
         }
     }
 }

@@ -48,11 +48,15 @@ pub(super) fn write(files: &dyn Files, seed: u64, state: &State, runs: &[Arc<Run
     for (aggregate, names) in &state.names {
         put_bytes(&mut bytes, aggregate.as_bytes());
         put_varint(&mut bytes, names.len() as u64);
-        names.iter().for_each(|name| put_bytes(&mut bytes, name.as_bytes()));
+        for name in names {
+            put_bytes(&mut bytes, name.as_bytes());
+        }
     }
     bytes.push(u8::from(state.stripped));
     put_varint(&mut bytes, runs.len() as u64);
-    runs.iter().for_each(|run| put_varint(&mut bytes, run.number));
+    for run in runs {
+        put_varint(&mut bytes, run.number);
+    }
     let checksum = xxh3_64(&bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     let file = files.create(NEW)?;
@@ -69,7 +73,7 @@ pub(super) fn read(files: &dyn Files) -> io::Result<Option<Checkpoint>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let length = usize::try_from(file.len()?.min(LARGEST)).map_err(io::Error::other)?;
+    let length = usize::try_from(file.length()?.min(LARGEST)).map_err(io::Error::other)?;
     let mut bytes = vec![0; length];
     let count = file.read_at(&mut bytes, 0)?;
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());

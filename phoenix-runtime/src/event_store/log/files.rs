@@ -52,7 +52,7 @@ pub trait LogFile: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// Whatever the file system says.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
 
     /// Reads into the whole of `buffer` or up to the end of the file, and says how many bytes these were.
     ///
@@ -148,7 +148,7 @@ impl Files for Folder {
 struct Open(File);
 
 impl LogFile for Open {
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

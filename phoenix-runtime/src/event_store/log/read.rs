@@ -243,26 +243,7 @@ impl Shared {
     pub(super) fn known_keys(&self, stream: &StreamId, limit: usize) -> Result<KnownKeys, StoreError> {
         let mut reading = Reading::new(self);
         let head = self.head(stream, self.hash(stream), &mut reading)?;
-        self.keys(head, limit, &mut reading)
-    }
-
-    /// The keys of a stream, from its end back until there are too many.
-    fn keys(&self, head: Option<Head>, limit: usize, reading: &mut Reading<'_>) -> Result<KnownKeys, StoreError> {
-        let mut known = KnownKeys { keys: Vec::new(), complete: true };
-        let mut at = head.and_then(|head| head.at.some());
-        while let Some(place) = at {
-            let (links, view) = reading.record(place)?;
-            if let Some(command) = &view.command {
-                if known.keys.len() >= limit {
-                    known.complete = false;
-                    break;
-                }
-                known.keys.push(command.dedup.short());
-            }
-            at = links.previous.some();
-        }
-        known.keys.reverse();
-        Ok(known)
+        keys(head, limit, &mut reading)
     }
 
     pub(super) fn snapshots(&self, stream: &StreamId) -> Result<Vec<SnapshotInfo>, StoreError> {
@@ -310,10 +291,10 @@ impl Shared {
     }
 
     fn load_one(&self, load: &Load, reading: &mut Reading<'_>) -> Result<Loaded, StoreError> {
-        let Load { stream, fingerprint, keys, events } = load;
+        let Load { stream, fingerprint, keys: wanted, events } = load;
         let hash = self.hash(stream);
         let head = self.head(stream, hash, reading)?;
-        let keys = self.keys(head, *keys, reading)?;
+        let known = keys(head, *wanted, reading)?;
         let kept = self.kept(stream, hash, reading)?;
         let snapshot = match fingerprint {
             Some(wanted) => self.newest(stream, &kept, |info| info.fingerprint == *wanted, reading)?,
@@ -324,7 +305,7 @@ impl Shared {
             Some(head) => self.events(head, (from, *events), hash, &kept, reading)?,
             None => Vec::new(),
         };
-        Ok(Loaded { snapshot, events, keys })
+        Ok(Loaded { snapshot, events, keys: known })
     }
 
     pub(super) fn last_sequences(&self, slices: Vec<Slice>) -> BTreeMap<Slice, u64> {
@@ -395,6 +376,25 @@ impl Shared {
         }
         Ok(ids)
     }
+}
+
+/// The keys of a stream, from its end back until there are too many.
+fn keys(head: Option<Head>, limit: usize, reading: &mut Reading<'_>) -> Result<KnownKeys, StoreError> {
+    let mut known = KnownKeys { keys: Vec::new(), complete: true };
+    let mut at = head.and_then(|head| head.at.some());
+    while let Some(place) = at {
+        let (links, view) = reading.record(place)?;
+        if let Some(command) = &view.command {
+            if known.keys.len() >= limit {
+                known.complete = false;
+                break;
+            }
+            known.keys.push(command.dedup.short());
+        }
+        at = links.previous.some();
+    }
+    known.keys.reverse();
+    Ok(known)
 }
 
 const _: () = assert!(ARCHIVED == 0, "what was stripped is marked in the log as well");

@@ -133,7 +133,7 @@ fn remove_leftovers(shared: &Shared) -> Result<(), StoreError> {
     let clean = || {
         for name in shared.files.names()? {
             let unused = run::number(&name).is_some_and(|number| !used.contains(&number));
-            if unused || name.ends_with(".new") {
+            if unused || name.split_once('.').is_some_and(|(_, rest)| rest == "new" || rest == "log.new") {
                 shared.files.remove(&name)?;
             }
         }
@@ -273,7 +273,7 @@ impl Scan<'_> {
                 file.cut(at.offset())?;
             }
             let size = (options.segment_size as u64).max(at.offset());
-            if !clean || file.len()? < size {
+            if !clean || file.length()? < size {
                 file.reserve(size)?;
             }
             // what the last owner wrote and did not sync counts from here on

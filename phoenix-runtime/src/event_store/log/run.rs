@@ -60,7 +60,7 @@ fn spoilt(what: &str) -> io::Error {
 impl Run {
     pub(super) fn open(files: &dyn Files, number: u64) -> io::Result<Self> {
         let file = files.open(&name(number), false)?;
-        let end = file.len()?;
+        let end = file.length()?;
         let footer_at = end.checked_sub(FOOTER as u64).ok_or_else(|| spoilt("the end"))?;
         let footer = read(&*file, footer_at, FOOTER)?;
         let mut input = Input(&footer);
@@ -168,8 +168,12 @@ pub(super) fn write(
         close_block(&mut bytes, &mut in_block);
     }
     let mut tail = Vec::with_capacity(firsts.len() * 16 + filter.0.len() * 8 + FOOTER);
-    firsts.iter().for_each(|first: &Hash| tail.extend_from_slice(&first.0.to_le_bytes()));
-    filter.0.iter().for_each(|word| tail.extend_from_slice(&word.to_le_bytes()));
+    for Hash(first) in &firsts {
+        tail.extend_from_slice(&first.to_le_bytes());
+    }
+    for word in &filter.0 {
+        tail.extend_from_slice(&word.to_le_bytes());
+    }
     tail.extend_from_slice(&MAGIC);
     for number in [count, firsts.len() as u64, filter.0.len() as u64] {
         tail.extend_from_slice(&number.to_le_bytes());

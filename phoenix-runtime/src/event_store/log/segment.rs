@@ -121,7 +121,7 @@ impl Segments {
     pub(super) fn rest(&self, number: u32, offset: u64, end: u64) -> Result<Vec<u8>, StoreError> {
         let file = self.file(number)?;
         let read = || {
-            let length = usize::try_from(file.len()?.min(end).saturating_sub(offset)).map_err(io::Error::other)?;
+            let length = usize::try_from(file.length()?.min(end).saturating_sub(offset)).map_err(io::Error::other)?;
             let mut bytes = vec![0; length];
             let count = file.read_at(&mut bytes, offset)?;
             bytes.truncate(count);
@@ -139,7 +139,7 @@ impl Segments {
         let length = buffer.get(..count).map_or(Ok(0), unit_length).map_err(|e| self.spoilt(at, e))? + UNIT;
         if length > count {
             // nothing is believed that goes beyond the file
-            let there = file.len().map_err(unreadable)?.saturating_sub(at.offset());
+            let there = file.length().map_err(unreadable)?.saturating_sub(at.offset());
             if length as u64 > there {
                 return Err(self.spoilt(at, "it goes beyond the end of the file"));
             }

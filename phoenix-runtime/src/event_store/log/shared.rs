@@ -152,16 +152,6 @@ impl Shared {
     fn collision(&self, stream: &StreamId, at: Address) -> StoreError {
         damaged(&self.path, format_args!("the index has something of {stream} at {at}, where something else is"))
     }
-
-    /// How to get to the events of a stream.
-    pub(super) fn path_of_events(&self, head: Head, reading: &mut Reading<'_>) -> Result<Path, StoreError> {
-        Path::of(head.version, head.event, |at| Ok(reading.record(at)?.0.jump))
-    }
-
-    /// How to get to the records of a slice.
-    pub(super) fn path_of_slice(&self, last: u64, at: Address, reading: &mut Reading<'_>) -> Result<Path, StoreError> {
-        Path::of(last, at, |at| Ok(reading.record(at)?.0.in_slice_jump))
-    }
 }
 
 /// Reads units one after the other.
@@ -189,6 +179,16 @@ impl<'s> Reading<'s> {
             Unit::Record(links, view) => Ok((links, view)),
             _ => Err(shared.segments.spoilt(at, "it is no record")),
         }
+    }
+
+    /// How to get to the events of a stream.
+    pub(super) fn path_of_events(&mut self, head: Head) -> Result<Path, StoreError> {
+        Path::of(head.version, head.event, |at| Ok(self.record(at)?.0.jump))
+    }
+
+    /// How to get to the records of a slice.
+    pub(super) fn path_of_slice(&mut self, last: u64, at: Address) -> Result<Path, StoreError> {
+        Path::of(last, at, |at| Ok(self.record(at)?.0.in_slice_jump))
     }
 
     pub(super) fn kept(&mut self, at: Address) -> Result<(Kept, KeptView<'_>), StoreError> {

@@ -118,7 +118,7 @@ impl Stage {
             Some(path) => path,
             none => {
                 let (last, at) = shared.index().state.slice(record.slice);
-                none.insert(shared.path_of_slice(last, at, reading)?)
+                none.insert(reading.path_of_slice(last, at)?)
             }
         };
         if record.sequence.checked_sub(1) != Some(slice.number()) {
@@ -171,11 +171,6 @@ impl Stage {
         }
         self.names.clear();
         self.fresh.clear();
-    }
-
-    /// Names the conflicts of a batch that was refused, when nothing else is staged.
-    pub(super) fn conflicts(&self, shared: &Shared, batch: &Batch) -> StoreError {
-        rules::conflicts(batch, &mut Questions(shared)).map_or_else(|e| e, StoreError::Conflict)
     }
 
     /// Shows what is durable now to everybody.
@@ -249,23 +244,6 @@ impl Stage {
         Ok(count)
     }
 
-    /// Those of the events that have to get their bytes back. Only when nothing else is staged.
-    pub(super) fn to_refill<'e>(
-        &self,
-        shared: &Shared,
-        events: &'e [StoredEvent],
-    ) -> Result<Vec<&'e StoredEvent>, StoreError> {
-        let mut wanted = Vec::new();
-        for given in events {
-            let stored = shared.read_stream(&given.stream, given.event.version, 1)?;
-            let stored = stored.first().filter(|stored| stored.event.version == given.event.version);
-            if rules::takes_back(stored.ok_or_else(|| rules::not_there(given))?, given)? {
-                wanted.push(given);
-            }
-        }
-        Ok(wanted)
-    }
-
     pub(super) fn refill(&mut self, seed: u64, events: &[&StoredEvent]) {
         if events.is_empty() {
             return;
@@ -279,6 +257,24 @@ impl Stage {
         }
         self.draft.finish(self.durable);
     }
+}
+
+/// Names the conflicts of a batch that was refused, when nothing else is staged.
+pub(super) fn conflicts(shared: &Shared, batch: &Batch) -> StoreError {
+    rules::conflicts(batch, &mut Questions(shared)).map_or_else(|e| e, StoreError::Conflict)
+}
+
+/// Those of the events that have to get their bytes back, when nothing else is staged.
+pub(super) fn to_refill<'e>(shared: &Shared, events: &'e [StoredEvent]) -> Result<Vec<&'e StoredEvent>, StoreError> {
+    let mut wanted = Vec::new();
+    for given in events {
+        let stored = shared.read_stream(&given.stream, given.event.version, 1)?;
+        let stored = stored.first().filter(|stored| stored.event.version == given.event.version);
+        if rules::takes_back(stored.ok_or_else(|| rules::not_there(given))?, given)? {
+            wanted.push(given);
+        }
+    }
+    Ok(wanted)
 }
 
 /// Answers from what is durable.

@@ -15,7 +15,7 @@ use super::options::LogStoreOptions;
 use super::recover::publish_end;
 use super::segment::FIRST;
 use super::shared::Shared;
-use super::stage::{Refusal, Stage};
+use super::stage::{self, Refusal, Stage};
 use crate::event_store::port::{Batch, Epoch, Partition, Snapshot, StoreError, StoredEvent, StreamId};
 use crate::event_store::rules;
 
@@ -87,7 +87,7 @@ impl Writer {
         let stage = Stage::new(&shared, options.streams_in_memory);
         let segment = stage.draft.start().segment();
         let file = shared.segments.writable(segment)?;
-        let reserved = file.len().map_err(|e| failed(&shared.segments.path_of(segment), "read its length", &e))?;
+        let reserved = file.length().map_err(|e| failed(&shared.segments.path_of(segment), "read its length", &e))?;
         let segment_size = (options.segment_size.clamp(4096, 1 << 31)) as u64;
         let mut writer = Self {
             shared,
@@ -135,13 +135,13 @@ impl Writer {
         }
         match job {
             Job::Append(batch, reply) => self.append(&batch, reply),
-            Job::Acquire(partitions, reply) => match self.room_for(64 + 16 * partitions.len()) {
-                Err(error) => drop(reply.send(Err(error))),
-                Ok(()) => {
-                    let epochs = self.stage.acquire(&partitions);
-                    self.waiting.push(Answer::Acquired(reply, epochs));
+            Job::Acquire(partitions, reply) => {
+                if let Err(error) = self.room_for(64 + 16 * partitions.len()) {
+                    return drop(reply.send(Err(error)));
                 }
-            },
+                let epochs = self.stage.acquire(&partitions);
+                self.waiting.push(Answer::Acquired(reply, epochs));
+            }
             Job::Snapshot(snapshot, reply) => {
                 let bound = 4096 + snapshot.payload.len();
                 match self.room_for(bound).and_then(|()| self.stage.put_snapshot(&self.shared, &snapshot)) {
@@ -174,8 +174,8 @@ impl Writer {
     }
 
     fn refill(&mut self, events: &[StoredEvent]) -> Result<(), StoreError> {
-        let wanted = self.stage.to_refill(&self.shared, events)?;
-        let bound = wanted.iter().map(|stored| super::stage::bound(&(*stored).into())).sum();
+        let wanted = stage::to_refill(&self.shared, events)?;
+        let bound = wanted.iter().map(|stored| stage::bound(&(*stored).into())).sum();
         self.room_for(bound)?;
         self.stage.refill(self.shared.seed, &wanted);
         Ok(())
@@ -190,7 +190,7 @@ impl Writer {
         if batch.records.is_empty() {
             return drop(reply.send(Ok(())));
         }
-        let bounds = batch.records.iter().map(|record| super::stage::bound(&record.into()));
+        let bounds = batch.records.iter().map(|record| stage::bound(&record.into()));
         if let Some(index) = bounds.clone().position(|bound| bound > LARGEST) {
             let reason = "it is larger than 1 GiB; events should be small".to_owned();
             return drop(reply.send(Err(StoreError::Refused { index, reason })));
@@ -207,7 +207,7 @@ impl Writer {
                 let error = match refusal {
                     Refusal::Failed(error) => error,
                     Refusal::Conflict => match self.shared.check() {
-                        Ok(()) => self.stage.conflicts(&self.shared, batch),
+                        Ok(()) => stage::conflicts(&self.shared, batch),
                         Err(error) => error,
                     },
                 };

@@ -22,7 +22,7 @@ pub use self::store_url::StoreUrl;
 use self::tree::{PREFIX, Setting};
 use crate::domain::units;
 use crate::engine::EngineOptions;
-use crate::event_store::SqliteOptions;
+use crate::event_store::{LogStoreOptions, SqliteOptions};
 use crate::http::HttpOptions;
 use crate::telemetry::LogOptions;
 
@@ -40,6 +40,8 @@ pub struct NodeConfig {
     pub store: StoreUrl,
     /// How a file of SQLite is written, where `store` names one.
     pub sqlite: SqliteOptions,
+    /// How a log is written, where `store` names one.
+    pub log_store: LogStoreOptions,
     /// The node's own life.
     pub node: NodeOptions,
     /// Shards, mailboxes, batches.
@@ -55,6 +57,7 @@ impl Default for NodeConfig {
         Self {
             store: StoreUrl::Sqlite("data/phoenix.db".into()),
             sqlite: SqliteOptions::default(),
+            log_store: LogStoreOptions::default(),
             node: NodeOptions::default(),
             engine: EngineOptions::default(),
             http: HttpOptions::default(),

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What [`StoreUrl`] can be.
-const KNOWN: &str = "`sqlite:<path>`, `memory`";
+const KNOWN: &str = "`sqlite:<path>`, `log:<path>`, `memory`";
 
 /// An event store and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum StoreUrl {
     Memory,
     /// A file.
     Sqlite(PathBuf),
+    /// A folder.
+    Log(PathBuf),
 }
 
 /// A text names no event store. The text itself is not repeated: it may hold a password.
@@ -34,6 +36,9 @@ pub enum InvalidStoreUrl {
     /// A file store without a file.
     #[error("`sqlite:` needs a file: write `sqlite:data/phoenix.db`, or `memory` for a store without one")]
     NoFile,
+    /// A log without a folder.
+    #[error("`log:` needs a folder: write `log:data/phoenix-log`, or `memory` for a store without one")]
+    NoFolder,
     /// Parameters, which no store takes.
     #[error("a store takes no parameters after `?`")]
     Parameters,
@@ -55,6 +60,11 @@ impl FromStr for StoreUrl {
                 path if path.contains('?') => Err(InvalidStoreUrl::Parameters),
                 path => Ok(Self::Sqlite(path.into())),
             },
+            "log" => match rest.strip_prefix("//").unwrap_or(rest) {
+                "" => Err(InvalidStoreUrl::NoFolder),
+                path if path.contains('?') => Err(InvalidStoreUrl::Parameters),
+                path => Ok(Self::Log(path.into())),
+            },
             "postgres" | "postgresql" | "mysql" | "mariadb" => Err(InvalidStoreUrl::NotBuiltIn(scheme.to_owned())),
             _ if word && !scheme.is_empty() => Err(InvalidStoreUrl::Unknown(scheme.to_owned())),
             _ => Err(InvalidStoreUrl::NoScheme),
@@ -67,6 +77,7 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Memory => f.write_str("memory"),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Log(path) => write!(f, "log:{}", path.display()),
         }
     }
 }
@@ -108,6 +119,10 @@ mod tests {
         check("memory", &Ok(StoreUrl::Memory));
         check("sqlite:data/bank.db", &Ok(StoreUrl::Sqlite("data/bank.db".into())));
         check("sqlite:///var/bank.db", &Ok(StoreUrl::Sqlite("/var/bank.db".into())));
+        check("log:data/log", &Ok(StoreUrl::Log("data/log".into())));
+        check("log:///var/log", &Ok(StoreUrl::Log("/var/log".into())));
+        check("log:", &Err(InvalidStoreUrl::NoFolder));
+        check("log:a?b", &Err(InvalidStoreUrl::Parameters));
         check("sqlite:", &Err(InvalidStoreUrl::NoFile));
         check("sqlite::memory:", &Err(InvalidStoreUrl::NoFile));
         check("sqlite:a.db?mode=ro", &Err(InvalidStoreUrl::Parameters));
@@ -115,12 +130,13 @@ mod tests {
         check("oracle:x", &Err(InvalidStoreUrl::Unknown("oracle".into())));
         check("data/bank.db", &Err(InvalidStoreUrl::NoScheme));
         check("user:secret@host", &Err(InvalidStoreUrl::Unknown("user".into())));
+        assert_eq!("log:a".parse::<StoreUrl>().map(|url| url.to_string()), Ok("log:a".to_owned()));
         assert_eq!("sqlite:a.db".parse::<StoreUrl>().map(|url| url.to_string()), Ok("sqlite:a.db".to_owned()));
     }
 
     #[test]
     fn a_password_is_not_repeated() {
         let error = "postgres://user:secret@host/db".parse::<StoreUrl>().map_err(|e| e.to_string());
-        assert!(error.is_err_and(|text| !text.contains("secret") && text.contains("`sqlite:<path>`, `memory`")));
+        assert!(error.is_err_and(|text| !text.contains("secret") && text.contains(KNOWN)));
     }
 }
