@@ -8,11 +8,11 @@ use std::sync::Arc;
 use phoenix_runtime::domain::codec::{Codec, Json};
 use phoenix_runtime::domain::id::{AggregateId, InvalidId};
 use phoenix_runtime::domain::outcome::{Outcome, OutcomeKind};
-use phoenix_runtime::event_store::StoreError;
 use phoenix_runtime::event_store::port::{CommandData, StoredEvent, StreamId};
-use phoenix_runtime::event_store::sqlite::OpenError;
-use phoenix_runtime::node::History;
+use phoenix_runtime::event_store::{OpenError, StoreError};
 use phoenix_runtime::node::config::StoreUrl;
+use phoenix_runtime::node::config::store_url::InvalidStoreUrl;
+use phoenix_runtime::node::{History, NodeConfig};
 use serde_json::{Value, json};
 
 /// How many events are read at once.
@@ -23,8 +23,8 @@ const PAGE: usize = 1000;
 /// Reads only, and takes no lock: the service may run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The SQLite file or the log's folder, for example data/phoenix.db
-    store: PathBuf,
+    /// The SQLite file, the log's folder or the database's address, for example data/phoenix.db
+    store: String,
     /// The aggregate's wire name, for example bank-account
     #[arg(value_name = "TYPE")]
     aggregate: String,
@@ -46,9 +46,12 @@ pub(crate) struct Options {
 enum EventsError {
     #[error(transparent)]
     #[diagnostic(help(
-        "the file is the one that the service's configuration names: store = \"sqlite:<file>\" or \"log:<folder>\""
+        "the store is the one that the service's configuration names: store = \"sqlite:<file>\", \"log:<folder>\" or \
+         \"postgres://...\""
     ))]
     Open(#[from] OpenError),
+    #[error(transparent)]
+    Url(#[from] InvalidStoreUrl),
     #[error("`{id}` is no id")]
     #[diagnostic(help("{source}"))]
     Id {
@@ -88,9 +91,14 @@ async fn list(options: Options) -> Result<(), EventsError> {
     let Options { store, aggregate, id, from, limit, json } = options;
     let id = AggregateId::new(&id).map_err(|source| EventsError::Id { id, source })?;
     let stream = StreamId { aggregate: aggregate.into(), id };
-    // a log is a folder
-    let store = if store.is_dir() { StoreUrl::Log(store) } else { StoreUrl::Sqlite(store) };
-    let reader = History::open(&store).await?;
+    let mut config = NodeConfig::default();
+    config.store = match PathBuf::from(&store) {
+        _ if store.contains("://") => store.parse()?,
+        // a log is a folder
+        path if path.is_dir() => StoreUrl::Log(path),
+        path => StoreUrl::Sqlite(path),
+    };
+    let reader = History::open(&config).await?;
     let failed = |source| EventsError::Read { stream: stream.clone(), source };
 
     let (mut next, mut left) = (from.max(1), limit.unwrap_or(usize::MAX));

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use phoenix_runtime::domain::ports::BoxFuture;
+use phoenix_runtime::event_store::sql::postgres;
 use phoenix_runtime::event_store::{
-    EventStore, LogStore, LogStoreOptions, MemoryStore, SqliteOptions, SqliteStore, StoreError,
+    DatabaseOptions, DatabaseUrl, EventStore, LogStore, LogStoreOptions, MemoryStore, SqliteOptions, SqliteStore,
+    StoreError,
 };
 use phoenix_runtime::testkit::conformance::{Case, StoreFactory, cases};
+use phoenix_test_servers::{Kind, Server, trial};
 use tempfile::TempDir;
 
 fn main() {
@@ -16,6 +19,7 @@ fn main() {
         suite("memory", |_| Ok(Memory)), //
         suite("sqlite", |_| Ok(Sqlite(TempDir::new()?))),
         suite("log", |_| Ok(Log(TempDir::new()?))),
+        suite_on(Kind::Postgres, "postgres", |server, name| Ok(Postgres(DatabaseUrl::new(server.database(name)?)))),
     ];
     libtest_mimic::run(&arguments, stores.into_iter().flatten().collect()).exit();
 }
@@ -23,6 +27,16 @@ fn main() {
 /// A test for each promise, on a store that needs no server.
 fn suite<F: StoreFactory + 'static>(store: &'static str, factory: fn(&str) -> Result<F, Failed>) -> Vec<Trial> {
     let case = |case: Case| Trial::test(name(store, case), move || run(case, &factory(case.name())?));
+    cases().into_iter().map(case).collect()
+}
+
+/// A test for each promise, on a store that needs a server.
+fn suite_on<F: StoreFactory + 'static>(
+    kind: Kind,
+    store: &'static str,
+    factory: fn(&Server, &str) -> Result<F, Failed>,
+) -> Vec<Trial> {
+    let case = |case: Case| trial(kind, name(store, case), move |server| run(case, &factory(server, case.name())?));
     cases().into_iter().map(case).collect()
 }
 
@@ -65,6 +79,17 @@ impl StoreFactory for Log {
         Box::pin(async {
             let store = LogStore::open(options).await.map_err(|e| StoreError::Unavailable(e.to_string()))?;
             Ok(Arc::new(store) as Arc<dyn EventStore>)
+        })
+    }
+}
+
+struct Postgres(DatabaseUrl);
+
+impl StoreFactory for Postgres {
+    fn open<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Arc<dyn EventStore>, StoreError>> {
+        Box::pin(async {
+            let store = postgres::open(&self.0, &DatabaseOptions::default()).await;
+            store.map_err(|e| StoreError::Unavailable(e.to_string()))
         })
     }
 }

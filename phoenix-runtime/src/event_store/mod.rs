@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`port`]: what an event store promises; `testkit::conformance` is the same in tests
+//! - `error`: why a store could not be opened
 //! - `encoding`: the binary form of a record, which the log and the archive share
 //! - [`archive`]: where the bytes of old events go, and how they come back
 //! - `lock`: one owner a file or folder
@@ -9,19 +10,24 @@
 //! - [`log`]: a folder, durable; the fastest, for a node of its own
 //! - [`sqlite`]: a file, durable; the embedded default
 //! - [`sources`]: several databases that share the slices, as one store
+//! - [`sql`]: a database: PostgreSQL
 
 pub mod archive;
 mod encoding;
+mod error;
 mod lock;
 pub mod log;
 pub mod memory;
 pub mod port;
 mod rules;
 pub mod sources;
+pub mod sql;
 pub mod sqlite;
 
 pub use archive::{Archive, Archived, FolderArchive, MemoryArchive};
+pub use error::OpenError;
 pub use log::{LogReader, LogStore, LogStoreOptions};
 pub use memory::MemoryStore;
 pub use port::{EventStore, StoreError};
-pub use sqlite::{OpenError, SqliteOptions, SqliteReader, SqliteStore};
+pub use sql::{DatabaseOpenError, DatabaseOptions, DatabaseUrl};
+pub use sqlite::{SqliteOptions, SqliteReader, SqliteStore};

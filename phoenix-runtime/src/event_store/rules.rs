@@ -175,6 +175,22 @@ impl Numbers {
     }
 }
 
+/// How many bits of a position are the sequence number.
+pub(crate) const SEQUENCE_BITS: u32 = 44;
+
+/// A record's place among all: slice * 2^44 + sequence; `None` for a sequence number that is out of reach.
+pub(crate) fn position(slice: Slice, sequence: u64) -> Option<i64> {
+    let sequence = i64::try_from(sequence).ok().filter(|sequence| sequence >> SEQUENCE_BITS == 0)?;
+    Some((i64::from(slice.0) << SEQUENCE_BITS) + sequence)
+}
+
+/// The slice and the sequence number of a position; `None` for one that Phoenix never writes.
+pub(crate) fn place(position: i64) -> Option<(Slice, u64)> {
+    let slice = u16::try_from(position >> SEQUENCE_BITS).ok().filter(|slice| *slice < SLICES)?;
+    let sequence = u64::try_from(position & ((1 << SEQUENCE_BITS) - 1)).ok()?;
+    Some((Slice(slice), sequence))
+}
+
 /// All slices with the number behind which a reader goes on, in the order in which it should take them. The first one
 /// differs from position to position, so that a busy slice that fills every page starves no other; equal positions
 /// have equal orders, so that a page can be read again.

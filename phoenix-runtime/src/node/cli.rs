@@ -89,7 +89,7 @@ impl NodeBuilder {
             let known = names.join(", ");
             return Err(NodeError::Usage(format!("this service has no aggregate `{aggregate}` (it has: {known})")));
         };
-        let history = History::open(&self.config.unwrap_or_default().store).await?;
+        let history = History::open(&self.config.unwrap_or_default()).await?;
         let view = registered.inspector.state(history, id, until).await?;
         print_json(&view)
     }

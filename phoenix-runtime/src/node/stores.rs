@@ -7,7 +7,7 @@ use crate::domain::id::AggregateId;
 use crate::event_store::port::{Position, StoredEvent, StreamId};
 use crate::event_store::{
     EventStore, LogReader, LogStore, LogStoreOptions, MemoryStore, OpenError, SqliteOptions, SqliteReader, SqliteStore,
-    StoreError,
+    StoreError, sql,
 };
 use crate::node::config::{NodeConfig, StoreUrl};
 
@@ -26,6 +26,7 @@ pub async fn open_store(config: &NodeConfig) -> Result<Arc<dyn EventStore>, Open
             let options = LogStoreOptions { path: path.clone(), ..config.log_store.clone() };
             Ok(Arc::new(LogStore::open(options).await?))
         }
+        StoreUrl::Postgres(url) => Ok(sql::postgres::open(url, &config.database).await?),
     }
 }
 
@@ -45,13 +46,14 @@ impl History {
     /// Opens what the configuration names.
     ///
     /// # Errors
-    /// A file that is missing, or no event store of this release.
-    pub async fn open(store: &StoreUrl) -> Result<Self, OpenError> {
-        match store {
+    /// A file that is missing, a database that can't be reached, or no event store of this release.
+    pub async fn open(config: &NodeConfig) -> Result<Self, OpenError> {
+        match &config.store {
             // nothing of it outlives its process, so another one sees it empty
             StoreUrl::Memory => Ok(Self::Store(Arc::new(MemoryStore::new()))),
-            StoreUrl::Sqlite(path) => SqliteReader::open(PathBuf::clone(path)).await.map(Self::Sqlite),
-            StoreUrl::Log(path) => LogReader::open(path).await.map(Self::Log),
+            StoreUrl::Log(path) => Ok(Self::Log(LogReader::open(path).await?)),
+            StoreUrl::Sqlite(path) => Ok(Self::Sqlite(SqliteReader::open(PathBuf::clone(path)).await?)),
+            StoreUrl::Postgres(url) => Ok(Self::Store(sql::postgres::open_to_read(url, &config.database).await?)),
         }
     }
 

@@ -48,7 +48,7 @@ fn each_mistake_is_named_with_its_place() {
         assert_eq!(found, expected);
     }
     let http = "address, body_timeout, enabled, expose, max_body, max_timeout, port, timeout";
-    let root = "engine, http, log, log_store, node, sqlite, store";
+    let root = "database, engine, http, log, log_store, node, sqlite, store";
 
     check(
         "[http]\nprot = 1\n",
@@ -79,13 +79,14 @@ fn each_mistake_is_named_with_its_place() {
     );
     check("http = 5\n", &[], &["phoenix.toml:1:1: `http`: invalid type: integer `5`, expected a table"]);
     check(
-        "store = \"postgres://bank:secret@db/bank\"\n[log]\nfilter = \"verbose\"\nformat = \"xml\"\n",
+        "store = \"oracle://bank:secret@db/bank\"\n[log]\nfilter = \"verbose\"\nformat = \"xml\"\n",
         &[],
         &[
             "phoenix.toml:3:1: `log.filter`: `verbose` is no log filter: write a level (error, warn, info, debug, \
              trace, off), or levels of modules: `info,phoenix_runtime=debug`",
             "phoenix.toml:4:1: `log.format`: unknown variant `xml`, expected `text` or `json`",
-            "phoenix.toml:1:1: `store`: the store `postgres` is not built in: write one of `sqlite:<path>`, `log:<path>`, `memory`",
+            "phoenix.toml:1:1: `store`: there is no store `oracle`: write one of `sqlite:<path>`, \
+             `log:<path>`, `postgres://<user>:<password>@<host>/<database>`, `memory`",
         ],
     );
     check(
@@ -104,7 +105,7 @@ fn each_mistake_is_named_with_its_place() {
         &[("PHOENIX_HTTP_PORT", "1"), ("PHOENIX__STORE__URL", "x")],
         &[
             "environment variable PHOENIX_HTTP_PORT: is not read: each level takes two underscores, write `PHOENIX__HTTP__PORT`",
-            "environment variable PHOENIX__STORE__URL: `store`: invalid type: map, expected one of `sqlite:<path>`, `log:<path>`, `memory`",
+            "environment variable PHOENIX__STORE__URL: `store`: invalid type: map, expected one of `sqlite:<path>`, `log:<path>`, `postgres://<user>:<password>@<host>/<database>`, `memory`",
         ],
     );
     check(

@@ -4,24 +4,26 @@ use std::sync::Arc;
 
 use phoenix_runtime::domain::id::AggregateId;
 use phoenix_runtime::event_store::{SqliteOptions, SqliteStore};
-use phoenix_runtime::node::History;
 use phoenix_runtime::node::config::StoreUrl;
 use phoenix_runtime::node::inspect::{InspectError, Inspector, Until};
+use phoenix_runtime::node::{History, NodeConfig};
 use serde_json::json;
 
 use crate::account::Account;
-use crate::call::{config, start_with};
+use crate::call::{self, start_with};
 
 #[tokio::test]
 async fn a_state_is_shown_at_a_version_and_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("bank.db");
     let store = SqliteStore::open(SqliteOptions::at(&path)).await.expect("opens");
-    let under = start_with(config(), Arc::new(store)).await;
+    let under = start_with(call::config(), Arc::new(store)).await;
     for amount in 1..=3 {
         under.post("/commands/account/deposit", &format!(r#"{{"account":"a","amount":{amount}}}"#)).await;
     }
-    let history = History::open(&StoreUrl::Sqlite(path)).await.expect("a running node does not mind");
+    let mut config = NodeConfig::default();
+    config.store = StoreUrl::Sqlite(path);
+    let history = History::open(&config).await.expect("a running node does not mind");
     let state = async |id: &str, until| {
         Inspector::of::<Account>().state(history.clone(), AggregateId::new(id).expect("short"), until).await
     };

@@ -2,7 +2,7 @@
 
 use phoenix_runtime::domain::id::Slice;
 use phoenix_runtime::event_store::port::{Position, StoredEvent};
-use phoenix_runtime::node::History as Events;
+use phoenix_runtime::node::{History as Events, NodeConfig};
 use serde_json::Value;
 
 use crate::history::{Account, Entry, Ledger};
@@ -28,8 +28,9 @@ impl Mark {
 
 /// Opens the store beside the service that owns it.
 pub(crate) async fn open(url: &str) -> Events {
-    let url = url.parse().unwrap_or_else(|error| panic!("{error}"));
-    Events::open(&url).await.unwrap_or_else(|error| panic!("{error}"))
+    let mut config = NodeConfig::default();
+    config.store = url.parse().unwrap_or_else(|error| panic!("{error}"));
+    Events::open(&config).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Waits for what is asked of a store.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use phoenix_bench::{Latencies, Seen};
 use phoenix_runtime::domain::ports::BoxFuture;
-use phoenix_runtime::event_store::EventStore;
 use phoenix_runtime::event_store::sqlite::{SqliteOptions, SqliteStore};
+use phoenix_runtime::event_store::{EventStore, OpenError};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Statement, params_from_iter};
 
@@ -37,7 +37,7 @@ impl Subject for Sqlite {
     fn open(&self, place: Place) -> BoxFuture<'_, Result<Arc<dyn EventStore>, BenchError>> {
         Box::pin(async move {
             let store: Arc<dyn EventStore> =
-                Arc::new(SqliteStore::open(SqliteOptions::at(self.file(place.name()))).await?);
+                Arc::new(SqliteStore::open(SqliteOptions::at(self.file(place.name()))).await.map_err(OpenError::from)?);
             Ok(store)
         })
     }
@@ -81,7 +81,7 @@ impl Table {
     /// A new store at `target` that has the first event of every aggregate of `source`.
     async fn new(source: &Path, target: &Path) -> Result<Self, BenchError> {
         let options = SqliteOptions::at(target);
-        drop(SqliteStore::open(options.clone()).await?);
+        drop(SqliteStore::open(options.clone()).await.map_err(OpenError::from)?);
         let source = Connection::open_with_flags(source, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let target = Connection::open_with_flags(target, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         target.pragma_update(None, "journal_mode", "wal")?;

@@ -8,25 +8,10 @@ use uuid::Uuid;
 
 use super::entity::{events, snapshots};
 use super::error::damaged;
-use crate::domain::id::{AggregateId, Dedup, MessageId, SLICES, Slice};
+use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use crate::domain::outcome::{Outcome, OutcomeKind};
 use crate::event_store::port::{CommandData, EventData, Snapshot, StoreError, StoredEvent, StreamId};
-
-/// How many bits of a position are the sequence number.
-pub(super) const SEQUENCE_BITS: u32 = 44;
-
-/// The rowid of a record; `None` for a sequence number that is out of reach.
-pub(super) fn position(slice: Slice, sequence: u64) -> Option<i64> {
-    let sequence = i64::try_from(sequence).ok().filter(|sequence| sequence >> SEQUENCE_BITS == 0)?;
-    Some((i64::from(slice.0) << SEQUENCE_BITS) + sequence)
-}
-
-/// The slice and the sequence number of a rowid; `None` for one that Phoenix never writes.
-pub(super) fn place(position: i64) -> Option<(Slice, u64)> {
-    let slice = u16::try_from(position >> SEQUENCE_BITS).ok().filter(|slice| *slice < SLICES)?;
-    let sequence = u64::try_from(position & ((1 << SEQUENCE_BITS) - 1)).ok()?;
-    Some((Slice(slice), sequence))
-}
+pub(super) use crate::event_store::rules::{SEQUENCE_BITS, place, position};
 
 /// Turns rows into records, and shares the names that repeat.
 pub(super) struct Rows<'a> {

@@ -22,7 +22,7 @@ pub use self::store_url::StoreUrl;
 use self::tree::{PREFIX, Setting};
 use crate::domain::units;
 use crate::engine::EngineOptions;
-use crate::event_store::{LogStoreOptions, SqliteOptions};
+use crate::event_store::{DatabaseOptions, LogStoreOptions, SqliteOptions};
 use crate::http::HttpOptions;
 use crate::telemetry::LogOptions;
 
@@ -42,6 +42,8 @@ pub struct NodeConfig {
     pub sqlite: SqliteOptions,
     /// How a log is written, where `store` names one.
     pub log_store: LogStoreOptions,
+    /// How the node speaks with a database, where `store` names one.
+    pub database: DatabaseOptions,
     /// The node's own life.
     pub node: NodeOptions,
     /// Shards, mailboxes, batches.
@@ -58,6 +60,7 @@ impl Default for NodeConfig {
             store: StoreUrl::Sqlite("data/phoenix.db".into()),
             sqlite: SqliteOptions::default(),
             log_store: LogStoreOptions::default(),
+            database: DatabaseOptions::default(),
             node: NodeOptions::default(),
             engine: EngineOptions::default(),
             http: HttpOptions::default(),

@@ -6,8 +6,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::event_store::DatabaseUrl;
+
 /// What [`StoreUrl`] can be.
-const KNOWN: &str = "`sqlite:<path>`, `log:<path>`, `memory`";
+const KNOWN: &str = "`sqlite:<path>`, `log:<path>`, `postgres://<user>:<password>@<host>/<database>`, `memory`";
 
 /// An event store and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
     /// A folder.
     Log(PathBuf),
+    /// A PostgreSQL database.
+    Postgres(DatabaseUrl),
 }
 
 /// A text names no event store. The text itself is not repeated: it may hold a password.
@@ -40,8 +44,11 @@ pub enum InvalidStoreUrl {
     #[error("`log:` needs a folder: write `log:data/phoenix-log`, or `memory` for a store without one")]
     NoFolder,
     /// Parameters, which no store takes.
-    #[error("a store takes no parameters after `?`")]
+    #[error("a file takes no parameters after `?`")]
     Parameters,
+    /// A database without an address.
+    #[error("a database has an address: write `{0}://user:password@host:port/database`")]
+    NoAddress(String),
 }
 
 impl FromStr for StoreUrl {
@@ -65,7 +72,9 @@ impl FromStr for StoreUrl {
                 path if path.contains('?') => Err(InvalidStoreUrl::Parameters),
                 path => Ok(Self::Log(path.into())),
             },
-            "postgres" | "postgresql" | "mysql" | "mariadb" => Err(InvalidStoreUrl::NotBuiltIn(scheme.to_owned())),
+            "postgres" | "postgresql" if rest.starts_with("//") => Ok(Self::Postgres(DatabaseUrl::new(text))),
+            "postgres" | "postgresql" => Err(InvalidStoreUrl::NoAddress(scheme.to_owned())),
+            "mysql" | "mariadb" => Err(InvalidStoreUrl::NotBuiltIn(scheme.to_owned())),
             _ if word && !scheme.is_empty() => Err(InvalidStoreUrl::Unknown(scheme.to_owned())),
             _ => Err(InvalidStoreUrl::NoScheme),
         }
@@ -78,6 +87,7 @@ impl fmt::Display for StoreUrl {
             Self::Memory => f.write_str("memory"),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::Log(path) => write!(f, "log:{}", path.display()),
+            Self::Postgres(url) => write!(f, "{url}"),
         }
     }
 }
@@ -126,7 +136,10 @@ mod tests {
         check("sqlite:", &Err(InvalidStoreUrl::NoFile));
         check("sqlite::memory:", &Err(InvalidStoreUrl::NoFile));
         check("sqlite:a.db?mode=ro", &Err(InvalidStoreUrl::Parameters));
-        check("postgres://u:secret@h/db", &Err(InvalidStoreUrl::NotBuiltIn("postgres".into())));
+        let url = "postgres://u:secret@h/db?sslmode=require";
+        check(url, &Ok(StoreUrl::Postgres(DatabaseUrl::new(url))));
+        check("postgres:db", &Err(InvalidStoreUrl::NoAddress("postgres".into())));
+        check("mysql://u:secret@h/db", &Err(InvalidStoreUrl::NotBuiltIn("mysql".into())));
         check("oracle:x", &Err(InvalidStoreUrl::Unknown("oracle".into())));
         check("data/bank.db", &Err(InvalidStoreUrl::NoScheme));
         check("user:secret@host", &Err(InvalidStoreUrl::Unknown("user".into())));
@@ -136,7 +149,9 @@ mod tests {
 
     #[test]
     fn a_password_is_not_repeated() {
-        let error = "postgres://user:secret@host/db".parse::<StoreUrl>().map_err(|e| e.to_string());
-        assert!(error.is_err_and(|text| !text.contains("secret") && text.contains(KNOWN)));
+        let error = "mysql://user:secret@host/db".parse::<StoreUrl>().map_err(|e| e.to_string());
+        assert!(error.is_err_and(|text| !text.contains("secret") && text.contains("`sqlite:<path>`")));
+        let shown = "postgres://user:secret@host/db".parse::<StoreUrl>().map(|url| format!("{url} {url:?}"));
+        assert!(shown.is_ok_and(|text| !text.contains("secret") && text.starts_with("postgres://user:***@host/db ")));
     }
 }

@@ -1,0 +1,67 @@
+//! Events whose bytes are in an archive: taken out here, and given back.
+
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, TransactionTrait as _};
+
+use super::SqlStore;
+use super::dialect::Dialect;
+use super::entity::events::{Column, Entity};
+use super::reader::signed;
+use crate::event_store::port::{ARCHIVED, StoreError, StoredEvent, StreamId};
+use crate::event_store::rules;
+
+impl<D: Dialect> SqlStore<D> {
+    pub(super) async fn strip_events(&self, stream: StreamId, up_to: u64) -> Result<u64, StoreError> {
+        let Some(number) = self.number_of(&stream).await? else { return Ok(0) };
+        let with_command = |then: Expr| Expr::case(Column::Dedup.is_not_null(), then).finally(Expr::null());
+        let stripped = Entity::update_many()
+            .col_expr(Column::Payload, Expr::val(Vec::<u8>::new()))
+            .col_expr(Column::Codec, Expr::val(i16::from(ARCHIVED)))
+            .col_expr(Column::OutcomeBody, with_command(Expr::val(Vec::<u8>::new())).into())
+            .col_expr(Column::OutcomeCodec, with_command(Expr::val(i16::from(ARCHIVED))).into())
+            .filter(Column::Stream.eq(number))
+            .filter(Column::Version.is_not_null())
+            .filter(Column::Version.lte(signed(up_to)))
+            .filter(Column::Codec.ne(i16::from(ARCHIVED)))
+            .exec(self.dialect.database())
+            .await
+            .map_err(|e| self.dialect.failed(&e))?;
+        Ok(stripped.rows_affected)
+    }
+
+    pub(super) async fn refill_events(&self, events: Vec<StoredEvent>) -> Result<(), StoreError> {
+        let (Some(first), Some(last)) =
+            (events.iter().map(|e| e.event.version).min(), events.iter().map(|e| e.event.version).max())
+        else {
+            return Ok(());
+        };
+        // what is stored never changes but for the bytes, so it may be compared before the transaction
+        let mut taken = Vec::new();
+        if let Some(event) = events.first() {
+            let limit = usize::try_from(last - first).unwrap_or(usize::MAX).saturating_add(1);
+            let stored = self.stream_events(event.stream.clone(), first, limit).await?;
+            for event in &events {
+                let stored = usize::try_from(event.event.version - first.max(1)).ok().and_then(|n| stored.get(n));
+                if rules::takes_back(stored.ok_or_else(|| rules::not_there(event))?, event)? {
+                    taken.push(event);
+                }
+            }
+        }
+        let failed = |e| self.dialect.failed(&e);
+        let transaction = self.dialect.database().begin().await.map_err(failed)?;
+        for event in taken {
+            let outcome = event.command.as_ref().map(|command| &command.outcome);
+            Entity::update_many()
+                .col_expr(Column::Payload, Expr::val(event.event.payload.clone()))
+                .col_expr(Column::Codec, Expr::val(i16::from(event.event.codec)))
+                .col_expr(Column::OutcomeBody, Expr::val(outcome.map(|outcome| outcome.body.clone())))
+                .col_expr(Column::OutcomeCodec, Expr::val(outcome.map(|outcome| i16::from(outcome.codec))))
+                .filter(Column::Position.eq(rules::position(event.slice, event.sequence)))
+                .exec(&transaction)
+                .await
+                .map_err(failed)?;
+        }
+        // dropped before, the transaction is rolled back
+        transaction.commit().await.map_err(failed)
+    }
+}

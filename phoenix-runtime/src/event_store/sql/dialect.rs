@@ -1,0 +1,155 @@
+//! What differs between databases: the statements that must be fast, and what their errors mean.
+
+use std::fmt;
+use std::future::Future;
+
+use sea_orm::DatabaseConnection;
+
+use super::known::Stream;
+use super::row::Cells;
+use crate::domain::id::{Dedup, Slice};
+use crate::event_store::port::{Epoch, Load, Partition, Record, StoreError, StreamId};
+
+/// Everything that one append writes, if the fence holds.
+#[derive(Debug)]
+pub(super) struct Insert<'a> {
+    /// In ascending order, each once.
+    pub(super) fence: Vec<Held>,
+    /// Names of events that are perhaps not in their table: (aggregate, event).
+    pub(super) names: Vec<(&'a str, &'a str)>,
+    /// Streams that are new, with their numbers.
+    pub(super) streams: Vec<(i64, &'a StreamId)>,
+    /// The rows.
+    pub(super) rows: Vec<Row<'a>>,
+}
+
+/// A row of the table of events.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) position: i64,
+    pub(super) stream: i64,
+    pub(super) version: Option<i64>,
+    pub(super) record: &'a Record,
+}
+
+/// A partition as it is in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) partition: Partition,
+    pub(super) epoch: Epoch,
+    pub(super) moves: i64,
+}
+
+/// What became of an append that the database answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inserted {
+    /// It is durable.
+    Done,
+    /// An epoch, or the number of moves, is another one. Nothing is stored.
+    NotHeld,
+}
+
+/// Why an append was not done.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// A unique index has one of the rows already. Nothing is stored.
+    Taken,
+    /// Anything else.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// A database.
+///
+/// Whatever is asked in bulk is one statement, and its answers carry the number of the question, from 0.
+pub(super) trait Dialect: fmt::Debug + Send + Sync + 'static {
+    /// A row of a result.
+    type Row: Cells + Send + Sync;
+
+    /// The database with its version, and how durable it is, for logs.
+    fn name(&self) -> String;
+
+    /// Whether what was acknowledged survives the power of its machine.
+    fn is_durable(&self) -> bool;
+
+    /// Which database, without a password, for errors.
+    fn place(&self) -> &str;
+
+    /// For what sea-orm asks.
+    fn database(&self) -> &DatabaseConnection;
+
+    /// What an error of [`Dialect::database`] means.
+    fn failed(&self, error: &sea_orm::DbErr) -> StoreError;
+
+    /// Raises the epochs of partitions, durably, once all open appends under the old ones have ended.
+    fn raise(&self, partitions: &[Partition]) -> impl Future<Output = Result<Vec<Held>, StoreError>> + Send;
+
+    /// Inserts everything, durably, if the fence holds until then: whoever raises an epoch meanwhile waits, or this
+    /// one is not done.
+    fn insert(&self, insert: &Insert<'_>) -> impl Future<Output = Result<Inserted, Failure>> + Send;
+
+    /// These partitions as they are now.
+    fn held(&self, partitions: &[Partition]) -> impl Future<Output = Result<Vec<Held>, StoreError>> + Send;
+
+    /// The streams that have a record, with their last version.
+    fn streams(&self, streams: &[&StreamId]) -> impl Future<Output = Result<Vec<(usize, Stream)>, StoreError>> + Send;
+
+    /// The stored keys with these streams and short hashes.
+    fn keys(&self, keys: &[(i64, i64)]) -> impl Future<Output = Result<Vec<(usize, Dedup)>, StoreError>> + Send;
+
+    /// The last positions of slices that have one.
+    fn last_positions(&self, slices: &[Slice]) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
+
+    /// Events of a stream from a version on, in order.
+    fn stream_page(
+        &self,
+        stream: &StreamId,
+        from: i64,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+
+    /// Records behind each of these positions, within its slice, in their order; the positions in the order of the
+    /// question. Own columns: aggregate and id.
+    fn page_after(
+        &self,
+        positions: &[i64],
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+
+    /// First records of commands by stream and short hash. Own column: the question.
+    fn commands(
+        &self,
+        commands: &[(StreamId, Dedup)],
+    ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+
+    /// What aggregates need to come into memory. Own columns: the question, and a [`Part`].
+    fn load(&self, loads: &[Load]) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+}
+
+/// What a row of [`Dialect::load`] is; the rows of each stream come in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A snapshot, its fingerprint in the place of the payload's hash.
+    Snapshot = 1,
+    /// Where the stream begins (as position), whether its keys are complete (as version, 1 or 0), and short hashes of
+    /// keys, eight bytes each, the highest first (as payload). A stream without any record has no such row.
+    Keys = 2,
+    /// An event.
+    Event = 3,
+}
+
+impl Part {
+    pub(super) const fn from_number(number: i64) -> Option<Self> {
+        match number {
+            1 => Some(Self::Snapshot),
+            2 => Some(Self::Keys),
+            3 => Some(Self::Event),
+            _ => None,
+        }
+    }
+}

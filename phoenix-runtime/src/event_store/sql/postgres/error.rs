@@ -1,0 +1,67 @@
+//! What the errors of PostgreSQL mean.
+
+use sea_orm::sqlx::postgres::{PgDatabaseError, PgSeverity};
+use sea_orm::{DbErr, RuntimeErr, sqlx};
+
+use super::super::dialect::Failure;
+use super::super::row::damaged;
+use crate::event_store::port::StoreError;
+
+const UNIQUE_VIOLATION: &str = "23505";
+const PROGRAM_LIMIT_EXCEEDED: &str = "54000";
+/// Classes of damage: what is on the disk, and indexes that do not fit their table.
+const DAMAGE: [&str; 2] = ["XX001", "XX002"];
+
+/// Whether the connection is of no use any more.
+pub(super) fn is_lost(error: &sqlx::Error) -> bool {
+    match postgres(error) {
+        Some(error) => error.severity() != PgSeverity::Error,
+        None => !matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_)),
+    }
+}
+
+/// What a failed statement says that only reads, or was not sent.
+pub(super) fn read_failed(place: &str, error: &sqlx::Error) -> StoreError {
+    match postgres(error).map(PgDatabaseError::code) {
+        Some(code) if DAMAGE.contains(&code) => damaged(place, error),
+        _ if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => damaged(place, error),
+        _ => StoreError::Unavailable(told(place, error)),
+    }
+}
+
+/// What a failed append says. The server rolls back what it answers with an error; where it ended the session, or the
+/// answer is missing, it may have committed before.
+pub(super) fn write_failed(place: &str, error: &sqlx::Error) -> Failure {
+    match postgres(error) {
+        Some(error) if error.severity() == PgSeverity::Error => match error.code() {
+            UNIQUE_VIOLATION => Failure::Taken,
+            PROGRAM_LIMIT_EXCEEDED => {
+                let reason = format!("the database takes nothing so large: {}", error.message());
+                Failure::Store(StoreError::Refused { index: 0, reason })
+            }
+            code if DAMAGE.contains(&code) => Failure::Store(damaged(place, error)),
+            _ => Failure::Store(StoreError::Unavailable(told(place, error))),
+        },
+        None if matches!(error, sqlx::Error::Encode(_)) => {
+            Failure::Store(StoreError::Refused { index: 0, reason: error.to_string() })
+        }
+        _ => Failure::Store(StoreError::Unknown(told(place, error))),
+    }
+}
+
+/// What an error of sea-orm means.
+pub(super) fn database_failed(place: &str, error: &DbErr) -> StoreError {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => read_failed(place, e),
+        DbErr::Type(_) | DbErr::TryIntoErr { .. } => damaged(place, error),
+        _ => StoreError::Unavailable(told(place, error)),
+    }
+}
+
+fn told(place: &str, error: &dyn std::fmt::Display) -> String {
+    format!("`{place}`: {error}; check that the database runs, that it can be reached, and what its log says")
+}
+
+fn postgres(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    error.as_database_error()?.try_downcast_ref()
+}

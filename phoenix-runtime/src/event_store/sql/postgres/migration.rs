@@ -1,0 +1,85 @@
+//! The schema on PostgreSQL.
+
+use sea_orm_migration::prelude::{DynIden, IntoIden as _};
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+
+use super::super::schema::{MIGRATIONS, Statements};
+
+pub(super) struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(Statements { name: "0001_events", sql: EVENTS })]
+    }
+
+    fn migration_table_name() -> DynIden {
+        MIGRATIONS.into_iden()
+    }
+}
+
+/// `position` is slice * 2^44 + sequence, and a stream's number is the position of its first record. `version` is null
+/// for the outcome of a command without events, `dedup` for all but a command's first record; the indexes leave these
+/// rows out. Unsigned numbers are stored as the signed ones of the same bits. Fixed columns come first, so that none
+/// is padded.
+const EVENTS: &str = r#"
+CREATE TABLE streams (
+  stream bigint NOT NULL PRIMARY KEY,
+  aggregate text COLLATE "C" NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  UNIQUE (aggregate, id)
+);
+CREATE TABLE events (
+  position bigint NOT NULL PRIMARY KEY,
+  stream bigint NOT NULL,
+  version bigint,
+  dedup_short bigint,
+  time_micros bigint NOT NULL,
+  payload_hash bigint,
+  outcome_version bigint,
+  schema_version integer,
+  codec smallint,
+  outcome_kind smallint,
+  outcome_codec smallint,
+  dedup bytea,
+  command_id bytea,
+  event_name text COLLATE "C",
+  command_name text COLLATE "C",
+  key text COLLATE "C",
+  correlation_id text COLLATE "C",
+  causation_id text COLLATE "C",
+  outcome_body bytea,
+  payload bytea
+);
+CREATE UNIQUE INDEX events_by_version ON events (stream, version) WHERE version IS NOT NULL;
+CREATE UNIQUE INDEX events_by_dedup ON events (stream, dedup_short) WHERE dedup_short IS NOT NULL;
+CREATE TABLE event_names (
+  aggregate text COLLATE "C" NOT NULL,
+  event_name text COLLATE "C" NOT NULL,
+  PRIMARY KEY (aggregate, event_name)
+);
+CREATE TABLE partitions (
+  partition integer NOT NULL PRIMARY KEY,
+  epoch bigint NOT NULL,
+  moves bigint NOT NULL
+) WITH (fillfactor = 50);
+INSERT INTO partitions SELECT n, 0, 0 FROM generate_series(0, 1023) AS n;
+CREATE TABLE away_slices (
+  slice integer NOT NULL PRIMARY KEY
+);
+CREATE TABLE snapshots (
+  stream bigint NOT NULL,
+  version bigint NOT NULL,
+  time_micros bigint NOT NULL,
+  fingerprint bigint NOT NULL,
+  codec smallint NOT NULL,
+  payload bytea NOT NULL,
+  PRIMARY KEY (stream, version)
+);
+CREATE TABLE archive (
+  stream bigint NOT NULL,
+  from_version bigint NOT NULL,
+  to_version bigint NOT NULL,
+  block bytea NOT NULL,
+  PRIMARY KEY (stream, from_version)
+);
+"#;

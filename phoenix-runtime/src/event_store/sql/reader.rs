@@ -1,0 +1,192 @@
+//! Every read of events, keys and outcomes.
+
+use super::SqlStore;
+use super::dialect::{Dialect, Part};
+use super::known::Stream;
+use super::row::{Cells, Rows, column, damaged};
+use super::turns::SliceSet;
+use crate::domain::id::{Dedup, Slice};
+use crate::event_store::port::{KnownKeys, Load, Loaded, Position, StoreError, StoredEvent, StoredOutcome, StreamId};
+use crate::event_store::rules;
+
+/// Rows that are read at once while outcomes without events are passed over.
+const LEAST_PAGE: usize = 256;
+
+impl<D: Dialect> SqlStore<D> {
+    pub(super) async fn stream_events(
+        &self,
+        stream: StreamId,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let from = from.max(1);
+        let rows = self.dialect.stream_page(&stream, signed(from), signed(limit as u64)).await?;
+        let mut read = Rows::new(self.dialect.place());
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            self.push_event(&mut read, row, &stream, from, &mut found)?;
+        }
+        if let Some(last) = found.last() {
+            self.known().note_stream(&stream, Stream { number: None, version: last.event.version });
+        }
+        Ok(found)
+    }
+
+    /// Adds the event of a row, which must be the next version.
+    fn push_event(
+        &self,
+        read: &mut Rows<'_>,
+        row: &D::Row,
+        stream: &StreamId,
+        from: u64,
+        found: &mut Vec<StoredEvent>,
+    ) -> Result<(), StoreError> {
+        let Some(event) = read.event(row, stream.clone())? else { return Ok(()) };
+        let expected = from + found.len() as u64;
+        if event.event.version != expected {
+            let version = event.event.version;
+            return Err(damaged(
+                self.dialect.place(),
+                format_args!("{stream} lacks version {expected} before {version}"),
+            ));
+        }
+        found.push(event);
+        Ok(())
+    }
+
+    pub(super) async fn all_events(
+        &self,
+        mut position: Position,
+        limit: usize,
+    ) -> Result<(Vec<StoredEvent>, Position), StoreError> {
+        let mut read = Rows::new(self.dialect.place());
+        let mut found = Vec::new();
+        // slices whose next record is missing
+        let mut waiting = SliceSet::default();
+        while found.len() < limit {
+            let wanted = (limit - found.len()).max(LEAST_PAGE);
+            let after: Vec<_> = rules::reading_order(&position)
+                .filter(|(slice, _)| !waiting.contains(*slice))
+                .filter_map(|(slice, behind)| rules::position(slice, behind))
+                .collect();
+            let rows = self.dialect.page_after(&after, signed(wanted as u64)).await?;
+            let (last_page, mut gap) = (rows.len() < wanted, false);
+            for row in &rows {
+                if found.len() == limit {
+                    return Ok((found, position));
+                }
+                let (slice, sequence) = read.place(row)?;
+                let behind = position.0.get(&slice).copied().unwrap_or(0);
+                if behind + 1 != sequence {
+                    if !waiting.contains(slice) {
+                        self.wait_at_gap(slice, behind, sequence)?;
+                        waiting.insert(slice);
+                    }
+                    gap = true;
+                    continue;
+                }
+                position.0.insert(slice, sequence);
+                if !self.gaps.is_empty() {
+                    self.gaps.closed(slice, sequence);
+                }
+                let stream = read.stream(row, column::OWN)?;
+                found.extend(read.event(row, stream)?);
+            }
+            if last_page && !gap {
+                break;
+            }
+        }
+        Ok((found, position))
+    }
+
+    fn wait_at_gap(&self, slice: Slice, behind: u64, sequence: u64) -> Result<(), StoreError> {
+        let missing = format_args!("slice {} lacks sequence {} before {sequence}", slice.0, behind + 1).to_string();
+        if self.gaps.stays(slice, behind) {
+            tracing::error!(place = self.dialect.place(), missing, "a gap stays: records are lost");
+            return Err(damaged(self.dialect.place(), missing));
+        }
+        tracing::warn!(place = self.dialect.place(), missing, "waiting in front of a gap");
+        Ok(())
+    }
+
+    pub(super) async fn stored_outcomes(
+        &self,
+        commands: Vec<(StreamId, Dedup)>,
+    ) -> Result<Vec<Option<StoredOutcome>>, StoreError> {
+        let mut found = vec![None; commands.len()];
+        if commands.is_empty() {
+            return Ok(found);
+        }
+        let mut read = Rows::new(self.dialect.place());
+        for row in &self.dialect.commands(&commands).await? {
+            let index = usize::try_from(read.number(row, column::OWN)?).unwrap_or(usize::MAX);
+            let (_, sequence) = read.place(row)?;
+            let (Some(command), Some((_, dedup)), Some(slot)) =
+                (read.command(row)?, commands.get(index), found.get_mut(index))
+            else {
+                continue;
+            };
+            if command.dedup == *dedup {
+                let first_version = row.number(column::VERSION).ok().flatten().map(i64::cast_unsigned);
+                *slot = Some(StoredOutcome { command: *command, first_version, sequence });
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn load_all(&self, loads: Vec<Load>) -> Result<Vec<Loaded>, StoreError> {
+        if loads.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.dialect.load(&loads).await?;
+        let nothing =
+            || Loaded { snapshot: None, events: Vec::new(), keys: KnownKeys { keys: Vec::new(), complete: true } };
+        let mut all: Vec<_> = loads.iter().map(|_| nothing()).collect();
+        let mut numbers = vec![None; loads.len()];
+        let mut read = Rows::new(self.dialect.place());
+        for row in &rows {
+            let index = usize::try_from(read.number(row, column::OWN)?).unwrap_or(usize::MAX);
+            let (Some(loaded), Some(load)) = (all.get_mut(index), loads.get(index)) else { continue };
+            match Part::from_number(read.number(row, column::OWN + 1)?) {
+                Some(Part::Snapshot) => loaded.snapshot = Some(read.snapshot(row, load.stream.clone())?),
+                Some(Part::Keys) => {
+                    let short = |key: &[u8; 8]| u64::from_be_bytes(*key);
+                    loaded.keys.keys = read.bytes(row, column::PAYLOAD)?.as_chunks().0.iter().map(short).collect();
+                    loaded.keys.complete = read.number(row, column::VERSION)? == 1;
+                    if let Some(number) = numbers.get_mut(index) {
+                        *number = Some(read.number(row, column::POSITION)?);
+                    }
+                }
+                Some(Part::Event) => {
+                    let from = loaded.snapshot.as_ref().map_or(1, |snapshot| snapshot.version.max(1));
+                    self.push_event(&mut read, row, &load.stream, from, &mut loaded.events)?;
+                }
+                None => {}
+            }
+        }
+        let mut known = self.known();
+        for ((load, loaded), number) in loads.iter().zip(&all).zip(numbers) {
+            let version = loaded.events.last().map_or(0, |event| event.event.version);
+            known.note_stream(&load.stream, Stream { number, version });
+        }
+        drop(known);
+        Ok(all)
+    }
+
+    /// The number of a stream; `None` if it has no record.
+    pub(super) async fn number_of(&self, stream: &StreamId) -> Result<Option<i64>, StoreError> {
+        if let Some(number) = self.known().stream(stream).and_then(|known| known.number) {
+            return Ok(Some(number));
+        }
+        let found = self.dialect.streams(&[stream]).await?.pop();
+        if let Some((_, found)) = found {
+            self.known().note_stream(stream, found);
+        }
+        Ok(found.and_then(|(_, found)| found.number))
+    }
+}
+
+/// As a number of the database, which has no larger ones.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
