@@ -405,11 +405,15 @@ impl EventStore for MemoryStore {
     }
 
     fn strip(&self, stream: StreamId, up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(ready(Ok(self.contents().strip(&stream, up_to))))
+        let mut contents = self.contents();
+        let settled = contents.shared.settled(stream.slice());
+        Box::pin(ready(settled.map(|()| contents.strip(&stream, up_to))))
     }
 
     fn refill(&self, events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(ready(self.contents().refill(events)))
+        let mut contents = self.contents();
+        let settled = events.iter().try_for_each(|stored| contents.shared.settled(stored.stream.slice()));
+        Box::pin(ready(settled.and_then(|()| contents.refill(events))))
     }
 
     fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {

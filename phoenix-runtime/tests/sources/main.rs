@@ -3,5 +3,6 @@
 
 mod members;
 mod moves;
+mod random;
 mod suite;
 mod support;

@@ -31,6 +31,14 @@ impl Shared {
         away.dedup();
         if away.is_empty() { Ok(()) } else { Err(StoreError::Moved(away)) }
     }
+
+    /// Refuses to change bytes that are perhaps being copied.
+    pub(super) fn settled(&self, slice: Slice) -> Result<(), StoreError> {
+        match self.tenures.of(slice).hold {
+            Hold::Held => Ok(()),
+            _ => Err(StoreError::Unavailable(format!("slice {} is being moved, or was", slice.0))),
+        }
+    }
 }
 
 impl Contents {

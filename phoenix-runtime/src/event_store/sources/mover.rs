@@ -119,31 +119,49 @@ impl Mover {
     /// Whatever keeps it from its end; called again it goes on where it was.
     pub async fn move_slice(&self, slice: Slice, to: &str, step: impl FnMut(MoveStep)) -> Result<(), MoveError> {
         let (_, target) = self.named(to)?;
-        let begun = self.update(|map| {
+        let Some((from, number)) = self.begin(slice, to).await? else { return Ok(()) };
+        let (_, member) = self.named(&from)?;
+        if member.tenures().await?.of(slice) == (Tenure { hold: Hold::Held, since: number }) {
+            // the move was called off, and whoever did so did not come to the end of it
+            self.finish(slice, &from, number).await?;
+            let Some((_, number)) = self.begin(slice, to).await? else { return Ok(()) };
+            Move { slice, number, from: member, to: target }.go(step).await?;
+            return self.finish(slice, to, number).await;
+        }
+        Move { slice, number, from: member, to: target }.go(step).await?;
+        self.finish(slice, to, number).await
+    }
+
+    /// Writes a move into the map, and says from where it goes and its number; `None` where the slice is there already.
+    async fn begin(&self, slice: Slice, to: &str) -> Result<Option<(String, u64)>, MoveError> {
+        self.update(|map| {
             if slice.0 >= SLICES {
                 return Err(MoveError::NoSlice(slice));
             }
             let from = map.place(slice).0.to_owned();
-            let moving = match map.moving.get(&slice.0) {
+            let number = match map.moving.get(&slice.0) {
                 Some(moving) if moving.to != to => return Err(MoveError::Busy { slice, to: moving.to.clone() }),
-                Some(moving) => moving.clone(),
+                Some(moving) => moving.number,
                 None if from == to => return Ok(None),
                 None => {
                     map.newest += 1;
-                    let moving = Moving { to: to.to_owned(), number: map.newest };
-                    map.moving.insert(slice.0, moving.clone());
-                    moving
+                    map.moving.insert(slice.0, Moving { to: to.to_owned(), number: map.newest });
+                    map.newest
                 }
             };
-            Ok(Some((from, moving.number)))
-        });
-        let Some((from, number)) = begun.await? else { return Ok(()) };
-        let (_, from) = self.named(&from)?;
-        Move { slice, number, from, to: target }.go(step).await?;
+            Ok(Some((from, number)))
+        })
+        .await
+    }
+
+    /// Writes into the map that a move has ended, and where the slice is now.
+    async fn finish(&self, slice: Slice, at: &str, number: u64) -> Result<(), MoveError> {
         self.update(|map| {
-            if map.moving.get(&slice.0).is_some_and(|moving| moving.number == number) {
+            if let Some(moving) = map.moving.get(&slice.0).filter(|moving| moving.number == number) {
+                // where it was called off, what was copied is to be older than the newest move: then it can be purged
+                map.newest += u64::from(moving.to != at);
                 map.moving.remove(&slice.0);
-                map.slices.insert(slice.0, Placement { source: to.to_owned(), since: number });
+                map.slices.insert(slice.0, Placement { source: at.to_owned(), since: number });
             }
             Ok(())
         })
@@ -164,16 +182,7 @@ impl Mover {
         if member.turn(slice, Turn::Stay, number).await? != (Tenure { hold: Hold::Held, since: number }) {
             return Err(MoveError::TooLate(slice));
         }
-        self.update(|map| {
-            if map.moving.get(&slice.0).is_some_and(|moving| moving.number == number) {
-                map.moving.remove(&slice.0);
-                map.slices.insert(slice.0, Placement { source: from.clone(), since: number });
-                // what was copied is older than the newest move now, so it may be purged
-                map.newest += 1;
-            }
-            Ok(())
-        })
-        .await
+        self.finish(slice, &from, number).await
     }
 
     /// Removes rows of a slice from databases that do not have it, as far as no move of it is open.
@@ -286,7 +295,8 @@ impl Move<'_> {
         self.copy_rows(&mut step, copied, false).await?;
         self.copy_snapshots().await?;
         let (old, new) = (from.last(slice).await?, to.last(slice).await?);
-        if old != new {
+        // where another mover has finished this move, the old rows may be purged and new ones be there
+        if new < old {
             let text = format!("slice {} ends at {old} on `{}` and at {new} on `{}`", slice.0, from.name, to.name);
             return Err(StoreError::Damaged(text).into());
         }

@@ -61,7 +61,8 @@ pub(super) struct Doubts {
 
 impl Seat {
     fn is_held(self, tenure: Tenure) -> bool {
-        tenure.appends() && tenure.since == self.since
+        // with the number of the open move if that was called off, and the map does not say so yet
+        tenure.appends() && (tenure.since == self.since || Some(tenure.since) == self.moving)
     }
 
     fn is_frozen(self, tenure: Tenure) -> bool {
@@ -90,9 +91,12 @@ pub(super) async fn doubts(
     // only the map as it is after the answer tells whether the move was still open then
     let now = reread().await?;
     for slice in doubtful {
-        let seat = now.of(slice);
-        let frozen = seat.lane == Some(lane) && seat.is_frozen(tenures.of(slice));
-        if frozen { &mut doubts.frozen } else { &mut doubts.gone }.insert(slice);
+        let (seat, tenure) = (now.of(slice), tenures.of(slice));
+        if seat.lane != Some(lane) || !(seat.is_held(tenure) || seat.is_frozen(tenure)) {
+            doubts.gone.insert(slice);
+        } else if seat.is_frozen(tenure) {
+            doubts.frozen.insert(slice);
+        }
     }
     Ok(doubts)
 }
