@@ -1,5 +1,6 @@
 //! Why an event store could not be opened.
 
+use super::archive::FolderError;
 use super::sql::DatabaseOpenError;
 use super::sqlite;
 
@@ -13,4 +14,10 @@ pub enum OpenError {
     /// A database.
     #[error(transparent)]
     Database(#[from] DatabaseOpenError),
+    /// An archive in a folder.
+    #[error(transparent)]
+    Archive(#[from] FolderError),
+    /// The archive should be a table, and the store has none.
+    #[error("the store `{0}` has no table for an archive: write `archive = \"folder:<path>\"`")]
+    NoTable(String),
 }

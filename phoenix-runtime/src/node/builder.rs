@@ -10,7 +10,7 @@ use crate::http::{BindError, Gateway, Phase, Readiness, Server};
 use crate::node::Node;
 use crate::node::config::{ConfigError, NodeConfig};
 use crate::node::inspect::{InspectError, Inspector};
-use crate::node::stores;
+use crate::node::{archives, stores};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::UPKEEP;
 
@@ -58,12 +58,18 @@ pub enum NodeError {
 pub(super) struct Registered {
     pub(super) name: &'static str,
     pub(super) inspector: Inspector,
+    archives: bool,
     add: fn(EngineBuilder) -> EngineBuilder,
 }
 
 impl Registered {
     fn of<A: Aggregate>() -> Self {
-        Self { name: A::NAME, inspector: Inspector::of::<A>(), add: EngineBuilder::aggregate::<A> }
+        Self {
+            name: A::NAME,
+            inspector: Inspector::of::<A>(),
+            archives: A::OPTIONS.archive,
+            add: EngineBuilder::aggregate::<A>,
+        }
     }
 }
 
@@ -136,10 +142,10 @@ impl NodeBuilder {
         let server =
             if config.http.enabled { Some(Server::start(&config.http, Arc::clone(&gateway)).await?) } else { None };
         let store = match store {
-            Some(store) => store,
+            Some(store) => archives::over(&config.archive, store, None)?,
             None => stores::open_store(&config).await?,
         };
-        let builder = Engine::builder(Arc::clone(&store)).options(config.engine.clone());
+        let builder = Engine::builder(Arc::clone(&store) as Arc<dyn EventStore>).options(config.engine.clone());
         let builder = aggregates.iter().fold(builder.resources(resources), |builder, one| (one.add)(builder));
         let engine = builder.start().await?;
         readiness.watch(Arc::clone(engine.health()));
@@ -159,6 +165,13 @@ impl NodeBuilder {
             tracing::warn!(
                 store = store.name(),
                 "THE STORE IS NOT DURABLE: everything is lost when this process ends; set `store = \"sqlite:<path>\"`"
+            );
+        }
+        let unkept: Vec<_> = aggregates.iter().filter(|one| one.archives).map(|one| one.name).collect();
+        if store.archive_port().is_none() && !unkept.is_empty() {
+            tracing::warn!(
+                aggregates = unkept.join(", "),
+                "aggregates with `archive = true`, and no archive: their events stay in the store; set `archive`"
             );
         }
         let upkeep = tokio::spawn(async move {

@@ -6,8 +6,9 @@
 //! - [`run`]: until a signal ends it
 //! - [`cli`]: the arguments that every service takes
 //! - [`inspect`]: state and schemas, read without an engine
-//! - `stores`: opens what the configuration names, to write or to look
+//! - `stores`, `archives`: open what the configuration names, to write or to look
 
+mod archives;
 pub mod builder;
 pub mod cli;
 pub mod config;

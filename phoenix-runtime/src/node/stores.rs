@@ -4,36 +4,104 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::domain::id::AggregateId;
+use crate::domain::ports::BoxFuture;
+use crate::event_store::archive::{ArchiveReader, MemoryArchive};
 use crate::event_store::port::{Position, StoredEvent, StreamId};
 use crate::event_store::{
-    EventStore, LogReader, LogStore, LogStoreOptions, MemoryStore, OpenError, SqliteOptions, SqliteReader, SqliteStore,
-    StoreError, sql,
+    Archive, Archived, EventStore, LogReader, LogStore, LogStoreOptions, MemoryStore, OpenError, SqliteOptions,
+    SqliteReader, SqliteStore, StoreError, sql,
 };
+use crate::node::archives;
 use crate::node::config::{NodeConfig, StoreUrl};
 
-/// Opens the store that the configuration names for a node, to which it belongs from now on.
+/// Opens the store that the configuration names, and its archive, for a node, to which they belong from now on.
 ///
 /// # Errors
 /// A store that has another owner, was written by a newer release, or can't be reached.
-pub async fn open_store(config: &NodeConfig) -> Result<Arc<dyn EventStore>, OpenError> {
+pub async fn open_store(config: &NodeConfig) -> Result<Arc<Archived>, OpenError> {
+    let (store, table) = open(config).await?;
+    archives::over(&config.archive, store, table)
+}
+
+/// A store, and the table of its own for an archive.
+type WithTable = (Arc<dyn EventStore>, Option<Arc<dyn Archive>>);
+
+async fn open(config: &NodeConfig) -> Result<WithTable, OpenError> {
     match &config.store {
-        StoreUrl::Memory => Ok(Arc::new(MemoryStore::new())),
+        StoreUrl::Memory => Ok((Arc::new(MemoryStore::new()), Some(Arc::new(MemoryArchive::new())))),
         StoreUrl::Sqlite(path) => {
             let options = SqliteOptions { path: path.clone(), ..config.sqlite.clone() };
-            Ok(Arc::new(SqliteStore::open(options).await?))
+            let store = Arc::new(SqliteStore::open(options).await?);
+            Ok((Arc::clone(&store) as Arc<dyn EventStore>, Some(store)))
         }
         StoreUrl::Log(path) => {
             let options = LogStoreOptions { path: path.clone(), ..config.log_store.clone() };
-            Ok(Arc::new(LogStore::open(options).await?))
+            Ok((Arc::new(LogStore::open(options).await?), None))
         }
-        StoreUrl::Postgres(url) => Ok(sql::postgres::open(url, &config.database).await?),
+        StoreUrl::Postgres(url) => Ok((sql::postgres::open(url, &config.database).await?, None)),
     }
 }
 
-/// A store that is only looked at: a node may have it open.
+/// A store that is only looked at: a node may have it open. What is in its archive is read from there.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum History {
+pub struct History {
+    source: Source,
+    archive: Arc<ArchiveReader>,
+}
+
+impl History {
+    /// Opens what the configuration names. An archive that is a table of the store is found without being named.
+    ///
+    /// # Errors
+    /// A file that is missing, a database that can't be reached, or no event store of this release.
+    pub async fn open(config: &NodeConfig) -> Result<Self, OpenError> {
+        let (source, table) = Source::open(config).await?;
+        let again = source.clone();
+        let again = Box::new(move |stream, version| -> BoxFuture<'static, _> {
+            let source = again.clone();
+            Box::pin(async move { source.read_stream(stream, version, 1).await })
+        });
+        let archive = Arc::new(ArchiveReader::new(archives::to_read(&config.archive, table), again));
+        Ok(Self { source, archive })
+    }
+
+    /// As [`EventStore::read_stream`], while perhaps another process appends.
+    ///
+    /// # Errors
+    /// A store that does not answer, or is damaged.
+    pub async fn read_stream(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        let mut found = self.source.read_stream(stream, from, limit).await?;
+        self.archive.whole(found.iter_mut()).await?;
+        Ok(found)
+    }
+
+    /// As [`EventStore::read_all`], while perhaps another process appends.
+    ///
+    /// # Errors
+    /// A store that does not answer, or is damaged.
+    pub async fn read_all(&self, position: Position, limit: usize) -> Result<(Vec<StoredEvent>, Position), StoreError> {
+        let (mut found, position) = self.source.read_all(position, limit).await?;
+        self.archive.whole(found.iter_mut()).await?;
+        Ok((found, position))
+    }
+
+    /// As [`EventStore::ids`], while perhaps another process appends.
+    ///
+    /// # Errors
+    /// A store that does not answer, or is damaged.
+    pub async fn ids(
+        &self,
+        aggregate: Arc<str>,
+        after: Option<AggregateId>,
+        limit: usize,
+    ) -> Result<Vec<AggregateId>, StoreError> {
+        self.source.ids(aggregate, after, limit).await
+    }
+}
+
+/// A store as it is, with stripped events.
+#[derive(Debug, Clone)]
+enum Source {
     /// Any store of this process.
     Store(Arc<dyn EventStore>),
     /// A file that perhaps another process writes.
@@ -42,26 +110,21 @@ pub enum History {
     Log(LogReader),
 }
 
-impl History {
-    /// Opens what the configuration names.
-    ///
-    /// # Errors
-    /// A file that is missing, a database that can't be reached, or no event store of this release.
-    pub async fn open(config: &NodeConfig) -> Result<Self, OpenError> {
-        match &config.store {
+impl Source {
+    async fn open(config: &NodeConfig) -> Result<(Self, Option<Arc<dyn Archive>>), OpenError> {
+        Ok(match &config.store {
             // nothing of it outlives its process, so another one sees it empty
-            StoreUrl::Memory => Ok(Self::Store(Arc::new(MemoryStore::new()))),
-            StoreUrl::Log(path) => Ok(Self::Log(LogReader::open(path).await?)),
-            StoreUrl::Sqlite(path) => Ok(Self::Sqlite(SqliteReader::open(PathBuf::clone(path)).await?)),
-            StoreUrl::Postgres(url) => Ok(Self::Store(sql::postgres::open_to_read(url, &config.database).await?)),
-        }
+            StoreUrl::Memory => (Self::Store(Arc::new(MemoryStore::new())), None),
+            StoreUrl::Sqlite(path) => {
+                let reader = SqliteReader::open(PathBuf::clone(path)).await?;
+                (Self::Sqlite(reader.clone()), Some(Arc::new(reader)))
+            }
+            StoreUrl::Log(path) => (Self::Log(LogReader::open(path).await?), None),
+            StoreUrl::Postgres(url) => (Self::Store(sql::postgres::open_to_read(url, &config.database).await?), None),
+        })
     }
 
-    /// As [`EventStore::read_stream`], while perhaps another process appends.
-    ///
-    /// # Errors
-    /// A store that does not answer, or is damaged.
-    pub async fn read_stream(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+    async fn read_stream(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
         match self {
             Self::Store(store) => store.read_stream(stream, from, limit).await,
             Self::Sqlite(reader) => reader.read_stream(stream, from, limit).await,
@@ -69,11 +132,7 @@ impl History {
         }
     }
 
-    /// As [`EventStore::read_all`], while perhaps another process appends.
-    ///
-    /// # Errors
-    /// A store that does not answer, or is damaged.
-    pub async fn read_all(&self, position: Position, limit: usize) -> Result<(Vec<StoredEvent>, Position), StoreError> {
+    async fn read_all(&self, position: Position, limit: usize) -> Result<(Vec<StoredEvent>, Position), StoreError> {
         match self {
             Self::Store(store) => store.read_all(position, limit).await,
             Self::Sqlite(reader) => reader.read_all(position, limit).await,
@@ -81,11 +140,7 @@ impl History {
         }
     }
 
-    /// As [`EventStore::ids`], while perhaps another process appends.
-    ///
-    /// # Errors
-    /// A store that does not answer, or is damaged.
-    pub async fn ids(
+    async fn ids(
         &self,
         aggregate: Arc<str>,
         after: Option<AggregateId>,

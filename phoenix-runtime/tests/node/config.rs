@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use phoenix_runtime::node::NodeConfig;
-use phoenix_runtime::node::config::{ConfigError, Place, StoreUrl};
+use phoenix_runtime::node::config::{ArchiveUrl, ConfigError, Place, StoreUrl};
 
 fn read(file: &str, variables: &[(&str, &str)]) -> Result<NodeConfig, ConfigError> {
     let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
@@ -16,6 +16,7 @@ fn read(file: &str, variables: &[(&str, &str)]) -> Result<NodeConfig, ConfigErro
 fn file_and_environment_are_one() {
     let file = r#"
         store = "memory"
+        archive = "folder:old"
         http = { port = 9000, timeout = "5s" }
         [engine]
         shards = 3
@@ -26,12 +27,14 @@ fn file_and_environment_are_one() {
         ("PHOENIX__HTTP__ADDRESS", "0.0.0.0"),
         ("PHOENIX__HTTP__MAX_BODY", "1MiB"),
         ("PHOENIX__STORE", "sqlite:/var/lib/bank.db"),
+        ("PHOENIX__ARCHIVE", "table"),
         ("PHOENIX__LOG__FORMAT", "json"),
         ("PHOENIX_HOME", "of somebody else"),
         ("PATH", "/bin"),
     ];
     let config = read(file, &variables).expect("fits");
     assert_eq!(config.store, StoreUrl::Sqlite("/var/lib/bank.db".into()));
+    assert_eq!(config.archive, ArchiveUrl::Table);
     assert_eq!(config.engine.shards, Some(3));
     assert_eq!((config.http.port, config.http.expose, config.http.max_body), (9090, true, 1 << 20));
     assert_eq!((config.http.timeout, config.http.max_timeout), (Duration::from_secs(5), Duration::from_mins(1)));
@@ -48,7 +51,7 @@ fn each_mistake_is_named_with_its_place() {
         assert_eq!(found, expected);
     }
     let http = "address, body_timeout, enabled, expose, max_body, max_timeout, port, timeout";
-    let root = "database, engine, http, log, log_store, node, sqlite, store";
+    let root = "archive, database, engine, http, log, log_store, node, sqlite, store";
 
     check(
         "[http]\nprot = 1\n",
@@ -99,6 +102,22 @@ fn each_mistake_is_named_with_its_place() {
                 "environment variable PHOENIX__HTTP__PROT: `http.prot`: no such key, did you mean `port`? (known here: {http})"
             ),
         ],
+    );
+    check(
+        "archive = \"folder:\"\n",
+        &[],
+        &["phoenix.toml:1:1: `archive`: `folder:` needs a path: write `folder:data/archive`"],
+    );
+    check(
+        "store = \"log:data\"\narchive = \"table\"\n",
+        &[],
+        &["phoenix.toml:2:1: `archive`: a log has no tables: write `archive = \"folder:<path>\"`"],
+    );
+    check(
+        "",
+        &[("PHOENIX__ARCHIVE", "data/archive")],
+        &["environment variable PHOENIX__ARCHIVE: `archive`: there is no archive `data/archive`: write one of `off`, \
+           `table`, `folder:<path>`"],
     );
     check(
         "",

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Moved;
 use super::port::Archive;
-use super::whole::Blocks;
+use super::whole::ArchiveReader;
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
@@ -25,7 +25,7 @@ const MOVES: usize = 64;
 #[derive(Debug)]
 pub struct Archived {
     store: Arc<dyn EventStore>,
-    blocks: Blocks,
+    blocks: ArchiveReader,
     /// A stream is moved by one at a time; streams share these.
     moving: Vec<Mutex<()>>,
 }
@@ -45,7 +45,14 @@ impl Archived {
 
     fn over(store: Arc<dyn EventStore>, archive: Option<Arc<dyn Archive>>) -> Self {
         let moving = (0..MOVES).map(|_| Mutex::new(())).collect();
-        let blocks = Blocks::new(Arc::clone(&store), archive);
+        let read = Arc::clone(&store);
+        let blocks = ArchiveReader::new(
+            archive,
+            Box::new(move |stream, version| {
+                let store = Arc::clone(&read);
+                Box::pin(async move { store.read_stream(stream, version, 1).await })
+            }),
+        );
         Self { store, blocks, moving }
     }
 
@@ -59,7 +66,7 @@ impl Archived {
         &*self.store
     }
 
-    pub(super) fn blocks(&self) -> &Blocks {
+    pub(super) fn blocks(&self) -> &ArchiveReader {
         &self.blocks
     }
 

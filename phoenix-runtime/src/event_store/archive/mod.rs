@@ -29,3 +29,4 @@ pub use folder::{FolderArchive, FolderError};
 pub use memory::MemoryArchive;
 pub use moves::{Moved, Restored};
 pub use port::{Archive, BlockInfo};
+pub use whole::{ArchiveReader, ReadAgain};

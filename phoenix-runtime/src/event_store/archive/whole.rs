@@ -1,11 +1,13 @@
 //! From stripped events to whole ones.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::block;
 use super::port::{Archive, BlockInfo};
-use crate::event_store::port::{CommandData, EventStore, StoreError, StoredEvent, StoredOutcome, StreamId};
+use crate::domain::ports::BoxFuture;
+use crate::event_store::port::{CommandData, StoreError, StoredEvent, StoredOutcome, StreamId};
 use crate::event_store::rules;
 
 /// How many blocks, and how many bytes of them, are kept: who replays a stream page by page, or reads all events, comes
@@ -14,10 +16,13 @@ const MOST_BLOCKS: usize = 64;
 /// See [`MOST_BLOCKS`].
 const MOST_BYTES: usize = 16 << 20;
 
-/// The blocks of an archive, the last used ones at hand.
-#[derive(Debug)]
-pub(super) struct Blocks {
-    store: Arc<dyn EventStore>,
+/// Reads one event of a stream again, as the store has it.
+pub type ReadAgain =
+    Box<dyn Fn(StreamId, u64) -> BoxFuture<'static, Result<Vec<StoredEvent>, StoreError>> + Send + Sync>;
+
+/// Makes stripped events whole, with the blocks of an archive; the last used ones are kept at hand.
+pub struct ArchiveReader {
+    again: ReadAgain,
     archive: Option<Arc<dyn Archive>>,
     recent: Mutex<VecDeque<Arc<Block>>>,
 }
@@ -41,9 +46,17 @@ impl Block {
     }
 }
 
-impl Blocks {
-    pub(super) fn new(store: Arc<dyn EventStore>, archive: Option<Arc<dyn Archive>>) -> Self {
-        Self { store, archive, recent: Mutex::default() }
+impl fmt::Debug for ArchiveReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArchiveReader").field("archive", &self.archive).finish_non_exhaustive()
+    }
+}
+
+impl ArchiveReader {
+    /// Reads from an archive, or says that there is none. An event whose block is gone is read again from the store.
+    #[must_use]
+    pub fn new(archive: Option<Arc<dyn Archive>>, again: ReadAgain) -> Self {
+        Self { again, archive, recent: Mutex::default() }
     }
 
     pub(super) fn archive(&self) -> Option<&dyn Archive> {
@@ -51,7 +64,10 @@ impl Blocks {
     }
 
     /// Gives the stripped ones among these events their bytes.
-    pub(super) async fn whole(&self, events: impl Iterator<Item = &mut StoredEvent>) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// An archive that does not answer, a block that is missing or damaged, and one that holds other events.
+    pub async fn whole(&self, events: impl Iterator<Item = &mut StoredEvent>) -> Result<(), StoreError> {
         let mut last = None;
         for stored in events.filter(|stored| stored.is_archived()) {
             let (stream, version) = (stored.stream.clone(), stored.event.version);
@@ -97,7 +113,7 @@ impl Blocks {
             return Ok(event.clone());
         }
         // it may have been restored, and its block removed, since the store was read
-        let again = self.store.read_stream(stream.clone(), version, 1).await?;
+        let again = (self.again)(stream.clone(), version).await?;
         again.into_iter().next().filter(|stored| !stored.is_archived()).ok_or_else(|| {
             StoreError::Damaged(match self.archive() {
                 Some(archive) => format!(

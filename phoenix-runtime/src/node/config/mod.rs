@@ -4,8 +4,9 @@
 //! - `tree`: what is said, and where
 //! - `read`: from there to [`NodeConfig`]
 //! - [`error`]: every mistake, with its place
-//! - [`store_url`]: which event store
+//! - [`store_url`], [`archive_url`]: which event store, and where old events go
 
+pub mod archive_url;
 pub mod error;
 mod read;
 pub mod store_url;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::archive_url::ArchiveUrl;
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::store_url::StoreUrl;
 use self::tree::{PREFIX, Setting};
@@ -38,6 +40,8 @@ pub const FILE_VARIABLE: &str = "PHOENIX_CONFIG";
 pub struct NodeConfig {
     /// Where events are kept.
     pub store: StoreUrl,
+    /// Where the bytes of old events go, for aggregates with `archive = true`.
+    pub archive: ArchiveUrl,
     /// How a file of SQLite is written, where `store` names one.
     pub sqlite: SqliteOptions,
     /// How a log is written, where `store` names one.
@@ -58,6 +62,7 @@ impl Default for NodeConfig {
     fn default() -> Self {
         Self {
             store: StoreUrl::Sqlite("data/phoenix.db".into()),
+            archive: ArchiveUrl::Off,
             sqlite: SqliteOptions::default(),
             log_store: LogStoreOptions::default(),
             database: DatabaseOptions::default(),
@@ -147,7 +152,11 @@ impl NodeConfig {
     }
 
     fn contradictions(&self) -> Vec<(&'static str, String)> {
-        self.http.contradictions()
+        let mut all = self.http.contradictions();
+        if let (ArchiveUrl::Table, StoreUrl::Log(_)) = (&self.archive, &self.store) {
+            all.push(("archive", "a log has no tables: write `archive = \"folder:<path>\"`".to_owned()));
+        }
+        all
     }
 
     /// A configuration file with every key, its meaning and its default.
