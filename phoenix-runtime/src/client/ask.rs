@@ -74,7 +74,7 @@ impl<C: Command> Call<C> {
         match self.client.address(self.kind, self.aggregate, id, timeout, body) {
             Ok(mail) => self.sending = self.client.leave(mail, priority, true),
             Err((Body::Command(command), fault)) => command.pending.tell(Told::Fault(fault)),
-            Err((Body::Query(_), _)) => {}
+            Err((Body::Query(_) | Body::Snapshot(_), _)) => {}
         }
     }
 

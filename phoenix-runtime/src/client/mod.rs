@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`Client`], [`Of`]: where calls begin
 //! - [`ask`]: commands; [`query`]: queries; [`by_message`]: both by the message alone; [`named`]: both by name
+//! - [`snapshot`]: snapshots by hand
 //! - [`deliver`]: how a call reaches the shard that owns its aggregate
 
 pub mod ask;
@@ -10,6 +11,7 @@ pub mod by_message;
 mod deliver;
 pub mod named;
 pub mod query;
+pub mod snapshot;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -24,7 +26,7 @@ use crate::client::query::Question;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::context::{CallChain, Cause, Context};
 use crate::domain::handle::{AnsweredBy, HandledBy};
-use crate::domain::id::MessageId;
+use crate::domain::id::{AggregateId, MessageId};
 use crate::domain::message::{Addressed, Command, Query};
 use crate::domain::metadata::Envelope;
 use crate::domain::pending::{PendingCommand, PendingQuery};
@@ -83,6 +85,12 @@ impl Client {
     /// Sends a query by name, its fields as JSON.
     pub fn query_named(&self, aggregate: &str, name: &str, json: &[u8], timeout: Duration) -> named::Asked {
         named::query(self, aggregate, name, json, timeout)
+    }
+
+    /// Takes a snapshot of an aggregate now, beside those that its policy asks for. Waits, unless `timeout` is given, for
+    /// as long as an ask does. The answer is the version that the snapshot holds, once it is durable.
+    pub fn snapshot(&self, aggregate: &str, id: &str, timeout: Option<Duration>) -> snapshot::Snapshotting {
+        snapshot::snapshot(self, aggregate, AggregateId::new(id), timeout)
     }
 
     /// The names that the engine knows.

@@ -90,7 +90,7 @@ pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
         Ok(command) => match client.address(kind, entry.facts.of, id, timeout, Body::Command(command)) {
             Ok(mail) => drop(client.leave(mail, envelope.priority, false)),
             Err((Body::Command(command), fault)) => command.pending.tell(Told::Fault(fault)),
-            Err((Body::Query(_), _)) => {}
+            Err((Body::Query(_) | Body::Snapshot(_), _)) => {}
         },
         Err((pending, fault)) => pending.tell(Told::Fault(fault)),
     }
@@ -151,7 +151,7 @@ pub(super) fn query(client: &Client, aggregate: &str, name: &str, json: &[u8], t
     match client.address(kind, entry.of, id, timeout, Body::Query(pending)) {
         Ok(mail) => drop(client.leave(mail, Priority::Normal, false)),
         Err((Body::Query(query), fault)) => query.tell(Err(fault.into())),
-        Err((Body::Command(_), _)) => {}
+        Err((Body::Command(_) | Body::Snapshot(_), _)) => {}
     }
     asked
 }

@@ -87,7 +87,7 @@ impl<Q: Query> Question<Q> {
         match self.client.address(self.kind, self.aggregate, id, timeout, Body::Query(pending)) {
             Ok(mail) => self.sending = self.client.leave(mail, self.priority, true),
             Err((Body::Query(query), fault)) => query.tell(Err(fault.into())),
-            Err((Body::Command(_), _)) => {}
+            Err((Body::Command(_) | Body::Snapshot(_), _)) => {}
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::engine::batch::{OpenBatch, Sealed};
 use crate::engine::cell::CellRef;
 use crate::engine::journal::Failed;
 use crate::engine::mailbox::Mail;
+use crate::engine::shard::keep::Keeping;
 use crate::event_store::port::{EventStore, Lane, Record, StreamId};
 
 /// A question to the store, and whose it is.
@@ -27,6 +28,10 @@ pub(crate) struct Work {
     pub(crate) wanted: Vec<CellRef>,
     /// How many loads of them are in flight.
     pub(crate) loads: usize,
+    /// Snapshots of durable versions, on their way into the store.
+    pub(crate) keeping: VecDeque<Keeping>,
+    /// How many of them are being written.
+    pub(crate) keepers: usize,
     /// Mail that came while the open batch was full. Only with several lanes: with one it stays in the mailbox.
     backlog: VecDeque<Mail>,
     /// How many messages are held back for aggregates of this lane.
@@ -213,7 +218,9 @@ impl Lanes {
 
     /// Whether nothing is open, in flight, wanted or held.
     pub(crate) fn are_idle(&self) -> bool {
-        let idle = |work: &Work| work.open.is_empty() && work.in_flight.is_none() && work.wanted.is_empty();
+        let idle = |work: &Work| {
+            work.open.is_empty() && work.in_flight.is_none() && work.wanted.is_empty() && work.keeping.is_empty()
+        };
         self.held == 0 && self.all.iter().all(idle)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::context::CallChain;
 use crate::domain::error::Fault;
@@ -31,6 +31,8 @@ pub(crate) struct Mail {
 pub(crate) enum Body {
     Command(Box<CommandMail>),
     Query(Box<dyn PendingQuestion>),
+    /// Asks for a snapshot now; told its version when it is durable.
+    Snapshot(oneshot::Sender<Result<u64, QueryError>>),
 }
 
 /// A command with what the engine knows of it.
@@ -69,6 +71,10 @@ impl Mail {
         match self.body {
             Body::Command(command) => command.pending.tell(Told::Fault(fault)),
             Body::Query(query) => query.tell(Err(QueryError::Fault(fault))),
+            Body::Snapshot(told) => {
+                // whoever asked may be gone
+                let _ = told.send(Err(QueryError::Fault(fault)));
+            }
         }
     }
 }

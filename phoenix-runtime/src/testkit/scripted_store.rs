@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
-    Batch, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Record, Snapshot, StoreError,
-    StoredEvent, StoredOutcome, StreamId, one_by_one,
+    Batch, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Record, Snapshot, SnapshotInfo,
+    StoreError, StoredEvent, StoredOutcome, StreamId, one_by_one,
 };
 use crate::testkit::lane_map::LaneMap;
 
@@ -37,6 +37,12 @@ pub enum Call {
     PutSnapshot,
     /// [`EventStore::snapshot`].
     Snapshot,
+    /// [`EventStore::snapshots`].
+    Snapshots,
+    /// [`EventStore::drop_snapshots`].
+    DropSnapshots,
+    /// [`EventStore::retain`].
+    Retain,
     /// [`EventStore::event_names`].
     EventNames,
 }
@@ -83,6 +89,7 @@ struct Script {
     most_in_flight: usize,
     events_read: u64,
     asked_about: u64,
+    retained: Vec<(StreamId, u64)>,
 }
 
 /// A store that does what a test says, over another one. Clones are the same store.
@@ -190,6 +197,12 @@ impl ScriptedStore {
     #[must_use]
     pub fn events_read(&self) -> u64 {
         self.script().events_read
+    }
+
+    /// Which events were said to be needed no more, in order: those of the stream below the version.
+    #[must_use]
+    pub fn retained(&self) -> Vec<(StreamId, u64)> {
+        self.script().retained.clone()
     }
 
     /// How many outcomes were asked for.
@@ -394,6 +407,30 @@ impl EventStore for ScriptedStore {
             let name = stream.clone();
             self.play(Call::Snapshot, Some(&name), self.lane_of(&name), |inner| inner.snapshot(stream, at_most)).await
         })
+    }
+
+    fn snapshots(&self, stream: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>> {
+        let lane = self.lane_of(&stream);
+        Box::pin(self.play(Call::Snapshots, None, lane, |inner| inner.snapshots(stream)))
+    }
+
+    fn drop_snapshots(&self, stream: StreamId, below: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        let lane = self.lane_of(&stream);
+        Box::pin(self.play(Call::DropSnapshots, None, lane, move |inner| inner.drop_snapshots(stream, below)))
+    }
+
+    fn strip(&self, stream: StreamId, up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.strip(stream, up_to)
+    }
+
+    fn refill(&self, events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.refill(events)
+    }
+
+    fn retain(&self, stream: StreamId, from: u64) -> BoxFuture<'_, Result<(), StoreError>> {
+        let lane = self.lane_of(&stream);
+        self.script().retained.push((stream.clone(), from));
+        Box::pin(self.play(Call::Retain, None, lane, move |inner| inner.retain(stream, from)))
     }
 
     fn ids(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::Duration;
 
 use phoenix_runtime::engine::Engine;
 use phoenix_runtime::event_store::port::{Conflict, ConflictKind, EventStore as _, Snapshot, StoreError, StreamId};
@@ -224,6 +225,176 @@ fn equal_streams_give_equal_snapshots() {
         }
         let again = newest(&other).await.unwrap();
         assert_eq!((again.version, again.payload), (10, at_once.payload));
+    });
+}
+
+/// A book whose snapshots are bounded in number, and whose old events may leave.
+#[aggregate(name = "book", snapshot_every = 4, snapshots_kept = 2, archive = true)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Book {
+    lines: u64,
+}
+
+/// A diary that counts bytes.
+#[aggregate(name = "diary", snapshot_every = 1000, snapshot_bytes = "100B", snapshots_kept = 1)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Diary {
+    lines: u64,
+}
+
+#[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[command(id = name, reply = u64)]
+struct Write {
+    name: String,
+    text: String,
+}
+
+fn write(text: &str) -> Write {
+    Write { name: "a".to_owned(), text: text.to_owned() }
+}
+
+#[derive(Debug, Clone, Event, Serialize, Deserialize)]
+#[event(name = "written")]
+struct Written {
+    text: String,
+}
+
+macro_rules! writes {
+    ($name:ident) => {
+        #[event_sourced]
+        impl $name {
+            #[command_handler(reply = self.lines)]
+            fn write(&self, command: Write) -> Written {
+                Written { text: command.text }
+            }
+
+            #[event_handler]
+            fn written(&mut self, _: &Written) {
+                self.lines += 1;
+            }
+        }
+    };
+}
+writes!(Book);
+writes!(Diary);
+
+async fn versions(world: &World, aggregate: &str) -> Vec<u64> {
+    let stream = StreamId { aggregate: aggregate.into(), id: AggregateId::new("a").unwrap() };
+    world.memory.snapshots(stream).await.unwrap().into_iter().map(|info| info.version).collect()
+}
+
+#[test]
+fn snapshots_are_also_taken_by_size() {
+    simulate(|world| async move {
+        let engine = start::<Diary>(&world).await;
+        let of = engine.client().of::<Diary>();
+        for _ in 0..3 {
+            of.ask(write(&"x".repeat(30))).await.unwrap();
+        }
+        world.quiet().await;
+        assert_eq!(versions(&world, "diary").await, [3], "each event has about 41 bytes");
+        of.ask(write("short")).await.unwrap();
+        engine.stop().await;
+        // what it wrote since counts also after it was away
+        let engine = start::<Diary>(&world).await;
+        let of = engine.client().of::<Diary>();
+        of.ask(write(&"x".repeat(80))).await.unwrap();
+        world.quiet().await;
+        assert_eq!(versions(&world, "diary").await, [5]);
+    });
+}
+
+#[test]
+fn only_the_newest_snapshots_stay_and_what_is_below_may_leave() {
+    simulate(|world| async move {
+        let engine = start::<Book>(&world).await;
+        let of = engine.client().of::<Book>();
+        for _ in 0..17 {
+            of.ask(write("line")).await.unwrap();
+            world.quiet().await;
+        }
+        assert_eq!(versions(&world, "book").await, [16, 12]);
+        let retained: Vec<u64> = world.store.retained().into_iter().map(|(_, from)| from).collect();
+        assert_eq!(retained, [4, 4, 8, 12]);
+    });
+}
+
+#[test]
+fn nothing_is_let_go_before_its_snapshot_is_durable() {
+    simulate(|world| async move {
+        let engine = start::<Book>(&world).await;
+        let of = engine.client().of::<Book>();
+        for _ in 0..8 {
+            of.ask(write("line")).await.unwrap();
+        }
+        world.quiet().await;
+        // the next one can't be written, the one after it waits
+        let before = (world.store.calls(Call::DropSnapshots), world.store.calls(Call::Retain));
+        world.store.next(Call::PutSnapshot, Step::Fail(StoreError::Unavailable("scripted".to_owned())));
+        for _ in 0..4 {
+            of.ask(write("line")).await.unwrap();
+        }
+        world.quiet().await;
+        world.store.hold(Call::PutSnapshot);
+        for _ in 0..4 {
+            of.ask(write("line")).await.unwrap();
+        }
+        world.quiet().await;
+        assert_eq!((world.store.calls(Call::DropSnapshots), world.store.calls(Call::Retain)), before);
+        assert_eq!(versions(&world, "book").await, [8, 4]);
+        world.store.release(Call::PutSnapshot);
+        world.quiet().await;
+        assert_eq!(versions(&world, "book").await, [16, 8]);
+        assert_eq!(world.store.retained().pop().unwrap().1, 8);
+    });
+}
+
+#[test]
+fn tidying_is_never_in_the_way_and_is_done_with_the_next_snapshot() {
+    simulate(|world| async move {
+        let engine = start::<Book>(&world).await;
+        let of = engine.client().of::<Book>();
+        world.store.hold(Call::Retain);
+        let fault = || Step::Fail(StoreError::Unavailable("scripted".to_owned()));
+        world.store.next(Call::Snapshots, fault());
+        world.store.next(Call::DropSnapshots, fault());
+        for number in 1..=100 {
+            assert_eq!(of.ask(write("line")).await, Ok(number));
+            world.quiet().await;
+        }
+        assert!(world.store.calls(Call::Retain) <= 4, "a few at a time");
+        world.store.release(Call::Retain);
+        world.quiet().await;
+        assert_eq!(versions(&world, "book").await, [100, 96]);
+        assert!(engine.drain(Duration::from_secs(10)).await);
+    });
+}
+
+#[test]
+fn a_snapshot_can_be_asked_for() {
+    simulate(|world| async move {
+        let engine = start::<Book>(&world).await;
+        let (client, of) = (engine.client(), engine.client().of::<Book>());
+        assert_eq!(client.snapshot("book", "a", None).await, Err(QueryError::NotFound));
+        of.ask(write("line")).await.unwrap();
+        assert_eq!(client.snapshot("book", "a", None).await, Ok(1));
+        assert_eq!(versions(&world, "book").await, [1]);
+        // it waits until its version is durable, also when that is done anew
+        world.store.hold(Call::Append);
+        let conflict = StoreError::Conflict(vec![Conflict { index: 0, kind: ConflictKind::Version }]);
+        world.store.next(Call::Append, Step::Fail(conflict));
+        let line = sent(of.ask(write("line"))).await;
+        let mut asked = sent(client.snapshot("book", "a", None)).await;
+        world.quiet().await;
+        assert!(!asked.is_told().await);
+        world.store.release(Call::Append);
+        assert_eq!(line.answer().await, Ok(2));
+        assert_eq!(asked.answer().await, Ok(2));
+        assert_eq!(versions(&world, "book").await, [2, 1]);
+        let unknown = client.snapshot("shelf", "a", None).await.unwrap_err();
+        assert_eq!(unknown.code(), Code::UnknownName);
+        world.store.next(Call::PutSnapshot, Step::Fail(StoreError::Unavailable("scripted".to_owned())));
+        assert_eq!(client.snapshot("book", "a", None).await.unwrap_err().code(), Code::StoreFailed);
     });
 }
 

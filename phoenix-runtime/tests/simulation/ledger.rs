@@ -11,7 +11,14 @@ use serde::{Deserialize, Serialize};
 /// The longest command, event or reply that the simulated engines take.
 pub(crate) const MAX_BYTES: usize = 2000;
 
-#[aggregate(name = "ledger", snapshot_every = 3, idempotency_window = 3, max_resident = 3)]
+#[aggregate(
+    name = "ledger",
+    snapshot_every = 3,
+    snapshot_bytes = "80B",
+    archive = true,
+    idempotency_window = 3,
+    max_resident = 3
+)]
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ledger {
     pub(crate) balance: i64,

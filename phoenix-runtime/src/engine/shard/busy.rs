@@ -55,7 +55,7 @@ impl Shard {
             Body::Command(command) => {
                 command.repeat == Repeat::Likely || (suspicious && command.repeat == Repeat::Possible)
             }
-            Body::Query(_) => false,
+            Body::Query(_) | Body::Snapshot(_) => false,
         });
         for mail in std::iter::once(first).chain(behind.take(QUESTIONS)) {
             if let Body::Command(command) = &mail.body {
@@ -114,7 +114,10 @@ impl Shard {
             }
             Done::Worked(cell, time_micros, worked) => self.worked(cell, time_micros, worked),
             Done::Reread(lane, last) => self.reread(lane, last),
-            Done::Snapshot => {}
+            Done::Kept(lane) => {
+                let work = self.lanes.work(lane);
+                work.keepers = work.keepers.saturating_sub(1);
+            }
         }
     }
 

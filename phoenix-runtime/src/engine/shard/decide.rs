@@ -167,6 +167,7 @@ impl Shard {
                 open.records.push(Record { stream, slice, sequence: 0, time_micros, event, command });
             } else {
                 for (recorded, version) in records.drain(..).zip(found.version + 1..) {
+                    found.snapshot_bytes += recorded.payload.len() as u64;
                     let event = Some(EventData {
                         version,
                         name: self.names.get(recorded.name),
@@ -190,30 +191,69 @@ impl Shard {
         }
         found.pins += 1;
         open.waiters.push(Waiter { cell, mail, version, first_record, told });
-        if options.snapshot_every.is_some_and(|every| version - found.snapshot_version >= every) {
-            self.snapshot(cell);
+        let by_count = options.snapshot_every.is_some_and(|every| version - found.snapshot_version >= every);
+        let by_size = || options.snapshot_bytes.is_some_and(|most| found.snapshot_bytes >= most);
+        if options.snapshot_every.is_some() && (by_count || by_size()) {
+            // what went wrong is in the log
+            let _ = self.snapshot(cell);
         }
     }
 
-    /// Encodes the state now; it is written when its version is durable, and thrown away if that fails.
-    fn snapshot(&mut self, cell: CellRef) {
+    /// A snapshot that somebody asks for, of an aggregate that is not busy.
+    pub(super) fn snapshot_asked(&mut self, cell: CellRef, mail: Mail) {
+        if mail.deadline.is_some_and(|deadline| deadline <= self.now) {
+            let text = "its caller's time-out passed before it was taken";
+            return mail.fail(Fault::new(Code::DeadlinePassed, text));
+        }
+        let Some(version) = self.cells.get_mut(cell).map(|found| found.version) else { return };
+        let told = if version == 0 { Waiting::Absent } else { Waiting::Answered };
+        if version > 0
+            && let Err(fault) = self.snapshot(cell)
+        {
+            return mail.fail(fault);
+        }
         let Some(found) = self.cells.get_mut(cell) else { return };
-        let (Some(kind), Some(state)) = (self.kinds.get(found.kind as usize), &found.state) else { return };
+        found.pins += 1;
+        let open = self.lanes.open(found.slice());
+        let first_record = open.records.len();
+        open.waiters.push(Waiter { cell, mail, version, first_record, told });
+    }
+
+    /// Encodes the state now; it is written when its version is durable, and thrown away if that fails.
+    fn snapshot(&mut self, cell: CellRef) -> Result<(), Fault> {
+        let gone = || Fault::new(Code::OwnershipLost, "the aggregate has left memory; ask again");
+        let found = self.cells.get_mut(cell).ok_or_else(gone)?;
+        let kind = self.kinds.get(found.kind as usize).ok_or_else(gone)?;
+        let state = found.state.as_ref().ok_or_else(gone)?;
         let stream = StreamId { aggregate: self.names.get(kind.name()), id: found.id.clone() };
         // also after a failure: the next attempt is due after as many events again
         found.snapshot_version = found.version;
+        found.snapshot_bytes = 0;
         match catch_unwind(AssertUnwindSafe(|| kind.snapshot(state))) {
-            Ok(Ok(Some(payload))) => self.lanes.open(found.slice()).snapshots.push(Snapshot {
-                stream,
-                version: found.version,
-                time_micros: found.time_micros,
-                fingerprint: kind.fingerprint(),
-                codec: kind.codec(),
-                payload,
-            }),
-            Ok(Ok(None)) => {}
-            Ok(Err(reason)) => tracing::error!(%stream, %reason, "the state can't be encoded; no snapshot taken"),
-            Err(panic) => tracing::error!(%stream, reason = panic_text(&*panic), "encoding the state panicked"),
+            Ok(Ok(Some(payload))) => {
+                self.lanes.open(found.slice()).snapshots.push(Snapshot {
+                    stream,
+                    version: found.version,
+                    time_micros: found.time_micros,
+                    fingerprint: kind.fingerprint(),
+                    codec: kind.codec(),
+                    payload,
+                });
+                Ok(())
+            }
+            Ok(Ok(None)) => {
+                let text = format!("`{}` takes no snapshots: it says `snapshot_every = never`", kind.name());
+                Err(Fault::new(Code::InvalidMessage, text))
+            }
+            Ok(Err(reason)) => {
+                tracing::error!(%stream, %reason, "the state can't be encoded; no snapshot taken");
+                Err(Fault::new(Code::InvalidMessage, format!("the state can't be encoded: {reason}")))
+            }
+            Err(panic) => {
+                let text = panic_text(&*panic);
+                tracing::error!(%stream, reason = text, "encoding the state panicked");
+                Err(Fault::new(Code::Panicked, format!("encoding the state panicked: {text}")))
+            }
         }
     }
 

@@ -59,6 +59,7 @@ impl Shard {
         match &mail.body {
             Body::Command(_) => self.command(cell, mail),
             Body::Query(_) => self.query(cell, mail),
+            Body::Snapshot(_) => self.snapshot_asked(cell, mail),
         }
     }
 

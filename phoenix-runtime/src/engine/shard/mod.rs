@@ -9,12 +9,14 @@
 //! - [`activate`]: aggregates on their way into memory
 //! - [`decide`]: commands and queries on a state
 //! - [`busy`]: what an aggregate may wait for, and what comes of it
+//! - [`keep`]: snapshots on their way into the store
 //! - [`settle`]: the outcome of a batch: tell, or undo
 
 mod activate;
 mod busy;
 mod decide;
 mod deliver;
+pub(crate) mod keep;
 mod settle;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -89,7 +91,7 @@ enum Done {
     Worked(CellRef, i64, Result<Worked, Fault>),
     /// The last sequence numbers of slices of a lane.
     Reread(Lane, BTreeMap<Slice, u64>),
-    Snapshot,
+    Kept(Lane),
 }
 
 /// An aggregate that can't be brought into memory until somebody mends it.
@@ -280,6 +282,7 @@ impl Shard {
         for lane in self.lanes.all() {
             progress |= self.ask_questions(lane);
             progress |= self.start_loads(lane);
+            progress |= self.keep_some(lane);
             let work = self.lanes.work(lane);
             if work.in_flight.is_none() && work.rereads == 0 && !work.open.is_empty() {
                 self.send(lane);

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::domain::error::{Code, Fault, QueryError};
-use crate::domain::id::Slice;
+use crate::domain::id::{AggregateId, Slice};
 use crate::domain::pending::{Pending, Told};
 use crate::engine::batch::{Sealed, Waiter, Waiting, partition_of};
 use crate::engine::cell::{Busy, CellRef, Task};
 use crate::engine::journal::Failed;
 use crate::engine::mailbox::{Body, Mail, Repeat};
+use crate::engine::shard::keep::Keeping;
 use crate::engine::shard::{Done, SUSPICION, Shard, outcome_unknown, ownership_lost};
-use crate::event_store::port::{Conflict, ConflictKind, Lane, Partition, Snapshot, StoreError};
+use crate::event_store::port::{Conflict, ConflictKind, Lane, Partition, StoreError};
 
 /// Tells a caller; a reply that panics while it is handed over harms nobody else.
 pub(super) fn tell(pending: Box<dyn Pending>, told: Told<'_>) {
@@ -105,6 +106,7 @@ impl Shard {
     fn committed(&mut self, lane: Lane, sealed: Sealed) {
         let (mut replied, mut rejected, mut not_found) = (0_u64, 0_u64, 0_u64);
         let Sealed { batch, mut waiters, snapshots } = sealed;
+        let mut asked = Vec::new();
         for Waiter { cell, mail, version, told, .. } in waiters.drain(..) {
             match (mail.body, told) {
                 (Body::Command(command), Waiting::NotFound) => {
@@ -115,6 +117,11 @@ impl Shard {
                     *(if told == Waiting::Rejected { &mut rejected } else { &mut replied }) += 1;
                     tell(command.pending, Told::Decided { version });
                 }
+                (Body::Snapshot(told), Waiting::Absent) => {
+                    // whoever asked may be gone
+                    let _ = told.send(Err(QueryError::NotFound));
+                }
+                (Body::Snapshot(told), _) => asked.push((mail.kind, mail.id, version, told)),
                 (Body::Query(query), Waiting::Absent) => query.tell(Err(QueryError::NotFound)),
                 (Body::Query(query), _) => {
                     if catch_unwind(AssertUnwindSafe(|| query.tell(Ok(version)))).is_err() {
@@ -130,20 +137,17 @@ impl Shard {
         self.lanes.settle_doubts(&batch.records);
         self.lanes.work(lane).open.recycle(batch, waiters);
         for snapshot in snapshots {
-            self.write_snapshot(snapshot);
+            let Some(index) = self.kinds.iter().position(|kind| kind.name() == &*snapshot.stream.aggregate) else {
+                continue;
+            };
+            let options = self.kinds[index].options();
+            let asks = |(kind, id, version, _): &(u16, AggregateId, u64, _)| {
+                usize::from(*kind) == index && *id == snapshot.stream.id && *version == snapshot.version
+            };
+            let told = asked.iter().position(asks).map(|place| asked.swap_remove(place).3);
+            let kept = options.snapshots_kept.max(1) as usize;
+            self.keep(lane, Keeping { snapshot, kept, archive: options.archive, told });
         }
-    }
-
-    fn write_snapshot(&mut self, snapshot: Snapshot) {
-        let store = Arc::clone(&self.store);
-        self.tasks.push(Box::pin(async move {
-            let (stream, version) = (snapshot.stream.clone(), snapshot.version);
-            if let Err(error) = store.put_snapshot(snapshot).await {
-                // the stream has everything: the next snapshot is as good
-                tracing::warn!(%stream, version, %error, "the snapshot was not written");
-            }
-            Done::Snapshot
-        }));
     }
 
     /// One waiter less rests on this cell.

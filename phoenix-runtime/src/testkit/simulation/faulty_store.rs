@@ -10,7 +10,7 @@ use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
     Batch, Conflict, ConflictKind, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Snapshot,
-    StoreError, StoredEvent, StoredOutcome, StreamId,
+    SnapshotInfo, StoreError, StoredEvent, StoredOutcome, StreamId,
 };
 use crate::testkit::lane_map::LaneMap;
 use crate::testkit::simulation::executor::{Simulation, TaskGroup};
@@ -108,6 +108,20 @@ impl FaultyStore {
         if event.is_empty() {
             let text =
                 format!("a snapshot of {} at version {}, which is not durable", snapshot.stream, snapshot.version);
+            self.breaches.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+        Ok(())
+    }
+
+    /// What is let go below a version needs a snapshot of that version or a newer one to stand for it, a durable one.
+    async fn check_standing(&self, stream: &StreamId, version: u64, what: &str) -> Result<(), StoreError> {
+        let mut stands = false;
+        for info in self.inner.snapshots(stream.clone()).await?.into_iter().filter(|info| info.version >= version) {
+            stands |= !self.inner.read_stream(stream.clone(), info.version, 1).await?.is_empty();
+        }
+        if !stands {
+            let text =
+                format!("{what} of {stream} below {version} are let go, and no durable snapshot stands for them");
             self.breaches.lock().unwrap_or_else(PoisonError::into_inner).push(text);
         }
         Ok(())
@@ -287,6 +301,37 @@ impl EventStore for FaultyStore {
         Box::pin(async move {
             self.read([&stream]).await?;
             self.inner.snapshot(stream, at_most).await
+        })
+    }
+
+    fn snapshots(&self, stream: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>> {
+        Box::pin(async move {
+            self.read([&stream]).await?;
+            self.inner.snapshots(stream).await
+        })
+    }
+
+    fn drop_snapshots(&self, stream: StreamId, below: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            self.read([&stream]).await?;
+            self.check_standing(&stream, below, "snapshots").await?;
+            self.inner.drop_snapshots(stream, below).await
+        })
+    }
+
+    fn strip(&self, stream: StreamId, up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.strip(stream, up_to)
+    }
+
+    fn refill(&self, events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.refill(events)
+    }
+
+    fn retain(&self, stream: StreamId, from: u64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.read([&stream]).await?;
+            self.check_standing(&stream, from, "events").await?;
+            self.inner.retain(stream, from).await
         })
     }
 
