@@ -28,9 +28,9 @@ const MAX_SHOWN: usize = 64;
 /// The aggregate that an answer comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Whose {
-    aggregate: String,
-    id: String,
-    version: Option<u64>,
+    pub(super) aggregate: String,
+    pub(super) id: String,
+    pub(super) version: Option<u64>,
 }
 
 impl fmt::Display for Whose {
@@ -44,10 +44,10 @@ impl fmt::Display for Whose {
     }
 }
 
-type Names = Result<Path<(String, String)>, PathRejection>;
+pub(super) type Names = Result<Path<(String, String)>, PathRejection>;
 type Name = Result<Path<String>, PathRejection>;
 
-fn unreadable(rejection: &PathRejection) -> Problem {
+pub(super) fn unreadable(rejection: &PathRejection) -> Problem {
     Problem::of(Code::InvalidMessage, format!("the path can't be read: {rejection}"))
 }
 

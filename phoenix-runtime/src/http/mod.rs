@@ -6,7 +6,7 @@
 //! - [`messages`]: `POST /commands/...` and `POST /queries/...`
 //! - [`headers`]: idempotency key, time-out, correlation and trace of a request
 //! - [`problem`]: everything that is not a reply, as RFC 9457 problem details
-//! - [`operator`]: health, readiness, metrics
+//! - [`operator`]: health, readiness, metrics, snapshots by hand
 //! - [`server`]: the listener
 
 mod headers;

@@ -3,14 +3,16 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::State;
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
-use crate::domain::error::Code;
+use crate::domain::error::{Code, QueryError};
 use crate::engine::Health;
-use crate::http::problem::{Problem, STARTING, UNKNOWN_PATH};
+use crate::http::headers::Said;
+use crate::http::messages::{Names, Whose, unreadable};
+use crate::http::problem::{More, Problem, STARTING, UNKNOWN_PATH};
 use crate::http::routes::Gateway;
 
 /// Where a node is in its life.
@@ -104,6 +106,29 @@ pub(super) async fn ready(State(gateway): State<Arc<Gateway>>) -> Result<&'stati
             Err(Problem::of(Code::StoreFailed, "the last append to the event store failed"))
         }
         _ => Ok("ready\n"),
+    }
+}
+
+/// `POST /snapshots/{aggregate}/{id}`: takes a snapshot, and answers when it is durable.
+pub(super) async fn snapshot(
+    State(gateway): State<Arc<Gateway>>,
+    names: Names,
+    request: Request,
+) -> Result<Response, Problem> {
+    let Path((aggregate, id)) = names.map_err(|e| unreadable(&e))?;
+    let client = gateway.client()?;
+    let said = Said::read(request.headers(), &gateway.options)?;
+    let whose = |version| Some(Whose { aggregate: aggregate.clone(), id: id.clone(), version });
+    match client.snapshot(&aggregate, &id, Some(said.timeout)).await {
+        Ok(version) => {
+            let whose = Whose { aggregate, id, version: Some(version) };
+            Ok(([(CONTENT_TYPE, "application/json")], format!("{{\"aggregate\":{whose}}}")).into_response())
+        }
+        Err(QueryError::NotFound) => {
+            let problem = Problem::of(Code::NotFound, "the aggregate has no events").status(StatusCode::NOT_FOUND);
+            Err(problem.and(More { aggregate: whose(None), ..More::default() }))
+        }
+        Err(QueryError::Fault(fault)) => Err(fault.into()),
     }
 }
 

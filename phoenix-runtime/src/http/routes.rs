@@ -53,6 +53,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/commands/{first}/{second}", post(messages::command))
         .route("/queries/{first}", post(messages::query_by_name))
         .route("/queries/{first}/{second}", post(messages::query))
+        .route("/snapshots/{aggregate}/{id}", post(operator::snapshot))
         .route("/health/live", get(operator::live))
         .route("/health/ready", get(operator::ready))
         .route("/metrics", get(operator::metrics))
@@ -70,7 +71,7 @@ async fn unknown_path() -> Problem {
         UNKNOWN_PATH,
         "No such path",
         "the gateway answers /commands/{aggregate}/{name}, /commands/{name}, /queries/{aggregate}/{name}, \
-         /queries/{name}, /health/live, /health/ready, /metrics and /docs/errors",
+         /queries/{name}, /snapshots/{aggregate}/{id}, /health/live, /health/ready, /metrics and /docs/errors",
     )
 }
 
@@ -85,7 +86,7 @@ async fn method_not_allowed(request: Request) -> Problem {
 }
 
 fn is_message(uri: &Uri) -> bool {
-    uri.path().starts_with("/commands/") || uri.path().starts_with("/queries/")
+    ["/commands/", "/queries/", "/snapshots/"].iter().any(|path| uri.path().starts_with(path))
 }
 
 /// Refuses what a page of another site sends through its visitor's browser: the gateway asks nobody who they are, and

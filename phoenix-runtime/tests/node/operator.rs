@@ -35,6 +35,24 @@ async fn a_node_is_ready_when_it_takes_commands() {
 }
 
 #[tokio::test]
+async fn a_snapshot_can_be_asked_for() {
+    let under = start().await;
+    let nothing = under.post("/snapshots/account/a", "").await;
+    assert_eq!((nothing.status, nothing.code().as_str()), (404, "not-found"));
+    under.post("/commands/account/deposit", r#"{"account":"a","amount":1}"#).await;
+    let taken = under.post("/snapshots/account/a", "").await;
+    assert_eq!(taken.status, 200, "{}", taken.text);
+    assert_eq!(taken.json(), serde_json::json!({"aggregate": {"type": "account", "id": "a", "version": 1}}));
+    let unknown = under.post("/snapshots/ledger/a", "").await;
+    assert_eq!((unknown.status, unknown.code().as_str()), (404, "unknown-name"));
+    let get = under.get("/snapshots/account/a").await;
+    assert_eq!((get.status, get.header("allow")), (405, Some("POST")));
+    let foreign = under.post_with("/snapshots/account/a", &[("origin", "https://elsewhere.example")], "").await;
+    assert_eq!((foreign.status, foreign.code().as_str()), (403, "cross-origin"));
+    under.node.stop().await;
+}
+
+#[tokio::test]
 async fn metrics_and_errors_are_served() {
     let under = start().await;
     under.post("/commands/account/deposit", r#"{"account":"a","amount":1}"#).await;
