@@ -1,14 +1,18 @@
 //! Every event store of this crate against the one suite: a test for each store and promise.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use phoenix_runtime::domain::id::Slice;
 use phoenix_runtime::domain::ports::BoxFuture;
-use phoenix_runtime::event_store::sql::postgres;
+use phoenix_runtime::event_store::port::{Batch, EventData, Partition, Record, StreamId};
+use phoenix_runtime::event_store::sql::{StoreWithTable, postgres};
 use phoenix_runtime::event_store::{
-    DatabaseOptions, DatabaseUrl, EventStore, LogStore, LogStoreOptions, MemoryStore, SqliteOptions, SqliteStore,
-    StoreError,
+    Archive, DatabaseOptions, DatabaseUrl, EventStore, LogStore, LogStoreOptions, MemoryStore, SqliteOptions,
+    SqliteStore, StoreError,
 };
+use phoenix_runtime::testkit::conformance::archives::{self, ArchiveFactory, run_archive};
 use phoenix_runtime::testkit::conformance::{Case, StoreFactory, cases};
 use phoenix_test_servers::{Kind, Server, trial};
 use tempfile::TempDir;
@@ -21,7 +25,12 @@ fn main() {
         suite("log", |_| Ok(Log(TempDir::new()?))),
         suite_on(Kind::Postgres, "postgres", |server, name| Ok(Postgres(DatabaseUrl::new(server.database(name)?)))),
     ];
-    libtest_mimic::run(&arguments, stores.into_iter().flatten().collect()).exit();
+    let tables = trial(Kind::Postgres, "postgres::its_table_is_an_archive", |server| {
+        let tables = Tables::on(server)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        Ok(runtime.block_on(run_archive(&tables))?)
+    });
+    libtest_mimic::run(&arguments, stores.into_iter().flatten().chain([tables]).collect()).exit();
 }
 
 /// A test for each promise, on a store that needs no server.
@@ -89,7 +98,51 @@ impl StoreFactory for Postgres {
     fn open<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Arc<dyn EventStore>, StoreError>> {
         Box::pin(async {
             let store = postgres::open(&self.0, &DatabaseOptions::default()).await;
-            store.map_err(|e| StoreError::Unavailable(e.to_string()))
+            Ok(store.map_err(|e| StoreError::Unavailable(e.to_string()))? as Arc<dyn EventStore>)
+        })
+    }
+}
+
+/// Tables `archive`, each in a database of its own.
+struct Tables(BTreeMap<&'static str, DatabaseUrl>);
+
+impl Tables {
+    fn on(server: &Server) -> Result<Self, Failed> {
+        let named = |name| Ok((name, DatabaseUrl::new(server.database(&format!("archive_{name}"))?)));
+        archives::NAMES.into_iter().map(named).collect::<Result<_, Failed>>().map(Self)
+    }
+
+    async fn table(&self, name: &str) -> Result<Arc<dyn StoreWithTable>, StoreError> {
+        let store = postgres::open(&self.0[name], &DatabaseOptions::default()).await;
+        store.map_err(|e| StoreError::Unavailable(e.to_string()))
+    }
+}
+
+impl ArchiveFactory for Tables {
+    fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Archive>, StoreError>> {
+        Box::pin(async move { Ok(self.table(name).await? as Arc<dyn Archive>) })
+    }
+
+    fn expect<'a>(&'a self, name: &'a str, streams: Vec<StreamId>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let store = self.table(name).await?;
+            let epochs = store.acquire(vec![Partition(0)]).await?;
+            let first = |(stream, sequence): (StreamId, u64)| Record {
+                stream,
+                slice: Slice(3),
+                sequence,
+                time_micros: 0,
+                event: Some(EventData {
+                    version: 1,
+                    name: "opened".into(),
+                    schema_version: 1,
+                    codec: 1,
+                    payload: vec![1],
+                }),
+                command: None,
+            };
+            let records = streams.into_iter().zip(1..).map(first).collect();
+            store.append(Arc::new(Batch { epochs, records })).await
         })
     }
 }

@@ -38,8 +38,12 @@ async fn open(config: &NodeConfig) -> Result<WithTable, OpenError> {
             let options = LogStoreOptions { path: path.clone(), ..config.log_store.clone() };
             Ok((Arc::new(LogStore::open(options).await?), None))
         }
-        StoreUrl::Postgres(url) => Ok((sql::postgres::open(url, &config.database).await?, None)),
+        StoreUrl::Postgres(url) => Ok(both(sql::postgres::open(url, &config.database).await?)),
     }
+}
+
+fn both(store: Arc<dyn sql::StoreWithTable>) -> WithTable {
+    (Arc::clone(&store) as Arc<dyn EventStore>, Some(store))
 }
 
 /// A store that is only looked at: a node may have it open. What is in its archive is read from there.
@@ -120,7 +124,10 @@ impl Source {
                 (Self::Sqlite(reader.clone()), Some(Arc::new(reader)))
             }
             StoreUrl::Log(path) => (Self::Log(LogReader::open(path).await?), None),
-            StoreUrl::Postgres(url) => (Self::Store(sql::postgres::open_to_read(url, &config.database).await?), None),
+            StoreUrl::Postgres(url) => {
+                let (store, table) = both(sql::postgres::open_to_read(url, &config.database).await?);
+                (Self::Store(store), table)
+            }
         })
     }
 

@@ -83,6 +83,28 @@ pub(super) mod away_slices {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// Blocks of the archive.
+pub(super) mod archive {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "archive")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub stream: i64,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub to_version: i64,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub from_version: i64,
+        pub block: Vec<u8>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// Snapshots.
 pub(super) mod snapshots {
     use sea_orm::entity::prelude::*;

@@ -8,11 +8,13 @@
 //! - `connections`, `schema`, `entity`, `row`: connections, migrations, the tables, what a row means
 //! - `dialect`: what differs between databases; [`postgres`] is one
 //! - `known`, `turns`, `append`: what is remembered of the database, the order of appends, one append
-//! - `reader`, `lists`, `snapshots`, `archive`: reads; ids and names; snapshots; stripped events
+//! - `reader`, `lists`, `snapshots`, `archive`, `blocks`: reads; ids and names; snapshots; stripped
+//!   events, and the table where they may go
 //! - `gaps`: a reader of all events in front of a gap
 
 mod append;
 mod archive;
+mod blocks;
 mod connections;
 mod dialect;
 mod entity;
@@ -33,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use self::blocks::StoreWithTable;
 pub use self::error::DatabaseOpenError;
 pub use self::options::{DatabaseOptions, TlsMode};
 pub use self::url::DatabaseUrl;

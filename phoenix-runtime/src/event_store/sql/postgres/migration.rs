@@ -77,9 +77,9 @@ CREATE TABLE snapshots (
 );
 CREATE TABLE archive (
   stream bigint NOT NULL,
-  from_version bigint NOT NULL,
   to_version bigint NOT NULL,
+  from_version bigint NOT NULL,
   block bytea NOT NULL,
-  PRIMARY KEY (stream, from_version)
+  PRIMARY KEY (stream, to_version, from_version)
 );
 "#;

@@ -24,15 +24,15 @@ use super::connections::{Connections, Lease};
 use super::dialect::{Dialect, Failure, Held, Insert, Inserted};
 use super::known::Stream;
 use super::row::{Cells as _, Rows};
-use super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, SqlStore};
+use super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, SqlStore, StoreWithTable};
 use crate::domain::id::{Dedup, Slice};
-use crate::event_store::port::{Epoch, EventStore, Load, Partition, StoreError, StreamId};
+use crate::event_store::port::{Epoch, Load, Partition, StoreError, StreamId};
 
 /// Opens a store, and waits for a database that is down. Its schema is brought up to date.
 ///
 /// # Errors
 /// Options that make no sense, a database that refuses, a schema of a newer release.
-pub async fn open(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<Arc<dyn EventStore>, DatabaseOpenError> {
+pub async fn open(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<Arc<dyn StoreWithTable>, DatabaseOpenError> {
     let database = connect::open(url, options).await?;
     Ok(Arc::new(SqlStore::new(database, options)))
 }
@@ -44,7 +44,7 @@ pub async fn open(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<Arc<dy
 pub async fn open_to_read(
     url: &DatabaseUrl,
     options: &DatabaseOptions,
-) -> Result<Arc<dyn EventStore>, DatabaseOpenError> {
+) -> Result<Arc<dyn StoreWithTable>, DatabaseOpenError> {
     let database = connect::open_to_read(url, options).await?;
     Ok(Arc::new(SqlStore::new(database, options)))
 }
