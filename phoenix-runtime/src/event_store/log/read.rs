@@ -368,7 +368,7 @@ impl Shared {
         let (newest, runs) = self.index().streams();
         newest.into_iter().try_for_each(|entry| note(entry.at))?;
         for entry in super::run::merged(&runs) {
-            let entry = entry.map_err(|e| super::error::failed(&self.path, "read the index", &e))?;
+            let entry = entry.map_err(|e| self.index_failed(&e))?;
             if entry.hash >= Hash::END_OF_STREAMS {
                 break;
             }

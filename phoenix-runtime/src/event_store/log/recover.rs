@@ -87,12 +87,13 @@ pub(super) fn open(files: Arc<dyn Files>, options: &LogStoreOptions, role: Role)
         let index = Index::new(State::empty(Address::new(1, FIRST)), Vec::new(), options.index_memory);
         return Ok(Shared::new(path, files, seed, index));
     };
+    if first != 1 {
+        return Err(damaged(&path, format_args!("`{}` is missing", segment::name(1))));
+    }
     let seed = segments.seed(first)?;
-    let index = match saved_index(&*files, &path, seed, options.index_memory)? {
-        Some(index) => index,
-        None if first == 1 => Index::new(State::empty(Address::new(1, FIRST)), Vec::new(), options.index_memory),
-        None => return Err(damaged(&path, "it has no checkpoint, and its first segments are missing")),
-    };
+    let index = saved_index(&*files, &path, seed, options.index_memory)?;
+    let from_start = || Index::new(State::empty(Address::new(1, FIRST)), Vec::new(), options.index_memory);
+    let index = index.unwrap_or_else(from_start);
     let mark = published_end(&*files).max(index.state.end);
     let shared = Shared::new(path, files, seed, index);
     let mut scan = Scan { shared: &shared, role, mark, numbers };

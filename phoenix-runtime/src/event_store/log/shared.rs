@@ -96,14 +96,17 @@ impl Shared {
         let found = self.index().find(hash);
         match found {
             Ok(at) => Ok(Some(at)),
-            Err(runs) => find_in(&runs, hash).map_err(|e| match e.kind() {
-                std::io::ErrorKind::InvalidData => StoreError::Damaged(format!(
-                    "`{}`: {e}; stop the service and remove `checkpoint`: the next start makes a new index",
-                    self.path.display()
-                )),
-                _ => failed(&self.path, "read the index", &e),
-            }),
+            Err(runs) => find_in(&runs, hash).map_err(|e| self.index_failed(&e)),
         }
+    }
+
+    /// The index can't be read.
+    pub(super) fn index_failed(&self, error: &std::io::Error) -> StoreError {
+        if error.kind() != std::io::ErrorKind::InvalidData {
+            return failed(&self.path, "read the index", error);
+        }
+        let remedy = "stop the service and remove `checkpoint`: the next start makes a new index from the log";
+        StoreError::Damaged(format!("`{}`: {error}; {remedy}", self.path.display()))
     }
 
     /// The end of a stream.

@@ -219,8 +219,10 @@ impl Writer {
     /// Makes what was staged durable, and tells everybody.
     fn commit(&mut self) {
         let draft = &self.stage.draft;
-        let result = if draft.bytes().is_empty() {
-            self.shared.check()
+        let checked = self.shared.check();
+        // what failed once is never written again: whoever waits for it was told that its outcome is unknown
+        let result = if checked.is_err() || draft.bytes().is_empty() {
+            checked
         } else {
             let (start, end) = (draft.start(), draft.end());
             let written = self.file.write_at(draft.bytes(), start.offset()).and_then(|()| self.file.sync());
@@ -260,28 +262,33 @@ impl Writer {
         self.commit();
         self.shared.check()?;
         let end = self.stage.draft.end();
+        if end.offset() == u64::from(FIRST) {
+            // an empty segment is never left behind: a start would take it for the end
+            return self.reserve(needed(end));
+        }
         let number = end.segment() + 1;
-        let size = self.segment_size.max(needed(Address::new(number, FIRST)));
         let prepared = self.next.take().and_then(|thread| thread.join().ok());
         let file = match prepared {
             Some(Ok(file)) => file,
             // there was no room for it then, perhaps there is now
             _ => self.shared.segments.make(self.shared.seed, number, self.segment_size)?,
         };
-        if size > self.segment_size {
-            let reserve = || file.reserve(size).and_then(|()| file.sync());
-            if let Err(error) = reserve() {
-                let what = format!("reserve {size} bytes");
-                self.next = Some(std::thread::spawn(move || Ok(file)));
-                return Err(failed(&self.shared.segments.path_of(number), what, &error));
-            }
-        }
         // what was reserved of the old one and not used goes back to the disk; if not, it does no harm
         let _ = self.file.cut(end.offset());
         self.file = file;
-        self.reserved = size;
+        self.reserved = self.segment_size;
         self.stage.draft.restart(Address::new(number, FIRST));
         self.prepare_next();
+        let needed = needed(self.stage.draft.end());
+        if needed > self.reserved { self.reserve(needed) } else { Ok(()) }
+    }
+
+    /// Makes the segment that is written to so large.
+    fn reserve(&mut self, size: u64) -> Result<(), StoreError> {
+        let reserved = self.file.reserve(size).and_then(|()| self.file.sync());
+        let path = self.shared.segments.path_of(self.stage.draft.start().segment());
+        reserved.map_err(|e| failed(&path, format_args!("reserve {size} bytes"), &e))?;
+        self.reserved = size;
         Ok(())
     }
 

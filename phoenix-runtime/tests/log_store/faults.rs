@@ -1,0 +1,86 @@
+//! A disk that fills up or fails while the log is open.
+
+use phoenix_runtime::event_store::port::{Partition, Position, StoreError};
+use phoenix_runtime::event_store::{EventStore, LogStore};
+
+use crate::disk::{Disk, Faults};
+use crate::rows::{Rows, everything, open_small, snapshot, stream};
+
+async fn filled() -> (Disk, LogStore, Rows) {
+    let disk = Disk::default();
+    let store = open_small(disk.clone()).await.unwrap();
+    store.acquire(vec![Partition(0)]).await.unwrap();
+    let mut rows = Rows::new(2);
+    let records = vec![rows.event(0, 10), rows.event(1, 10)];
+    store.append(rows.batch(records)).await.unwrap();
+    (disk, store, rows)
+}
+
+#[tokio::test]
+async fn a_full_disk_stores_nothing_and_the_same_batch_goes_through_later() {
+    let (disk, store, mut rows) = filled().await;
+    // the next segment is made in advance, so that the first ones still have room
+    disk.set(Faults { full: true, ..Faults::default() });
+    let (mut refused, mut stored) = (None, 0);
+    while refused.is_none() {
+        let before = rows.clone();
+        let records = (0..4).map(|_| rows.event(0, 400)).collect();
+        let batch = rows.batch(records);
+        match store.append(batch.clone()).await {
+            Ok(()) => stored += 1,
+            Err(StoreError::Unavailable(text)) => {
+                assert!(text.contains("check the disk's space"), "{text}");
+                refused = Some((batch, before));
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+        assert!(stored < 20, "the disk is full");
+    }
+    let (batch, before) = refused.unwrap();
+    let versions = before.versions[0];
+    assert_eq!(store.read_stream(stream(0), 1, 1000).await.unwrap().len() as u64, versions);
+    assert!(matches!(store.put_snapshot(snapshot(0, 1, 3000)).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.append(batch.clone()).await, Err(StoreError::Unavailable(_))), "still full");
+    disk.set(Faults::default());
+    store.append(batch).await.unwrap();
+    let all = everything(&store, 2).await;
+    assert_eq!(store.read_stream(stream(0), 1, 1000).await.unwrap().len() as u64, versions + 4);
+    drop(store);
+    assert_eq!(everything(&open_small(disk).await.unwrap(), 2).await, all);
+}
+
+#[tokio::test]
+async fn a_failed_sync_or_write_is_final() {
+    for faults in [Faults { sync: true, ..Faults::default() }, Faults { write: true, ..Faults::default() }] {
+        let (disk, store, mut rows) = filled().await;
+        let before = everything(&store, 2).await;
+        let records = vec![rows.event(0, 10)];
+        let (lost, rows_before) = (rows.batch(records), rows.clone());
+        disk.set(faults);
+        let unknown = store.append(lost.clone()).await;
+
+        assert!(matches!(&unknown, Err(StoreError::Unknown(text)) if text.contains("restart")), "{unknown:?}");
+        // the disk is well again, but what it has lost it does not say
+        let refused = |result: Result<(), StoreError>| {
+            assert!(matches!(&result, Err(StoreError::Unavailable(text)) if text.contains("restart")), "{result:?}");
+        };
+        refused(store.append(lost.clone()).await);
+        refused(store.append(rows.batch(Vec::new())).await);
+        refused(store.acquire(vec![Partition(0)]).await.map(drop));
+        refused(store.put_snapshot(snapshot(0, 1, 9)).await);
+        refused(store.drop_snapshots(stream(0), 9).await.map(drop));
+        refused(store.strip(stream(0), 1).await.map(drop));
+        refused(store.refill(Vec::new()).await);
+        refused(store.read_stream(stream(0), 1, 9).await.map(drop));
+        refused(store.read_all(Position::default(), 9).await.map(drop));
+        refused(store.ids("account".into(), None, 9).await.map(drop));
+        drop(store);
+        let store = open_small(disk.clone()).await.unwrap();
+        for (found, expected) in everything(&store, 2).await.into_iter().zip(before) {
+            assert_eq!(found, expected, "{faults:?}");
+        }
+        store.append(lost).await.unwrap();
+        rows.back_to(&rows_before);
+        assert_eq!(store.read_stream(stream(0), 1, 9).await.unwrap().len() as u64, rows.versions[0]);
+    }
+}
