@@ -65,7 +65,7 @@ impl Rows {
         let at = usize::try_from(of).unwrap();
         self.versions[at] += 1;
         let version = self.versions[at];
-        let name = if version % 2 == 0 { "paid" } else { "opened" };
+        let name = if version.is_multiple_of(2) { "paid" } else { "opened" };
         let payload = vec![u8::try_from(version % 251).unwrap(); payload];
         let event = EventData { version, name: name.into(), schema_version: 1, codec: 1, payload };
         self.record(of, Some(event))
