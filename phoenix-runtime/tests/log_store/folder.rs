@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use phoenix_runtime::event_store::port::{Epoch, Partition, Position};
-use phoenix_runtime::event_store::{EventStore, LogReader, LogStore, LogStoreOptions, OpenError};
+use phoenix_runtime::event_store::sqlite::OpenError;
+use phoenix_runtime::event_store::{EventStore, LogReader, LogStore, LogStoreOptions};
 use tempfile::TempDir;
 
 use crate::rows::{Rows, dedup, stream};

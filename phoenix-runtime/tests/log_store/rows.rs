@@ -10,7 +10,8 @@ use phoenix_runtime::event_store::port::{
     Batch, CommandData, Epoch, EventData, Load, Partition, Position, Record, Snapshot, StoreError, StoredEvent,
     StreamId,
 };
-use phoenix_runtime::event_store::{EventStore, LogStore, LogStoreOptions, OpenError};
+use phoenix_runtime::event_store::sqlite::OpenError;
+use phoenix_runtime::event_store::{EventStore, LogStore, LogStoreOptions};
 use uuid::Uuid;
 
 /// So small that a few batches fill a segment, and a few records the index's memory.
