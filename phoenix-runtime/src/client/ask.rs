@@ -86,7 +86,7 @@ impl<C: Command> Call<C> {
         // also while it waits for room: a time-out ends both
         let sent = self.sending.poll(cx);
         match reception.poll(&self.client, cx) {
-            Poll::Ready(Ok(answer)) => Poll::Ready(answer),
+            Poll::Ready(Ok(answer)) => Poll::Ready(self.client.mark(answer)),
             Poll::Ready(Err(fault)) if sent.is_pending() => Poll::Ready(Err(stayed_full(&fault).into())),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault.into())),
             Poll::Pending => Poll::Pending,

@@ -69,8 +69,8 @@ fn invalid(reason: &CodecError) -> Fault {
 
 fn typed<C: Command>(answer: NamedAnswer) -> Result<Answer<C::Reply>, AskError<C::Rejection>> {
     match answer {
-        Ok(Answer { reply, version, replayed }) => {
-            Ok(Answer { reply: Json::decode(&reply).map_err(|e| invalid(&e))?, version, replayed })
+        Ok(Answer { reply, version, replayed, durable }) => {
+            Ok(Answer { reply: Json::decode(&reply).map_err(|e| invalid(&e))?, version, replayed, durable })
         }
         Err(AskError::Rejected { rejection, version, replayed }) => {
             Err(AskError::Rejected { rejection: Json::decode(&rejection).map_err(|e| invalid(&e))?, version, replayed })

@@ -29,7 +29,7 @@ use crate::domain::handle::{AnsweredBy, HandledBy};
 use crate::domain::id::{AggregateId, MessageId};
 use crate::domain::message::{Addressed, Command, Query};
 use crate::domain::metadata::Envelope;
-use crate::domain::pending::{PendingCommand, PendingQuery};
+use crate::domain::pending::{Answer, PendingCommand, PendingQuery};
 use crate::engine::Engine;
 use crate::engine::catalog::Catalog;
 use crate::engine::router::Router;
@@ -91,6 +91,17 @@ impl Client {
     /// as long as an ask does. The answer is the version that the snapshot holds, once it is durable.
     pub fn snapshot(&self, aggregate: &str, id: &str, timeout: Option<Duration>) -> snapshot::Snapshotting {
         snapshot::snapshot(self, aggregate, AggregateId::new(id), timeout)
+    }
+
+    /// Whether what this engine tells survives its process: not with the stores `memory` and `none`.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.router.durable
+    }
+
+    /// An answer with the durability of what it rests on, which who gave it does not know.
+    fn mark<T, E>(&self, answer: Result<Answer<T>, E>) -> Result<Answer<T>, E> {
+        answer.map(|answer| Answer { durable: self.router.durable, ..answer })
     }
 
     /// The names that the engine knows.

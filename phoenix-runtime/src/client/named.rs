@@ -42,9 +42,10 @@ impl Future for Sent {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let id = &mut this.id;
-        this.reception
-            .poll(&this.client, cx)
-            .map(|answer| NamedOutcome { id: id.take(), answer: answer.unwrap_or_else(|fault| Err(fault.into())) })
+        this.reception.poll(&this.client, cx).map(|answer| {
+            let answer = this.client.mark(answer.unwrap_or_else(|fault| Err(fault.into())));
+            NamedOutcome { id: id.take(), answer }
+        })
     }
 }
 
@@ -114,9 +115,10 @@ impl Future for Asked {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let id = &mut this.id;
-        this.reception
-            .poll(&this.client, cx)
-            .map(|answer| NamedOutcome { id: id.take(), answer: answer.unwrap_or_else(|fault| Err(fault.into())) })
+        this.reception.poll(&this.client, cx).map(|answer| {
+            let answer = this.client.mark(answer.unwrap_or_else(|fault| Err(fault.into())));
+            NamedOutcome { id: id.take(), answer }
+        })
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Answer<T> {
     pub version: u64,
     /// Whether this is the stored answer to an earlier attempt.
     pub replayed: bool,
+    /// Whether what it rests on survives the node's process: not with the stores `memory` and `none`.
+    pub durable: bool,
 }
 
 /// Where the answer to a command goes.
@@ -46,8 +48,8 @@ impl<C: Command> Respond<C> for ByName {
             value.map_err(|e| Fault::new(Code::OutcomeUnknown, format!("done, but its answer is no JSON: {e}")))
         };
         (self.0)(match answer {
-            Ok(Answer { reply, version, replayed }) => match json(to_json(&reply)) {
-                Ok(reply) => Ok(Answer { reply, version, replayed }),
+            Ok(Answer { reply, version, replayed, durable }) => match json(to_json(&reply)) {
+                Ok(reply) => Ok(Answer { reply, version, replayed, durable }),
                 Err(fault) => Err(fault.into()),
             },
             Err(AskError::Rejected { rejection, version, replayed }) => match json(to_json(&rejection)) {
@@ -273,7 +275,7 @@ impl<A: Aggregate, C: HandledBy<A>, R: Respond<C>> Pending for PendingCommand<A,
         let Self { decided, respond, .. } = *self;
         respond.respond(match told {
             Told::Decided { version } => match decided {
-                Some(Ok(reply)) => Ok(Answer { reply, version, replayed: false }),
+                Some(Ok(reply)) => Ok(Answer { reply, version, replayed: false, durable: true }),
                 Some(Err(rejection)) => Err(AskError::Rejected { rejection, version, replayed: false }),
                 None => Err(Fault::new(Code::StoreFailed, "told before it was decided").into()),
             },
@@ -292,7 +294,7 @@ fn stored<A: Aggregate, C: Command>(outcome: &Outcome) -> Result<Answer<C::Reply
     match kind {
         OutcomeKind::Replied => {
             let reply = decode_stored::<A::Codec, C::Reply>(*codec, body).map_err(unreadable)?;
-            Ok(Answer { reply, version: *version, replayed: true })
+            Ok(Answer { reply, version: *version, replayed: true, durable: true })
         }
         OutcomeKind::Rejected => {
             let rejection = decode_stored::<A::Codec, C::Rejection>(*codec, body).map_err(unreadable)?;
@@ -327,9 +329,9 @@ pub struct ByNameQuery(pub Box<dyn FnOnce(Result<Answer<Vec<u8>>, QueryError>) +
 
 impl<Q: Query> RespondQuery<Q> for ByNameQuery {
     fn respond(self, answer: Result<Answer<Q::Reply>, QueryError>) {
-        (self.0)(answer.and_then(|Answer { reply, version, replayed }| {
+        (self.0)(answer.and_then(|Answer { reply, version, replayed, durable }| {
             let reply = to_json(&reply).map_err(|e| Fault::new(Code::InvalidMessage, e.to_string()))?;
-            Ok(Answer { reply, version, replayed })
+            Ok(Answer { reply, version, replayed, durable })
         }));
     }
 }
@@ -389,7 +391,7 @@ impl<A: Aggregate, Q: AnsweredBy<A>, R: RespondQuery<Q>> PendingQuestion for Pen
     fn tell(self: Box<Self>, told: Result<u64, QueryError>) {
         let Self { answer, respond, .. } = *self;
         respond.respond(told.and_then(|version| match answer {
-            Some(reply) => Ok(Answer { reply, version, replayed: false }),
+            Some(reply) => Ok(Answer { reply, version, replayed: false, durable: true }),
             None => Err(Fault::new(Code::StoreFailed, "told before it was answered").into()),
         }));
     }

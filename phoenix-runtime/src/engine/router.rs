@@ -14,6 +14,8 @@ pub(crate) struct Router {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ask_timeout: Duration,
+    /// Whether what is stored survives the process.
+    pub(crate) durable: bool,
     seed: Arc<dyn Seed>,
     shards: Vec<MailboxHandle>,
 }
@@ -25,8 +27,9 @@ impl Router {
         clock: Arc<dyn Clock>,
         seed: Arc<dyn Seed>,
         ask_timeout: Duration,
+        durable: bool,
     ) -> Self {
-        Self { catalog, clock, ask_timeout, seed, shards }
+        Self { catalog, clock, ask_timeout, durable, seed, shards }
     }
 
     /// The shard of the aggregate with this identity hash.

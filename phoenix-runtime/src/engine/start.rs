@@ -143,7 +143,8 @@ impl EngineBuilder {
             boxes.push(mailbox);
         }
         let (clock, seed) = (Arc::clone(&self.clock), Arc::clone(&self.seed));
-        let router = Router::new(Arc::clone(&catalog), handles, clock, seed, self.options.ask_timeout);
+        let router =
+            Router::new(Arc::clone(&catalog), handles, clock, seed, self.options.ask_timeout, self.store.is_durable());
         let router = Arc::new(router);
         for (index, mailbox) in boxes.into_iter().enumerate() {
             let mut sequences = Sequences::new();

@@ -7,6 +7,7 @@
 //! - [`archive`]: where the bytes of old events go, and how they come back
 //! - `lock`: one owner a file or folder
 //! - [`memory`]: keeps everything in memory, nothing of it durable
+//! - [`none`]: keeps nothing
 //! - [`log`]: a folder, durable; the fastest, for a node of its own
 //! - [`sqlite`]: a file, durable; the embedded default
 //! - [`sources`]: several databases that share the slices, as one store
@@ -18,6 +19,7 @@ mod error;
 mod lock;
 pub mod log;
 pub mod memory;
+pub mod none;
 pub mod port;
 mod rules;
 pub mod sources;
@@ -28,6 +30,7 @@ pub use archive::{Archive, Archived, FolderArchive, MemoryArchive};
 pub use error::OpenError;
 pub use log::{LogReader, LogStore, LogStoreOptions};
 pub use memory::MemoryStore;
+pub use none::NoStore;
 pub use port::{EventStore, StoreError};
 pub use sql::{DatabaseOpenError, DatabaseOptions, DatabaseUrl};
 pub use sqlite::{SqliteOptions, SqliteReader, SqliteStore};

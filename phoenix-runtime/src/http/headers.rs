@@ -14,6 +14,8 @@ pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(super) const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 /// How long the caller waits, for example `2s`.
 pub(super) const REQUEST_TIMEOUT: &str = "request-timeout";
+/// Whether what an answer rests on survives the node: `durable` or `volatile`.
+pub(super) const DURABILITY: &str = "phoenix-durability";
 /// Names the conversation.
 pub(super) const CORRELATION_ID: &str = "x-correlation-id";
 /// W3C trace context.

@@ -18,7 +18,7 @@ use crate::domain::error::{AskError, Code, Fault, QueryError};
 use crate::domain::metadata::{Envelope, Metadata, Priority};
 use crate::domain::pending::{Answer, ByName, ByNameQuery};
 use crate::engine::Owner;
-use crate::http::headers::{CORRELATION_ID, IDEMPOTENT_REPLAYED, Said};
+use crate::http::headers::{CORRELATION_ID, DURABILITY, IDEMPOTENT_REPLAYED, Said};
 use crate::http::problem::{BODY_TIMED_OUT, More, Problem};
 use crate::http::routes::Gateway;
 
@@ -141,7 +141,7 @@ async fn send(gateway: &Gateway, aggregate: String, name: String, request: Reque
         .await;
     let whose = |version| outcome.id.as_ref().map(|id| Whose { aggregate, id: id.to_string(), version });
     let (mut response, replayed) = match outcome.answer {
-        Ok(Answer { reply, version, replayed }) => (replied(&reply, whose(Some(version))), replayed),
+        Ok(Answer { reply, version, replayed, .. }) => (replied(&reply, whose(Some(version))), replayed),
         Err(AskError::Rejected { rejection, version, replayed }) => {
             let more = More { rejection: Some(rejection), aggregate: whose(Some(version)), at: None };
             let problem = Problem::of(Code::Rejected, format!("the aggregate says no to `{name}`"));
@@ -160,6 +160,7 @@ async fn send(gateway: &Gateway, aggregate: String, name: String, request: Reque
     if replayed {
         mark(&mut response, IDEMPOTENT_REPLAYED, "true");
     }
+    mark(&mut response, DURABILITY, durability(client));
     mark(&mut response, CORRELATION_ID, &correlation);
     Ok(response)
 }
@@ -184,6 +185,7 @@ async fn ask(gateway: &Gateway, aggregate: String, name: String, request: Reques
             fault_of(&name, fault, misfit).into_response()
         }
     };
+    mark(&mut response, DURABILITY, durability(client));
     if let Some(correlation) = &said.correlation_id {
         mark(&mut response, CORRELATION_ID, correlation);
     }
@@ -250,6 +252,10 @@ fn replied(reply: &[u8], whose: Option<Whose>) -> Response {
     }
     json.push(b'}');
     ([(CONTENT_TYPE, "application/json")], json).into_response()
+}
+
+fn durability(client: &Client) -> &'static str {
+    if client.is_durable() { "durable" } else { "volatile" }
 }
 
 fn mark(response: &mut Response, name: &'static str, value: &str) {

@@ -8,8 +8,8 @@ use crate::domain::ports::BoxFuture;
 use crate::event_store::archive::{ArchiveReader, MemoryArchive};
 use crate::event_store::port::{Position, StoredEvent, StreamId};
 use crate::event_store::{
-    Archive, Archived, EventStore, LogReader, LogStore, LogStoreOptions, MemoryStore, OpenError, SqliteOptions,
-    SqliteReader, SqliteStore, StoreError, sql,
+    Archive, Archived, EventStore, LogReader, LogStore, LogStoreOptions, MemoryStore, NoStore, OpenError,
+    SqliteOptions, SqliteReader, SqliteStore, StoreError, sql,
 };
 use crate::node::archives;
 use crate::node::config::{NodeConfig, StoreUrl};
@@ -29,6 +29,7 @@ type WithTable = (Arc<dyn EventStore>, Option<Arc<dyn Archive>>);
 async fn open(config: &NodeConfig) -> Result<WithTable, OpenError> {
     match &config.store {
         StoreUrl::Memory => Ok((Arc::new(MemoryStore::new()), Some(Arc::new(MemoryArchive::new())))),
+        StoreUrl::None => Ok((Arc::new(NoStore::new()), None)),
         StoreUrl::Sqlite(path) => {
             let options = SqliteOptions { path: path.clone(), ..config.sqlite.clone() };
             let store = Arc::new(SqliteStore::open(options).await?);
@@ -119,6 +120,7 @@ impl Source {
         Ok(match &config.store {
             // nothing of it outlives its process, so another one sees it empty
             StoreUrl::Memory => (Self::Store(Arc::new(MemoryStore::new())), None),
+            StoreUrl::None => (Self::Store(Arc::new(NoStore::new())), None),
             StoreUrl::Sqlite(path) => {
                 let reader = SqliteReader::open(PathBuf::clone(path)).await?;
                 (Self::Sqlite(reader.clone()), Some(Arc::new(reader)))

@@ -52,7 +52,7 @@ fn the_first_reply_is_told_again() {
         simulate(move |world| async move {
             let engine = world.start().await;
             let first = keyed(&tallies(&engine), add("a", 5), "k").await.unwrap();
-            assert_eq!(first, Answer { reply: 5, version: 1, replayed: false });
+            assert_eq!(first, Answer { reply: 5, version: 1, replayed: false, durable: false });
             tallies(&engine).ask(add("a", 1)).await.unwrap();
             let engine = between.pass(&world, engine).await;
             let repeat = keyed(&tallies(&engine), add("a", 5), "k").await.unwrap();
@@ -102,7 +102,7 @@ fn a_reply_without_events_is_told_again() {
             tallies(&engine).ask(add("a", 10)).await.unwrap();
             let engine = between.pass(&world, engine).await;
             let repeat = keyed(&tallies(&engine), touch("a"), "k").await.unwrap();
-            assert_eq!(repeat, Answer { reply: 1, version: 1, replayed: true }, "{between:?}");
+            assert_eq!(repeat, Answer { reply: 1, version: 1, replayed: true, durable: false }, "{between:?}");
             assert!(!first.replayed);
         });
     }

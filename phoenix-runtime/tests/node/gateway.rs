@@ -231,3 +231,33 @@ async fn the_router_answers_with_problems_too() {
     );
     under.node.stop().await;
 }
+
+#[tokio::test]
+async fn every_answer_says_whether_it_survives_the_node() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (store, expected) in [
+        ("memory".to_owned(), "volatile"),
+        ("none".to_owned(), "volatile"),
+        (format!("sqlite:{}", folder.path().join("a.db").display()), "durable"),
+    ] {
+        let mut config = call::config();
+        config.store = store.parse().expect("a store");
+        let opened = phoenix_runtime::node::open_store(&config).await.expect("it opens");
+        let under = start_with(config, opened).await;
+        for (path, body, status) in [
+            ("/commands/account/deposit", r#"{"account":"a","amount":7}"#, 200),
+            ("/commands/account/withdraw", r#"{"account":"a","amount":9}"#, 422),
+            ("/commands/account/withdraw", r#"{"account":"nobody","amount":9}"#, 422),
+            ("/queries/account/balance", r#"{"account":"a"}"#, 200),
+            ("/queries/account/balance", r#"{"account":"nobody"}"#, 404),
+        ] {
+            let answer = under.post(path, body).await;
+            assert_eq!(
+                (answer.status, answer.header("phoenix-durability")),
+                (status, Some(expected)),
+                "{store} {path}"
+            );
+        }
+        under.node.stop().await;
+    }
+}

@@ -108,7 +108,7 @@ impl Witness {
         answer: Result<Answer<Standing>, AskError<Refused>>,
     ) -> Option<Code> {
         let (told, version, standing, replayed) = match answer {
-            Ok(Answer { reply, version, replayed }) => (Told::Done(reply, version), version, Some(reply), replayed),
+            Ok(Answer { reply, version, replayed, .. }) => (Told::Done(reply, version), version, Some(reply), replayed),
             Err(AskError::Rejected { rejection, version, replayed }) => {
                 let Refused::Short(standing) = rejection;
                 (Told::Refused(rejection, version), version, Some(standing), replayed)

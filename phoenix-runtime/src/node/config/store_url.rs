@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::event_store::DatabaseUrl;
 
 /// What [`StoreUrl`] can be.
-const KNOWN: &str = "`sqlite:<path>`, `log:<path>`, `postgres://<user>:<password>@<host>/<database>`, `memory`";
+const KNOWN: &str = "`sqlite:<path>`, `log:<path>`, `postgres://<user>:<password>@<host>/<database>`, `memory`, `none`";
 
 /// An event store and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ const KNOWN: &str = "`sqlite:<path>`, `log:<path>`, `postgres://<user>:<password
 pub enum StoreUrl {
     /// Nothing survives the process: for tests and trials.
     Memory,
+    /// Nothing is kept at all: for measurements.
+    None,
     /// A file.
     Sqlite(PathBuf),
     /// A folder.
@@ -28,7 +30,7 @@ pub enum StoreUrl {
 /// A text names no event store. The text itself is not repeated: it may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStoreUrl {
-    /// No `scheme:` and not `memory`.
+    /// No `scheme:`, and neither `memory` nor `none`.
     #[error("names no store: write one of {KNOWN}")]
     NoScheme,
     /// A store that exists, but not in this build.
@@ -59,6 +61,9 @@ impl FromStr for StoreUrl {
         if text == "memory" || text == "memory:" {
             return Ok(Self::Memory);
         }
+        if text == "none" || text == "none:" {
+            return Ok(Self::None);
+        }
         let (scheme, rest) = text.split_once(':').ok_or(InvalidStoreUrl::NoScheme)?;
         let word = scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
         match scheme {
@@ -85,6 +90,7 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory"),
+            Self::None => f.write_str("none"),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::Log(path) => write!(f, "log:{}", path.display()),
             Self::Postgres(url) => write!(f, "{url}"),
@@ -127,6 +133,7 @@ mod tests {
             assert_eq!(&text.parse(), expected);
         }
         check("memory", &Ok(StoreUrl::Memory));
+        check("none", &Ok(StoreUrl::None));
         check("sqlite:data/bank.db", &Ok(StoreUrl::Sqlite("data/bank.db".into())));
         check("sqlite:///var/bank.db", &Ok(StoreUrl::Sqlite("/var/bank.db".into())));
         check("log:data/log", &Ok(StoreUrl::Log("data/log".into())));
