@@ -7,7 +7,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use phoenix_runtime::domain::id::Slice;
 use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::port::{Batch, EventData, Partition, Record, StreamId};
-use phoenix_runtime::event_store::sql::{StoreWithTable, postgres};
+use phoenix_runtime::event_store::sql::{StoreWithTable, mysql, postgres};
 use phoenix_runtime::event_store::{
     Archive, DatabaseOptions, DatabaseUrl, EventStore, LogStore, LogStoreOptions, MemoryStore, SqliteOptions,
     SqliteStore, StoreError,
@@ -23,14 +23,18 @@ fn main() {
         suite("memory", |_| Ok(Memory)), //
         suite("sqlite", |_| Ok(Sqlite(TempDir::new()?))),
         suite("log", |_| Ok(Log(TempDir::new()?))),
-        suite_on(Kind::Postgres, "postgres", |server, name| Ok(Postgres(DatabaseUrl::new(server.database(name)?)))),
+        suite_on(Kind::Postgres, "postgres"),
+        suite_on(Kind::MySql, "mysql"),
     ];
-    let tables = trial(Kind::Postgres, "postgres::its_table_is_an_archive", |server| {
-        let tables = Tables::on(server)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        Ok(runtime.block_on(run_archive(&tables))?)
-    });
-    libtest_mimic::run(&arguments, stores.into_iter().flatten().chain([tables]).collect()).exit();
+    let table = |(kind, store)| {
+        trial(kind, format!("{store}::its_table_is_an_archive"), |server| {
+            let tables = Tables::on(server)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            Ok(runtime.block_on(run_archive(&tables))?)
+        })
+    };
+    let tables = [(Kind::Postgres, "postgres"), (Kind::MySql, "mysql")].map(table);
+    libtest_mimic::run(&arguments, stores.into_iter().flatten().chain(tables).collect()).exit();
 }
 
 /// A test for each promise, on a store that needs no server.
@@ -40,12 +44,12 @@ fn suite<F: StoreFactory + 'static>(store: &'static str, factory: fn(&str) -> Re
 }
 
 /// A test for each promise, on a store that needs a server.
-fn suite_on<F: StoreFactory + 'static>(
-    kind: Kind,
-    store: &'static str,
-    factory: fn(&Server, &str) -> Result<F, Failed>,
-) -> Vec<Trial> {
-    let case = |case: Case| trial(kind, name(store, case), move |server| run(case, &factory(server, case.name())?));
+fn suite_on(kind: Kind, store: &'static str) -> Vec<Trial> {
+    let case = |case: Case| {
+        trial(kind, name(store, case), move |server| {
+            run(case, &Sql(server.kind(), DatabaseUrl::new(server.database(case.name())?)))
+        })
+    };
     cases().into_iter().map(case).collect()
 }
 
@@ -92,29 +96,37 @@ impl StoreFactory for Log {
     }
 }
 
-struct Postgres(DatabaseUrl);
+struct Sql(Kind, DatabaseUrl);
 
-impl StoreFactory for Postgres {
+impl Sql {
+    async fn store(&self) -> Result<Arc<dyn StoreWithTable>, StoreError> {
+        let Self(kind, url) = self;
+        let store = match kind {
+            Kind::Postgres => postgres::open(url, &DatabaseOptions::default()).await,
+            Kind::MySql => mysql::open(url, &DatabaseOptions::default()).await,
+        };
+        store.map_err(|e| StoreError::Unavailable(e.to_string()))
+    }
+}
+
+impl StoreFactory for Sql {
     fn open<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Arc<dyn EventStore>, StoreError>> {
-        Box::pin(async {
-            let store = postgres::open(&self.0, &DatabaseOptions::default()).await;
-            Ok(store.map_err(|e| StoreError::Unavailable(e.to_string()))? as Arc<dyn EventStore>)
-        })
+        Box::pin(async { Ok(self.store().await? as Arc<dyn EventStore>) })
     }
 }
 
 /// Tables `archive`, each in a database of its own.
-struct Tables(BTreeMap<&'static str, DatabaseUrl>);
+struct Tables(BTreeMap<&'static str, Sql>);
 
 impl Tables {
     fn on(server: &Server) -> Result<Self, Failed> {
-        let named = |name| Ok((name, DatabaseUrl::new(server.database(&format!("archive_{name}"))?)));
+        let url = |name| server.database(&format!("archive_{name}"));
+        let named = |name| Ok((name, Sql(server.kind(), DatabaseUrl::new(url(name)?))));
         archives::NAMES.into_iter().map(named).collect::<Result<_, Failed>>().map(Self)
     }
 
     async fn table(&self, name: &str) -> Result<Arc<dyn StoreWithTable>, StoreError> {
-        let store = postgres::open(&self.0[name], &DatabaseOptions::default()).await;
-        store.map_err(|e| StoreError::Unavailable(e.to_string()))
+        self.0[name].store().await
     }
 }
 

@@ -11,7 +11,7 @@
 //! - [`log`]: a folder, durable; the fastest, for a node of its own
 //! - [`sqlite`]: a file, durable; the embedded default
 //! - [`sources`]: several databases that share the slices, as one store
-//! - [`sql`]: a database: PostgreSQL
+//! - [`sql`]: a database: PostgreSQL, MySQL, MariaDB
 
 pub mod archive;
 mod encoding;

@@ -40,6 +40,7 @@ async fn open(config: &NodeConfig) -> Result<WithTable, OpenError> {
             Ok((Arc::new(LogStore::open(options).await?), None))
         }
         StoreUrl::Postgres(url) => Ok(both(sql::postgres::open(url, &config.database).await?)),
+        StoreUrl::MySql(url) => Ok(both(sql::mysql::open(url, &config.database).await?)),
     }
 }
 
@@ -128,6 +129,10 @@ impl Source {
             StoreUrl::Log(path) => (Self::Log(LogReader::open(path).await?), None),
             StoreUrl::Postgres(url) => {
                 let (store, table) = both(sql::postgres::open_to_read(url, &config.database).await?);
+                (Self::Store(store), table)
+            }
+            StoreUrl::MySql(url) => {
+                let (store, table) = both(sql::mysql::open_to_read(url, &config.database).await?);
                 (Self::Store(store), table)
             }
         })

@@ -3,26 +3,31 @@
 //! sqlx's own pool asks a connection whether it is alive each time it comes back; that would double the round trips of
 //! an append. Here a connection that failed is dropped, one that was idle for a while is asked, and others are used.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sea_orm::sqlx::{self, ConnectOptions, Connection};
+use sea_orm::sqlx::{self, Connection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
+
+use crate::domain::ports::BoxFuture;
 
 /// After which time an idle connection is asked whether it is alive.
 const STALE: Duration = Duration::from_secs(1);
 
+/// Makes a connection whose session is set up.
+pub(super) type Connect<C> = Arc<dyn Fn() -> BoxFuture<'static, Result<C, sqlx::Error>> + Send + Sync>;
+
 /// Connections to one database.
 pub(super) struct Connections<C: Connection> {
-    connect: C::Options,
+    connect: Connect<C>,
     connect_timeout: Duration,
     idle: Mutex<Vec<(C, Instant)>>,
     room: Semaphore,
 }
 
 impl<C: Connection> Connections<C> {
-    pub(super) fn new(connect: C::Options, connect_timeout: Duration, most: u32) -> Self {
+    pub(super) fn new(connect: Connect<C>, connect_timeout: Duration, most: u32) -> Self {
         Self { connect, connect_timeout, idle: Mutex::default(), room: Semaphore::new(most.max(1) as usize) }
     }
 
@@ -40,7 +45,7 @@ impl<C: Connection> Connections<C> {
                 return Ok(Lease { connection, owner: self, _room: room });
             }
         }
-        let connection = timeout(self.connect_timeout, self.connect.connect()).await;
+        let connection = timeout(self.connect_timeout, (self.connect)()).await;
         Ok(Lease { connection: connection.map_err(|_| sqlx::Error::PoolTimedOut)??, owner: self, _room: room })
     }
 

@@ -5,8 +5,9 @@
 //!
 //! # Layout
 //! - `url`, `options`, `error`: what can be chosen, and what can go wrong
-//! - `connections`, `schema`, `entity`, `row`: connections, migrations, the tables, what a row means
-//! - `dialect`: what differs between databases; [`postgres`] is one
+//! - `reach`, `connections`: the first connection, and all others
+//! - `schema`, `entity`, `row`: migrations, the tables, what a row means
+//! - `dialect`: what differs between databases: [`postgres`] and [`mysql`]
 //! - `known`, `turns`, `append`: what is remembered of the database, the order of appends, one append
 //! - `reader`, `lists`, `snapshots`, `archive`, `blocks`: reads; ids and names; snapshots; stripped
 //!   events, and the table where they may go
@@ -22,8 +23,10 @@ mod error;
 mod gaps;
 mod known;
 mod lists;
+pub mod mysql;
 mod options;
 pub mod postgres;
+mod reach;
 mod reader;
 mod row;
 mod schema;

@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::event_store::DatabaseUrl;
 
 /// What [`StoreUrl`] can be.
-const KNOWN: &str = "`sqlite:<path>`, `log:<path>`, `postgres://<user>:<password>@<host>/<database>`, `memory`, `none`";
+const KNOWN: &str = "`sqlite:<path>`, `log:<path>`, `postgres://<user>:<password>@<host>/<database>`, \
+                     `mysql://<user>:<password>@<host>/<database>`, `memory`, `none`";
 
 /// An event store and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum StoreUrl {
     Log(PathBuf),
     /// A PostgreSQL database.
     Postgres(DatabaseUrl),
+    /// A database of MySQL or MariaDB.
+    MySql(DatabaseUrl),
 }
 
 /// A text names no event store. The text itself is not repeated: it may hold a password.
@@ -33,9 +36,6 @@ pub enum InvalidStoreUrl {
     /// No `scheme:`, and neither `memory` nor `none`.
     #[error("names no store: write one of {KNOWN}")]
     NoScheme,
-    /// A store that exists, but not in this build.
-    #[error("the store `{0}` is not built in: write one of {KNOWN}")]
-    NotBuiltIn(String),
     /// A store that nobody knows.
     #[error("there is no store `{0}`: write one of {KNOWN}")]
     Unknown(String),
@@ -78,8 +78,8 @@ impl FromStr for StoreUrl {
                 path => Ok(Self::Log(path.into())),
             },
             "postgres" | "postgresql" if rest.starts_with("//") => Ok(Self::Postgres(DatabaseUrl::new(text))),
-            "postgres" | "postgresql" => Err(InvalidStoreUrl::NoAddress(scheme.to_owned())),
-            "mysql" | "mariadb" => Err(InvalidStoreUrl::NotBuiltIn(scheme.to_owned())),
+            "mysql" | "mariadb" if rest.starts_with("//") => Ok(Self::MySql(DatabaseUrl::new(text))),
+            "postgres" | "postgresql" | "mysql" | "mariadb" => Err(InvalidStoreUrl::NoAddress(scheme.to_owned())),
             _ if word && !scheme.is_empty() => Err(InvalidStoreUrl::Unknown(scheme.to_owned())),
             _ => Err(InvalidStoreUrl::NoScheme),
         }
@@ -93,7 +93,7 @@ impl fmt::Display for StoreUrl {
             Self::None => f.write_str("none"),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::Log(path) => write!(f, "log:{}", path.display()),
-            Self::Postgres(url) => write!(f, "{url}"),
+            Self::Postgres(url) | Self::MySql(url) => write!(f, "{url}"),
         }
     }
 }
@@ -146,7 +146,10 @@ mod tests {
         let url = "postgres://u:secret@h/db?sslmode=require";
         check(url, &Ok(StoreUrl::Postgres(DatabaseUrl::new(url))));
         check("postgres:db", &Err(InvalidStoreUrl::NoAddress("postgres".into())));
-        check("mysql://u:secret@h/db", &Err(InvalidStoreUrl::NotBuiltIn("mysql".into())));
+        for url in ["mysql://u:secret@h/db", "mariadb://u:secret@h/db"] {
+            check(url, &Ok(StoreUrl::MySql(DatabaseUrl::new(url))));
+        }
+        check("mariadb:db", &Err(InvalidStoreUrl::NoAddress("mariadb".into())));
         check("oracle:x", &Err(InvalidStoreUrl::Unknown("oracle".into())));
         check("data/bank.db", &Err(InvalidStoreUrl::NoScheme));
         check("user:secret@host", &Err(InvalidStoreUrl::Unknown("user".into())));

@@ -1,14 +1,14 @@
 //! Reaching the server: what is waited for, what is an error at once, and the settings of each session.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPoolOptions, PgSslMode};
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, Row as _, query};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
-use tokio::time::{sleep, timeout};
 
-use super::super::connections::Connections;
-use super::super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, TlsMode, schema};
+use super::super::connections::{Connect, Connections};
+use super::super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, TlsMode, reach, schema};
 use super::PostgresDatabase;
 use super::migration::Migrator;
 
@@ -16,12 +16,11 @@ use super::migration::Migrator;
 const MIGRATION_LOCK: i64 = 0x7068_6f65_6e69_7801;
 /// How many connections sea-orm has, for what need not be fast.
 const OTHER_CONNECTIONS: u32 = 4;
-const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
 /// Opens a database to own partitions of it.
 pub(super) async fn open(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<PostgresDatabase, DatabaseOpenError> {
     let connect = connect_options(url, options)?;
-    let connection = wait(url, options, &connect).await?;
+    let connection = reach::wait(url, options, &connecting(&connect), refusal).await?;
     migrate(url, options, &connect).await?;
     database(url, options, connect, connection).await
 }
@@ -32,15 +31,7 @@ pub(super) async fn open_to_read(
     options: &DatabaseOptions,
 ) -> Result<PostgresDatabase, DatabaseOpenError> {
     let connect = connect_options(url, options)?;
-    let connection = match first(options, &connect).await {
-        Ok(connection) => connection,
-        Err(error) => {
-            let reason = error.to_string();
-            return Err(
-                refusal(url, &error).unwrap_or_else(|| DatabaseOpenError::Unreachable { url: url.clone(), reason })
-            );
-        }
-    };
+    let connection = reach::once(url, options, &connecting(&connect), refusal).await?;
     let database = database(url, options, connect, connection).await?;
     schema::check::<Migrator>(&database.database, url).await?;
     Ok(database)
@@ -52,7 +43,7 @@ async fn database(
     connect: PgConnectOptions,
     mut connection: PgConnection,
 ) -> Result<PostgresDatabase, DatabaseOpenError> {
-    let failed = |error: sqlx::Error| refusal(url, &error).unwrap_or_else(|| unreachable(url, &error));
+    let failed = |error: sqlx::Error| reach::failed(url, &error, refusal);
     let settings = "SELECT current_setting('server_version'), current_setting('fsync'), \
                     current_setting('synchronous_commit')";
     let row = query(settings).fetch_one(&mut connection).await.map_err(failed)?;
@@ -60,7 +51,7 @@ async fn database(
     let (version, fsync, synchronous) = (text(0)?, text(1)?, text(2)?);
     // it only was to show that the database answers
     let _ = connection.close().await;
-    let connections = |most| Connections::new(connect.clone(), options.connect_timeout, most);
+    let connections = |most| Connections::new(connecting(&connect), options.connect_timeout, most);
     Ok(PostgresDatabase {
         place: url.to_string(),
         name: format!("postgresql {version} (fsync={fsync}, synchronous_commit={synchronous})"),
@@ -69,6 +60,14 @@ async fn database(
         readers: connections(options.read_connections),
         database: pool(options, &connect, OTHER_CONNECTIONS),
         answer_timeout: options.statement_timeout + options.connect_timeout,
+    })
+}
+
+fn connecting(connect: &PgConnectOptions) -> Connect<PgConnection> {
+    let connect = connect.clone();
+    Arc::new(move || {
+        let connect = connect.clone();
+        Box::pin(async move { connect.connect().await })
     })
 }
 
@@ -86,7 +85,7 @@ async fn migrate(
     options: &DatabaseOptions,
     connect: &PgConnectOptions,
 ) -> Result<(), DatabaseOpenError> {
-    let failed = |error: sqlx::Error| refusal(url, &error).unwrap_or_else(|| unreachable(url, &error));
+    let failed = |error: sqlx::Error| reach::failed(url, &error, refusal);
     // another node's migration may take long
     let patient = connect.clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
     let mut lock = patient.connect().await.map_err(failed)?;
@@ -97,37 +96,6 @@ async fn migrate(
     let _ = database.close().await;
     let _ = lock.close().await;
     migrated
-}
-
-/// Waits until the database answers, and says what it waits for.
-async fn wait(
-    url: &DatabaseUrl,
-    options: &DatabaseOptions,
-    connect: &PgConnectOptions,
-) -> Result<PgConnection, DatabaseOpenError> {
-    let mut backoff = FIRST_BACKOFF;
-    loop {
-        let error = match first(options, connect).await {
-            Ok(connection) => return Ok(connection),
-            Err(error) => error,
-        };
-        if let Some(refused) = refusal(url, &error) {
-            return Err(refused);
-        }
-        tracing::warn!(
-            database = %url,
-            reason = %error,
-            next_attempt = ?backoff,
-            "waiting for the database: the node takes no commands until it answers"
-        );
-        sleep(backoff).await;
-        backoff = (backoff * 2).min(options.max_connect_backoff);
-    }
-}
-
-async fn first(options: &DatabaseOptions, connect: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-    let silent = || std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer");
-    timeout(options.connect_timeout, connect.connect()).await.map_err(|_| silent())?
 }
 
 /// What waiting does not mend.
@@ -149,10 +117,6 @@ fn refusal(url: &DatabaseUrl, error: &sqlx::Error) -> Option<DatabaseOpenError> 
         _ => return None,
     };
     Some(DatabaseOpenError::Refused { url: url.clone(), reason: error.to_string(), remedy })
-}
-
-fn unreachable(url: &DatabaseUrl, error: &sqlx::Error) -> DatabaseOpenError {
-    DatabaseOpenError::Unreachable { url: url.clone(), reason: error.to_string() }
 }
 
 fn connect_options(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<PgConnectOptions, DatabaseOpenError> {

@@ -1,0 +1,125 @@
+//! The schema on MySQL and MariaDB.
+//!
+//! Their DDL commits by itself, so a migration may end in its middle; each of its statements may run again.
+
+use sea_orm_migration::prelude::{DynIden, IntoIden as _};
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+
+use super::super::schema::{MIGRATIONS, Statements};
+
+/// `position` is slice * 2^44 + sequence, and a stream's number is the position of its first record. Rows are in the
+/// order of their position, so that what one slice appends is beside what it appended last; the order of streams and
+/// versions costs 1.5 times as much. `version` is null for the outcome of a command without events, `dedup` for all
+/// but a command's first record; nulls are never equal in a unique index. Unsigned numbers are stored as the signed
+/// ones of the same bits.
+macro_rules! events {
+    ($collation:literal) => {
+        concat!(
+            "CREATE TABLE IF NOT EXISTS streams (
+  stream bigint NOT NULL PRIMARY KEY,
+  aggregate varchar(255) NOT NULL,
+  id varchar(255) NOT NULL,
+  UNIQUE KEY streams_by_id (aggregate, id)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE ",
+            $collation,
+            ";
+CREATE TABLE IF NOT EXISTS events (
+  position bigint NOT NULL PRIMARY KEY,
+  stream bigint NOT NULL,
+  version bigint,
+  dedup_short bigint,
+  time_micros bigint NOT NULL,
+  payload_hash bigint,
+  outcome_version bigint,
+  schema_version int,
+  codec smallint,
+  outcome_kind smallint,
+  outcome_codec smallint,
+  dedup binary(16),
+  command_id binary(16),
+  event_name varchar(255),
+  command_name varchar(255),
+  `key` longtext,
+  correlation_id longtext,
+  causation_id longtext,
+  outcome_body longblob,
+  payload longblob,
+  UNIQUE KEY events_by_version (stream, version),
+  UNIQUE KEY events_by_dedup (stream, dedup_short)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE ",
+            $collation,
+            ";
+CREATE TABLE IF NOT EXISTS event_names (
+  aggregate varchar(255) NOT NULL,
+  event_name varchar(255) NOT NULL,
+  PRIMARY KEY (aggregate, event_name)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE ",
+            $collation,
+            ";
+CREATE TABLE IF NOT EXISTS partitions (
+  `partition` int NOT NULL PRIMARY KEY,
+  epoch bigint NOT NULL,
+  moves bigint NOT NULL
+) ENGINE=InnoDB;
+INSERT INTO partitions (`partition`, epoch, moves)
+SELECT a.n + 4 * b.n + 16 * c.n + 64 * d.n + 256 * e.n, 0, 0
+FROM (SELECT 0 AS n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS a
+CROSS JOIN (SELECT 0 AS n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS b
+CROSS JOIN (SELECT 0 AS n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS c
+CROSS JOIN (SELECT 0 AS n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS d
+CROSS JOIN (SELECT 0 AS n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS e
+WHERE TRUE
+ON DUPLICATE KEY UPDATE epoch = partitions.epoch;
+CREATE TABLE IF NOT EXISTS away_slices (
+  slice int NOT NULL PRIMARY KEY
+) ENGINE=InnoDB;
+CREATE TABLE IF NOT EXISTS snapshots (
+  stream bigint NOT NULL,
+  version bigint NOT NULL,
+  time_micros bigint NOT NULL,
+  fingerprint bigint NOT NULL,
+  codec smallint NOT NULL,
+  payload longblob NOT NULL,
+  PRIMARY KEY (stream, version)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
+CREATE TABLE IF NOT EXISTS archive (
+  stream bigint NOT NULL,
+  to_version bigint NOT NULL,
+  from_version bigint NOT NULL,
+  block longblob NOT NULL,
+  PRIMARY KEY (stream, to_version, from_version)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC"
+        )
+    };
+}
+
+/// The collation that compares bytes, trailing blanks included.
+pub(super) const MARIADB_COLLATION: &str = "utf8mb4_nopad_bin";
+/// The same on MySQL.
+pub(super) const MYSQL_COLLATION: &str = "utf8mb4_0900_bin";
+
+/// The schema on MariaDB.
+pub(super) struct MariaDb;
+
+/// The schema on MySQL, which differs by the name of the collation.
+pub(super) struct MySql;
+
+impl MigratorTrait for MariaDb {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(Statements { name: "0001_events", sql: events!("utf8mb4_nopad_bin") })]
+    }
+
+    fn migration_table_name() -> DynIden {
+        MIGRATIONS.into_iden()
+    }
+}
+
+impl MigratorTrait for MySql {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(Statements { name: "0001_events", sql: events!("utf8mb4_0900_bin") })]
+    }
+
+    fn migration_table_name() -> DynIden {
+        MIGRATIONS.into_iden()
+    }
+}
