@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::thread;
+use std::time::Duration;
 
 use crate::checker::{Violation, check};
 use crate::door::{Closing, Door};
@@ -13,7 +14,7 @@ use crate::tail::{Astray, Tail};
 use crate::traffic::Traffic;
 
 /// Each with one request at a time.
-const CLIENTS: u64 = 12;
+const CLIENTS: usize = 12;
 
 /// A run.
 pub(crate) struct Campaign {
@@ -37,6 +38,8 @@ pub(crate) struct Scene<'a, 'b> {
 
 /// What came of it.
 pub(crate) struct Verdict {
+    /// What the clients did and saw.
+    pub(crate) history: History,
     /// When the service had started for the last time.
     pub(crate) restarted: Vec<Violation>,
     /// After everything that had been answered was asked once more.
@@ -65,6 +68,12 @@ impl Scene<'_, '_> {
         self.door.flow(requests);
     }
 
+    /// Checks that for this time nobody gets an answer.
+    pub(crate) fn expect_stillness(&self, time: Duration) {
+        let begun = self.door.requests_within(CLIENTS as u64 + 1, time);
+        assert!(begun <= CLIENTS as u64, "{begun} requests, so one of them was answered");
+    }
+
     /// Ends the service, if it runs.
     pub(crate) fn kill(&mut self) {
         self.door.shut();
@@ -79,8 +88,8 @@ impl Campaign {
     pub(crate) fn run(&self, mut trouble: impl FnMut(&mut Scene<'_, '_>)) -> Verdict {
         let traffic = Traffic::new(self.seed, CLIENTS);
         let door = Door::new(&traffic);
-        let (service, tail, mut history) = thread::scope(|scope| {
-            let clients: Vec<_> = (0..CLIENTS).map(|number| (number, &door)).collect();
+        let (service, tail, history) = thread::scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS as u64).map(|number| (number, &door)).collect();
             let clients: Vec<_> =
                 clients.into_iter().map(|(number, door)| scope.spawn(move || door.client(number))).collect();
             let closing = Closing(&door);
@@ -104,19 +113,30 @@ impl Campaign {
             (scene.service.expect("it serves"), tail, History::merge(histories))
         });
 
-        let more = traffic.read_all(service.address).expect("the service answers");
-        history = History::merge([history, more]);
-        let (stored, marks) = ledger::read(&self.setup.url);
-        let astray = tail.map(|tail| tail.end(&marks)).unwrap_or_default();
-        let restarted = check(&history, &stored);
-
-        let again = traffic.repeat(&history.answered(), service.address).expect("the service answers");
-        let more = traffic.read_all(service.address).expect("the service answers");
-        history = History::merge([history, again, more]);
-        let repeated = check(&history, &ledger::read(&self.setup.url).0);
-        report(&history);
-        Verdict { restarted, repeated, astray }
+        judge(&traffic, &self.setup, &service, tail, history)
     }
+}
+
+/// Compares what was seen with what is stored, while nobody but this service appends.
+pub(crate) fn judge(
+    traffic: &Traffic,
+    setup: &Setup,
+    service: &Service,
+    tail: Option<Tail>,
+    history: History,
+) -> Verdict {
+    let more = traffic.read_all(service.address).expect("the service answers");
+    let history = History::merge([history, more]);
+    let (stored, marks) = ledger::read(&setup.url);
+    let astray = tail.map(|tail| tail.end(&marks)).unwrap_or_default();
+    let restarted = check(&history, &stored);
+
+    let again = traffic.repeat(&history.answered(), service.address).expect("the service answers");
+    let more = traffic.read_all(service.address).expect("the service answers");
+    let history = History::merge([history, again, more]);
+    let repeated = check(&history, &ledger::read(&setup.url).0);
+    report(&history);
+    Verdict { history, restarted, repeated, astray }
 }
 
 impl Verdict {
@@ -131,7 +151,7 @@ impl Verdict {
     }
 }
 
-pub(crate) fn report(history: &History) {
+fn report(history: &History) {
     let answers: Vec<_> = history.attempts.iter().filter_map(|attempt| attempt.answer.as_ref()).collect();
     println!(
         "{} orders in {} attempts, {} of them answered ({} refusals, {} repeats), {} readings",

@@ -24,6 +24,8 @@ pub(crate) enum Loss<'a> {
     Everything,
     /// Each sector, length and name by lot: a disk may have written anything in any order.
     ByLot(&'a mut Lot),
+    /// As by lot, and some of these sectors hold what was never written.
+    Garbage(&'a mut Lot),
 }
 
 impl Disk {
@@ -64,7 +66,8 @@ impl Disk {
             let named = self.entry(&name).exists();
             let (kept, left) = match &mut loss {
                 Loss::Everything => (named, synced),
-                Loss::ByLot(lot) => (named || lot.one_in(2), mixed(lot, &seen, &synced)),
+                Loss::ByLot(lot) => (named || lot.one_in(2), mixed(lot, false, &seen, &synced)),
+                Loss::Garbage(lot) => (named || lot.one_in(2), mixed(lot, true, &seen, &synced)),
             };
             if kept {
                 fs::write(&file, &left).expect("a file");
@@ -93,16 +96,21 @@ fn names(folder: &Path) -> BTreeSet<String> {
     entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name in UTF-8")).collect()
 }
 
-/// Takes each sector from one or the other.
-fn mixed(lot: &mut Lot, seen: &[u8], synced: &[u8]) -> Vec<u8> {
+/// Takes each sector from one or the other. Where they differ, bytes may also be spoilt: but none that was synced, for
+/// disks spoil no neighbours, and every store relies on that.
+fn mixed(lot: &mut Lot, garbage: bool, seen: &[u8], synced: &[u8]) -> Vec<u8> {
     let mut left = vec![0; if lot.one_in(2) { seen.len() } else { synced.len() }];
     for (number, sector) in left.chunks_mut(SECTOR).enumerate() {
-        let part =
-            |of: &[u8]| of.get(number * SECTOR..).unwrap_or_default().iter().copied().take(SECTOR).collect::<Vec<_>>();
+        let start = number * SECTOR;
+        let part = |of: &[u8]| of.get(start..of.len().min(start + SECTOR)).unwrap_or_default().to_owned();
         let (new, old) = (part(seen), part(synced));
-        let chosen = if new == old || lot.one_in(2) { new } else { old };
-        for (byte, chosen) in sector.iter_mut().zip(chosen) {
-            *byte = chosen;
+        let (takes_new, spoils) = (lot.one_in(2), garbage && lot.one_in(3));
+        for (index, byte) in sector.iter_mut().enumerate() {
+            let (new, old) = (new.get(index).copied().unwrap_or(0), old.get(index).copied().unwrap_or(0));
+            *byte = if takes_new { new } else { old };
+            if spoils && new != old && lot.one_in(20) {
+                *byte ^= u8::try_from(1 + lot.below(255)).expect("it is a byte");
+            }
         }
     }
     left
@@ -168,10 +176,14 @@ pub(crate) mod tests {
     fn by_lot_a_sector_is_old_or_new() {
         let (new, old) = ([b'n'; 10 * SECTOR], [b'o'; 10 * SECTOR]);
         let mut lot = Lot::new(1, &[]);
-        let left = mixed(&mut lot, &new, &old);
+        let left = mixed(&mut lot, false, &new, &old);
         assert!(left.chunks(SECTOR).all(|sector| sector.iter().all(|byte| *byte == sector[0])));
         assert!(left.contains(&b'n') && left.contains(&b'o'));
-        assert_eq!(mixed(&mut lot, &new, &new), new);
+        assert_eq!(mixed(&mut lot, false, &new, &new), new);
+        // what was synced is never spoilt
+        assert_eq!(mixed(&mut lot, true, &new, &new), new);
+        let left = mixed(&mut lot, true, &new, &old);
+        assert!(left.iter().any(|byte| !b"no".contains(byte)));
     }
 
     pub(crate) fn trials() -> Vec<Trial> {

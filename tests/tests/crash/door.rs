@@ -27,6 +27,8 @@ struct Gate {
     service: Option<SocketAddr>,
     /// Requests through this door.
     requests: u64,
+    /// Whether a lost connection, or no outcome, is no failure.
+    tolerant: bool,
     closed: bool,
     failure: Option<String>,
 }
@@ -41,12 +43,22 @@ impl<'a> Door<'a> {
         self.change(|gate| {
             gate.opened += 1;
             gate.service = Some(service);
+            gate.tolerant = false;
         });
     }
 
     /// Waits until so many more requests were begun.
     pub(crate) fn flow(&self, requests: u64) {
-        let wanted = self.gate().requests + requests;
+        self.flow_to(self.begun() + requests);
+    }
+
+    /// How many requests were begun.
+    pub(crate) fn begun(&self) -> u64 {
+        self.gate().requests
+    }
+
+    /// Waits until so many requests were begun.
+    pub(crate) fn flow_to(&self, wanted: u64) {
         let waiting = |gate: &mut Gate| gate.requests < wanted && gate.failure.is_none();
         let (gate, late) = self.changed.wait_timeout_while(self.gate(), PATIENCE, waiting).expect("no poison");
         let failure = gate.failure.clone();
@@ -55,9 +67,21 @@ impl<'a> Door<'a> {
         assert!(!late.timed_out(), "the clients do not get on");
     }
 
+    /// How many requests are begun within this time, which is over with the one of this number.
+    pub(crate) fn requests_within(&self, most: u64, time: Duration) -> u64 {
+        let before = self.gate().requests;
+        let few = |gate: &mut Gate| gate.requests - before < most;
+        self.changed.wait_timeout_while(self.gate(), time, few).expect("no poison").0.requests - before
+    }
+
     /// The service is about to end: nothing is asked any more, and lost connections are no failure from now on.
     pub(crate) fn shut(&self) {
         self.change(|gate| gate.service = None);
+    }
+
+    /// The clients go on, and take whatever comes from now on.
+    pub(crate) fn tolerate(&self) {
+        self.change(|gate| gate.tolerant = true);
     }
 
     /// The clients finish what they are at, and end.
@@ -73,7 +97,7 @@ impl<'a> Door<'a> {
             last = opened;
             if let Err(error) = self.talk(&mut client, opened, service) {
                 self.change(|gate| {
-                    if gate.service == Some(service) {
+                    if gate.service == Some(service) && !gate.tolerant {
                         gate.failure = Some(format!("client {number}, while the service runs: {error}"));
                     }
                 });
@@ -85,7 +109,9 @@ impl<'a> Door<'a> {
     fn talk(&self, client: &mut Client<'_>, opened: u64, service: SocketAddr) -> io::Result<()> {
         let mut connection = Connection::open(service)?;
         while self.begin(opened) {
-            if let Some(unsettled) = client.request(&mut connection)? {
+            if let Some(unsettled) = client.request(&mut connection)?
+                && !self.gate().tolerant
+            {
                 return Err(unexpected(&unsettled));
             }
         }

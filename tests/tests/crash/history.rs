@@ -47,13 +47,13 @@ pub(crate) struct Reading {
 pub(crate) type Ledger = BTreeMap<String, Account>;
 
 /// The events of an account, in their order.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) entries: Vec<Entry>,
 }
 
 /// An event.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) version: u64,
     /// The key of its command.

@@ -44,6 +44,15 @@ impl Connection {
             self.address,
             json.len()
         );
+        self.exchange(&request)
+    }
+
+    /// Asks for what is there.
+    pub(crate) fn get(&mut self, path: &str) -> io::Result<Response> {
+        self.exchange(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address))
+    }
+
+    fn exchange(&mut self, request: &str) -> io::Result<Response> {
         // in one piece, so that no packet waits for the acknowledgement of another
         self.stream.get_mut().write_all(request.as_bytes())?;
         self.read()

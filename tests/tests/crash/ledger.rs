@@ -1,5 +1,7 @@
 //! What the service stored, read beside it.
 
+use std::error::Error;
+
 use phoenix_runtime::domain::id::Slice;
 use phoenix_runtime::event_store::port::{Position, StoredEvent};
 use phoenix_runtime::node::{History as Events, NodeConfig};
@@ -26,11 +28,16 @@ impl Mark {
     }
 }
 
+/// The configuration of a service with this store.
+pub(crate) fn config(url: &str) -> NodeConfig {
+    let mut config = NodeConfig::default();
+    config.store = url.parse().expect("a store");
+    config
+}
+
 /// Opens the store beside the service that owns it.
 pub(crate) async fn open(url: &str) -> Events {
-    let mut config = NodeConfig::default();
-    config.store = url.parse().unwrap_or_else(|error| panic!("{error}"));
-    Events::open(&config).await.unwrap_or_else(|error| panic!("{error}"))
+    Events::open(&config(url)).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Waits for what is asked of a store.
@@ -41,14 +48,19 @@ pub(crate) fn wait<T>(what: impl Future<Output = T>) -> T {
 
 /// Reads every event from the start.
 pub(crate) fn read(url: &str) -> (Ledger, Vec<Mark>) {
+    try_read(url).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The same, where what is stored may be spoilt.
+pub(crate) fn try_read(url: &str) -> Result<(Ledger, Vec<Mark>), Box<dyn Error>> {
     wait(async {
-        let store = open(url).await;
+        let store = Events::open(&config(url)).await?;
         let (mut ledger, mut marks, mut position) = (Ledger::new(), Vec::new(), Position::default());
         loop {
-            let (events, behind) = store.read_all(position, PAGE).await.unwrap_or_else(|error| panic!("{error}"));
+            let (events, behind) = store.read_all(position, PAGE).await?;
             position = behind;
             if events.is_empty() {
-                return (ledger, marks);
+                return Ok((ledger, marks));
             }
             for event in events {
                 marks.push(Mark::of(&event));

@@ -33,6 +33,10 @@ fn nothing_acknowledged_is_lost_with_some_of_what_was_not_synced(place: &Place) 
     run(place, &[], 6, |disk, lot| disk.cut_power(Loss::ByLot(lot))).expect_none();
 }
 
+fn nothing_acknowledged_is_lost_with_garbage_for_some_of_what_was_not_synced(place: &Place) {
+    run(place, &[], 6, |disk, lot| disk.cut_power(Loss::Garbage(lot))).expect_none();
+}
+
 /// What makes SQLite wait for the disk less often.
 const WEAKER: &[(&str, &str)] = &[("PHOENIX__SQLITE__SYNCHRONOUS", "normal")];
 
@@ -52,6 +56,7 @@ fn a_weaker_sync_setting_survives_kills(place: &Place) {
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = on_each!(FILES, nothing_acknowledged_is_lost_with_all_that_was_not_synced);
     trials.extend(on_each!(FILES, nothing_acknowledged_is_lost_with_some_of_what_was_not_synced));
+    trials.extend(on_each!(FILES, nothing_acknowledged_is_lost_with_garbage_for_some_of_what_was_not_synced));
     trials.extend(on_each!(&[Store::Sqlite], a_weaker_sync_setting_is_found_out));
     trials.extend(on_each!(&[Store::Sqlite], a_weaker_sync_setting_survives_kills));
     trials

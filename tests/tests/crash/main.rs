@@ -13,15 +13,21 @@
 //! - `ledger`, `tail`: what is stored, read from its start and followed all the time
 //! - `disk`: a folder that can lose what was not synced
 //! - `campaign`: load, trouble, a service that serves again, again and again; and the verdict
-//! - `kill`, `lost_writes`, `owners`: the tests
+//! - `kill`, `lost_writes`, `outage`: the service, the machine or the database ends
+//! - `spoilt`: what is durable is not what was written
+//! - `owners`, `starts`, `fence`: who may append
+//! - `commits`: what is visible in another order than it was appended in
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod campaign;
 mod checker;
+mod commits;
 #[cfg(target_os = "linux")]
 mod disk;
 mod door;
+#[cfg(unix)]
+mod fence;
 mod history;
 mod http;
 mod kill;
@@ -29,9 +35,12 @@ mod ledger;
 #[cfg(target_os = "linux")]
 mod lost_writes;
 mod lot;
+mod outage;
 mod owners;
 mod plan;
 mod service;
+mod spoilt;
+mod starts;
 mod stores;
 mod tail;
 mod traffic;
@@ -64,6 +73,12 @@ fn main() -> ExitCode {
     trials.extend(tail::tests::trials());
     trials.extend(kill::trials());
     trials.extend(owners::trials());
+    trials.extend(outage::trials());
+    trials.extend(starts::trials());
+    trials.extend(commits::trials());
+    trials.extend(spoilt::trials());
+    #[cfg(unix)]
+    trials.extend(fence::trials());
     #[cfg(target_os = "linux")]
     {
         trials.extend(disk::tests::trials());

@@ -6,9 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::lot::Lot;
 use crate::stores::Place;
@@ -107,6 +110,21 @@ impl Starting {
         }
     }
 
+    /// Waits until it has said this, while it does not serve.
+    pub(crate) fn expect_waiting(&self, what: &str) {
+        let late = Instant::now() + PATIENCE;
+        while !self.service.said().contains(what) {
+            assert!(Instant::now() < late, "it does not say `{what}`, but: {}", self.service.said());
+            let served = self.said.recv_timeout(Duration::from_millis(5));
+            assert!(matches!(served, Err(RecvTimeoutError::Timeout)), "{served:?} instead: {}", self.service.said());
+        }
+    }
+
+    /// What it has said so far.
+    pub(crate) fn log(&self) -> String {
+        self.service.said()
+    }
+
     fn late(&self) -> io::Result<String> {
         panic!("the service neither starts nor ends: {}", self.service.said())
     }
@@ -123,6 +141,25 @@ impl Service {
     /// SIGKILL: nothing of it runs any more when this returns.
     pub(crate) fn kill(mut self) {
         self.end();
+    }
+
+    /// SIGSTOP: nothing of it moves any more when this returns, and its connections stay.
+    #[cfg(unix)]
+    pub(crate) fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).expect("it runs");
+        let stopped = waitpid(Some(self.pid()), WaitOptions::UNTRACED).expect("it runs");
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()), "{stopped:?}: {}", self.said());
+    }
+
+    /// SIGCONT: it goes on where it was.
+    #[cfg(unix)]
+    pub(crate) fn thaw(&self) {
+        kill_process(self.pid(), Signal::CONT).expect("it is there");
+    }
+
+    #[cfg(unix)]
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     pub(crate) fn process(&self) -> u32 {

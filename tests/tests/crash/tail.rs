@@ -88,7 +88,8 @@ async fn follow(url: &str, mut lot: Lot, stops: impl Fn() -> bool) -> Seen {
     }
 }
 
-fn compare(followed: &[Mark], stored: &[Mark]) -> Vec<Astray> {
+/// Where two readings differ, in each slice.
+pub(crate) fn compare(followed: &[Mark], stored: &[Mark]) -> Vec<Astray> {
     let (followed, stored) = (by_slice(followed), by_slice(stored));
     let slices: std::collections::BTreeSet<Slice> = followed.keys().chain(stored.keys()).copied().collect();
     let mut astray = Vec::new();

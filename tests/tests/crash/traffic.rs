@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use crate::checker::{told_balance, told_version};
 use crate::history::{Answer, Attempt, History, Reading, Tick};
@@ -19,19 +20,27 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    pub(crate) fn new(seed: u64, clients: u64) -> Self {
+    pub(crate) fn new(seed: u64, clients: usize) -> Self {
         let orders = (0..clients).map(|_| AtomicU64::new(0)).collect();
         Self { seed, clock: AtomicU64::new(0), orders }
     }
 
-    /// Sends every order that was answered once more.
+    /// Sends all of these orders once more, on several connections.
     pub(crate) fn repeat(&self, orders: &[Order], service: SocketAddr) -> io::Result<History> {
-        let mut history = History::default();
-        let mut connection = Connection::open(service)?;
-        for order in orders {
-            settled(self.send(&mut connection, order.clone(), &mut history)?)?;
-        }
-        Ok(history)
+        let some = |orders: &[Order]| {
+            let mut history = History::default();
+            let mut connection = Connection::open(service)?;
+            for order in orders {
+                settled(self.send(&mut connection, order.clone(), &mut history)?)?;
+            }
+            Ok(history)
+        };
+        thread::scope(|scope| {
+            let parts = orders.chunks(orders.len().div_ceil(8).max(1));
+            let parts: Vec<_> = parts.map(|part| scope.spawn(move || some(part))).collect();
+            let parts = parts.into_iter().map(|part| part.join().expect("a client that does not panic"));
+            parts.collect::<io::Result<Vec<_>>>().map(History::merge)
+        })
     }
 
     /// Asks for every balance.
@@ -83,7 +92,8 @@ impl Traffic {
         Ok(None)
     }
 
-    fn tick(&self) -> Tick {
+    /// Now.
+    pub(crate) fn tick(&self) -> Tick {
         self.clock.fetch_add(1, Ordering::SeqCst)
     }
 }

@@ -146,9 +146,12 @@ fn remove_leftovers(shared: &Shared) -> Result<(), StoreError> {
 /// Takes what was written since into the index of a reader, up to where it is durable.
 pub(super) fn catch_up(shared: &Shared) -> Result<(), StoreError> {
     let mark = published_end(&*shared.files);
-    if mark <= shared.index().state.end {
+    let end = shared.index().state.end;
+    if mark <= end {
         return Ok(());
     }
+    // an owner that started meanwhile has removed what its predecessor had not made durable
+    shared.segments.close_behind(end.segment());
     let numbers = shared.segments.numbers()?;
     Scan { shared, role: Role::Reader, mark, numbers }.run().map(drop)
 }

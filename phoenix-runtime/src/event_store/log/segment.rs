@@ -83,6 +83,12 @@ impl Segments {
         Ok(file)
     }
 
+    /// Closes the files behind a segment: another process may have removed them, and made new ones of their names.
+    pub(super) fn close_behind(&self, number: u32) {
+        // cheap where there is none
+        drop(self.open.lock().unwrap_or_else(PoisonError::into_inner).split_off(&(number.saturating_add(1))));
+    }
+
     /// Makes a segment of at least this size, durably.
     pub(super) fn make(&self, seed: u64, number: u32, size: u64) -> Result<Arc<dyn LogFile>, StoreError> {
         let path = self.path_of(number);
