@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use phoenix_runtime::domain::codec::{Codec, Json};
@@ -10,10 +9,11 @@ use phoenix_runtime::domain::id::{AggregateId, InvalidId};
 use phoenix_runtime::domain::outcome::{Outcome, OutcomeKind};
 use phoenix_runtime::event_store::port::{CommandData, StoredEvent, StreamId};
 use phoenix_runtime::event_store::{OpenError, StoreError};
-use phoenix_runtime::node::config::StoreUrl;
+use phoenix_runtime::node::History;
 use phoenix_runtime::node::config::store_url::InvalidStoreUrl;
-use phoenix_runtime::node::{History, NodeConfig};
 use serde_json::{Value, json};
+
+use crate::place::Place;
 
 /// How many events are read at once.
 const PAGE: usize = 1000;
@@ -23,8 +23,8 @@ const PAGE: usize = 1000;
 /// Reads only, and takes no lock: the service may run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The SQLite file, the log's folder or the database's address, for example data/phoenix.db
-    store: String,
+    #[command(flatten)]
+    place: Place,
     /// The aggregate's wire name, for example bank-account
     #[arg(value_name = "TYPE")]
     aggregate: String,
@@ -88,17 +88,10 @@ pub(crate) async fn run(options: Options) -> miette::Result<()> {
 }
 
 async fn list(options: Options) -> Result<(), EventsError> {
-    let Options { store, aggregate, id, from, limit, json } = options;
+    let Options { place, aggregate, id, from, limit, json } = options;
     let id = AggregateId::new(&id).map_err(|source| EventsError::Id { id, source })?;
     let stream = StreamId { aggregate: aggregate.into(), id };
-    let mut config = NodeConfig::default();
-    config.store = match PathBuf::from(&store) {
-        _ if store.contains("://") => store.parse()?,
-        // a log is a folder
-        path if path.is_dir() => StoreUrl::Log(path),
-        path => StoreUrl::Sqlite(path),
-    };
-    let reader = History::open(&config).await?;
+    let reader = History::open(&place.config()?).await?;
     let failed = |source| EventsError::Read { stream: stream.clone(), source };
 
     let (mut next, mut left) = (from.max(1), limit.unwrap_or(usize::MAX));

@@ -5,16 +5,20 @@
 //! - [`mod@bench`]: measures the whole path, beside what the store can do alone
 //! - [`new`]: renders a template, and runs it where asked to
 //! - [`events`]: lists a stream of a store
+//! - [`archive`]: moves old events to the archive and back
 //! - [`state`]: shows the state of an aggregate at a version
 //!
-//! [`checkout`] knows where the sources are that this binary was built from, and [`report`] tells errors.
+//! [`checkout`] knows where the sources are that this binary was built from, [`place`] which store is meant, and
+//! [`report`] tells errors.
 
 #![forbid(unsafe_code)]
 
+mod archive;
 mod bench;
 mod checkout;
 mod events;
 mod new;
+mod place;
 mod report;
 mod state;
 
@@ -35,6 +39,9 @@ enum Command {
     New(new::Options),
     Bench(bench::Options),
     Events(events::Options),
+    Archive(archive::Archive),
+    Restore(archive::Restore),
+    Archived(archive::List),
     State(state::Options),
 }
 
@@ -45,6 +52,9 @@ async fn main() -> ExitCode {
         Command::New(options) => new::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Bench(options) => bench::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Events(options) => events::run(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Archive(options) => archive::archive(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Restore(options) => archive::restore(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Archived(options) => archive::list(options).await.map(|()| ExitCode::SUCCESS),
         Command::State(options) => state::run(options),
     };
     done.unwrap_or_else(|report| {

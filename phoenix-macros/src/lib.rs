@@ -39,7 +39,7 @@ use proc_macro2::Span;
 /// | `snapshot_every = 1000` | 1000 | a snapshot every so many events, or `never` |
 /// | `snapshot_bytes = "1MiB"` | no limit | a snapshot also after so many bytes of events (`B`, `KiB`, `MiB`, `GiB`) |
 /// | `snapshots_kept = 3` | 2 | how many of the newest snapshots stay |
-/// | `archive = true` | `false` | whether events up to the oldest snapshot that stays move to the node's archive |
+/// | `archive = true` | `false` | whether events below the oldest snapshot that stays move to the node's archive |
 /// | `idempotency_window = 100` | 100 | how many idempotency keys are remembered in memory; the store remembers all |
 /// | `passivate_after = "10m"` | `never` | after how long without a message it leaves memory (`ms`, `s`, `m`, `h`, `d`) |
 /// | `max_resident = 10_000` | no limit | how many aggregates of this type a node keeps in memory |

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on stops at the line that says so")]
 
+mod archive;
 mod bench;
 mod events;
 mod new;

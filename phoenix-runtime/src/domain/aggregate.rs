@@ -43,7 +43,7 @@ pub struct Options {
     pub snapshot_bytes: Option<u64>,
     /// How many of the newest snapshots stay, at least 1.
     pub snapshots_kept: u32,
-    /// Whether events up to the oldest snapshot that stays move to the node's archive.
+    /// Whether events below the oldest snapshot that stays move to the node's archive.
     pub archive: bool,
     /// How many idempotency keys an aggregate remembers in memory. The store remembers all.
     pub idempotency_window: u32,

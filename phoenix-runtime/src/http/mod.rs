@@ -7,8 +7,10 @@
 //! - [`headers`]: idempotency key, time-out, correlation and trace of a request
 //! - [`problem`]: everything that is not a reply, as RFC 9457 problem details
 //! - [`operator`]: health, readiness, metrics, snapshots by hand
+//! - [`mod@archive`]: old events to the archive and back
 //! - [`server`]: the listener
 
+mod archive;
 mod headers;
 mod messages;
 mod operator;

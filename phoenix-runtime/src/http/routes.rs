@@ -14,8 +14,9 @@ use axum::routing::{get, post};
 
 use crate::client::Client;
 use crate::domain::error::Code;
+use crate::event_store::archive::Archived;
 use crate::http::problem::{CROSS_ORIGIN, METHOD_NOT_ALLOWED, Problem, UNKNOWN_PATH};
-use crate::http::{HttpOptions, Readiness, messages, operator};
+use crate::http::{HttpOptions, Readiness, archive, messages, operator};
 use crate::telemetry::Metrics;
 
 /// What the handlers of requests share.
@@ -25,19 +26,31 @@ pub struct Gateway {
     pub(super) readiness: Arc<Readiness>,
     pub(super) metrics: Metrics,
     client: OnceLock<Client>,
+    archived: OnceLock<Arc<Archived>>,
 }
 
 impl Gateway {
     /// A gateway that answers operators, and callers as soon as [`Gateway::serve`] was called and the node runs.
     #[must_use]
     pub const fn new(options: HttpOptions, readiness: Arc<Readiness>, metrics: Metrics) -> Self {
-        Self { options, readiness, metrics, client: OnceLock::new() }
+        Self { options, readiness, metrics, client: OnceLock::new(), archived: OnceLock::new() }
     }
 
     /// Says where commands and queries go; only the first call counts.
     pub fn serve(&self, client: Client) {
         // an error says that there was a first call
         let _ = self.client.set(client);
+    }
+
+    /// Says what moves old events to the archive and back; only the first call counts.
+    pub fn keep(&self, archived: Arc<Archived>) {
+        // an error says that there was a first call
+        let _ = self.archived.set(archived);
+    }
+
+    pub(super) fn archived(&self) -> Result<Arc<Archived>, Problem> {
+        self.readiness.taking()?;
+        self.archived.get().cloned().ok_or_else(|| Problem::of(Code::Stopping, "the node has no archive"))
     }
 
     pub(super) fn client(&self) -> Result<&Client, Problem> {
@@ -54,6 +67,8 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/queries/{first}", post(messages::query_by_name))
         .route("/queries/{first}/{second}", post(messages::query))
         .route("/snapshots/{aggregate}/{id}", post(operator::snapshot))
+        .route("/archive/{aggregate}/{id}", get(archive::list).post(archive::archive))
+        .route("/archive/{aggregate}/{id}/restore", post(archive::restore))
         .route("/health/live", get(operator::live))
         .route("/health/ready", get(operator::ready))
         .route("/metrics", get(operator::metrics))
@@ -71,7 +86,8 @@ async fn unknown_path() -> Problem {
         UNKNOWN_PATH,
         "No such path",
         "the gateway answers /commands/{aggregate}/{name}, /commands/{name}, /queries/{aggregate}/{name}, \
-         /queries/{name}, /snapshots/{aggregate}/{id}, /health/live, /health/ready, /metrics and /docs/errors",
+         /queries/{name}, /snapshots/{aggregate}/{id}, /archive/{aggregate}/{id}, /archive/{aggregate}/{id}/restore, \
+         /health/live, /health/ready, /metrics and /docs/errors",
     )
 }
 
@@ -86,7 +102,9 @@ async fn method_not_allowed(request: Request) -> Problem {
 }
 
 fn is_message(uri: &Uri) -> bool {
-    ["/commands/", "/queries/", "/snapshots/"].iter().any(|path| uri.path().starts_with(path))
+    let path = uri.path();
+    ["/commands/", "/queries/", "/snapshots/"].iter().any(|start| path.starts_with(start))
+        || path.starts_with("/archive/") && path.ends_with("/restore")
 }
 
 /// Refuses what a page of another site sends through its visitor's browser: the gateway asks nobody who they are, and

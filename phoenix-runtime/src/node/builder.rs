@@ -150,6 +150,7 @@ impl NodeBuilder {
         let engine = builder.start().await?;
         readiness.watch(Arc::clone(engine.health()));
         gateway.serve(engine.client());
+        gateway.keep(Arc::clone(&store));
         readiness.enter(Phase::Running);
 
         let http = server.as_ref().map_or_else(|| "off".to_owned(), |server| format!("http://{}", server.address()));

@@ -2,6 +2,9 @@
 //! it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod engine;
+mod histories;
+mod ledger;
 mod moves;
 mod ports;
 mod world;

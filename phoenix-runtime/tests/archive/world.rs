@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use phoenix_runtime::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use phoenix_runtime::domain::outcome::{Outcome, OutcomeKind};
@@ -74,6 +75,16 @@ impl Below {
         let (stream, payload) = (stream(id), vec![1]);
         let snapshot = Snapshot { stream, version, time_micros: 0, fingerprint: 7, codec: 1, payload };
         self.store.put_snapshot(snapshot).await.unwrap();
+    }
+
+    /// Waits until so many events of "a" are stripped.
+    pub(crate) async fn until_stripped(&self, count: usize) {
+        let waiting = async {
+            while self.stripped().await.len() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("they are stripped");
     }
 
     /// The versions of "a" that the store has stripped.

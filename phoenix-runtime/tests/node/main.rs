@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that can't go on stops at the line that says so")]
 
 mod account;
+mod archive;
 mod call;
 mod config;
 mod docs;

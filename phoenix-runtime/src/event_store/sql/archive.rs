@@ -1,7 +1,9 @@
 //! Events whose bytes are in an archive: taken out here, and given back.
 
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, TransactionTrait as _};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, TransactionTrait as _,
+};
 
 use super::SqlStore;
 use super::dialect::Dialect;
@@ -14,13 +16,26 @@ impl<D: Dialect> SqlStore<D> {
     pub(super) async fn strip_events(&self, stream: StreamId, up_to: u64) -> Result<u64, StoreError> {
         let Some(number) = self.number_of(&stream).await? else { return Ok(0) };
         let with_command = |then: Expr| Expr::case(Column::Dedup.is_not_null(), then).finally(Expr::null());
+        // from the end, so that it costs as much as there is to strip, however long the stream is
+        let newest: Option<Option<i64>> = Entity::find()
+            .select_only()
+            .column(Column::Version)
+            .filter(Column::Stream.eq(number))
+            .filter(Column::Version.lte(signed(up_to)))
+            .filter(Column::Codec.eq(i16::from(ARCHIVED)))
+            .order_by_desc(Column::Version)
+            .limit(1)
+            .into_tuple()
+            .one(self.dialect.database())
+            .await
+            .map_err(|e| self.dialect.failed(&e))?;
         let stripped = Entity::update_many()
             .col_expr(Column::Payload, Expr::val(Vec::<u8>::new()))
             .col_expr(Column::Codec, Expr::val(i16::from(ARCHIVED)))
             .col_expr(Column::OutcomeBody, with_command(Expr::val(Vec::<u8>::new())).into())
             .col_expr(Column::OutcomeCodec, with_command(Expr::val(i16::from(ARCHIVED))).into())
             .filter(Column::Stream.eq(number))
-            .filter(Column::Version.is_not_null())
+            .filter(Column::Version.gt(newest.flatten().unwrap_or(0)))
             .filter(Column::Version.lte(signed(up_to)))
             .filter(Column::Codec.ne(i16::from(ARCHIVED)))
             .exec(self.dialect.database())
