@@ -13,14 +13,15 @@ pub(crate) enum Store {
     Sqlite,
     Log,
     Postgres,
+    MySql,
 }
 
 /// All of them.
-pub(crate) const ALL: &[Store] = &[Store::Sqlite, Store::Postgres, Store::Log];
+pub(crate) const ALL: &[Store] = &[Store::Sqlite, Store::Postgres, Store::Log, Store::MySql];
 /// Those whose events are files that one process owns.
 pub(crate) const FILES: &[Store] = &[Store::Sqlite, Store::Log];
 /// Those that are databases beside the service.
-pub(crate) const SERVERS: &[Store] = &[Store::Postgres];
+pub(crate) const SERVERS: &[Store] = &[Store::Postgres, Store::MySql];
 
 impl Store {
     const fn name(self) -> &'static str {
@@ -28,6 +29,7 @@ impl Store {
             Self::Sqlite => "sqlite",
             Self::Log => "log",
             Self::Postgres => "postgres",
+            Self::MySql => "mysql",
         }
     }
 
@@ -35,6 +37,7 @@ impl Store {
         match self {
             Self::Sqlite | Self::Log => None,
             Self::Postgres => Some(Kind::Postgres),
+            Self::MySql => Some(Kind::MySql),
         }
     }
 }
@@ -60,7 +63,7 @@ impl Place {
             (_, Some(server)) => server.database("crash").expect("a database"),
             (Store::Sqlite, _) => format!("sqlite:{}", place.events().join("bank.db").display()),
             (Store::Log, _) => format!("log:{}", place.events().display()),
-            (Store::Postgres, None) => panic!("{} needs a server", store.name()),
+            (Store::Postgres | Store::MySql, None) => panic!("{} needs a server", store.name()),
         };
         place
     }
@@ -90,7 +93,7 @@ impl Place {
                 ("PHOENIX__LOG_STORE__SEGMENT_SIZE", "64KiB".to_owned()),
                 ("PHOENIX__LOG_STORE__INDEX_MEMORY", "8KiB".to_owned()),
             ],
-            Store::Postgres => Vec::new(),
+            Store::Postgres | Store::MySql => Vec::new(),
         }
     }
 
@@ -99,6 +102,7 @@ impl Place {
         match self.store {
             Store::Sqlite | Store::Log => panic!("{} has no triggers of ours", self.store.name()),
             Store::Postgres => &POSTGRES,
+            Store::MySql => &MYSQL,
         }
     }
 
@@ -134,6 +138,15 @@ const POSTGRES: Slowness = Slowness {
          PERFORM pg_sleep(random() * 0.01); RETURN NULL; END $$",
         "CREATE TRIGGER late AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION late()",
     ],
+};
+
+const MYSQL: Slowness = Slowness {
+    held: &["CREATE TRIGGER held AFTER INSERT ON events FOR EACH ROW \
+             IF NEW.position >> 44 = 7 THEN DO GET_LOCK('held', 60); DO RELEASE_LOCK('held'); END IF"],
+    hold: "SELECT GET_LOCK('held', 0)",
+    release: "SELECT RELEASE_LOCK('held')",
+    waiting: "SELECT count(*) FROM information_schema.processlist WHERE state = 'User lock'",
+    random: &["CREATE TRIGGER late AFTER INSERT ON events FOR EACH ROW DO SLEEP(RAND() * 0.01)"],
 };
 
 impl Drop for Place {
