@@ -10,8 +10,8 @@ use phoenix_bench::LoadError;
 use phoenix_runtime::domain::id::{AggregateId, Dedup, Slice};
 use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::port::{
-    Batch, Epoch, EventStore, KnownKeys, Partition, Position, Snapshot, StoreError, StoredEvent, StoredOutcome,
-    StreamId,
+    Batch, Epoch, EventStore, KnownKeys, Partition, Position, Snapshot, SnapshotInfo, StoreError, StoredEvent,
+    StoredOutcome, StreamId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +149,22 @@ impl EventStore for Void {
 
     fn snapshot(&self, _: StreamId, _: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>> {
         done(None)
+    }
+
+    fn snapshots(&self, _: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>> {
+        done(Vec::new())
+    }
+
+    fn drop_snapshots(&self, _: StreamId, _: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        done(0)
+    }
+
+    fn strip(&self, _: StreamId, _: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        done(0)
+    }
+
+    fn refill(&self, _: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
+        done(())
     }
 
     fn event_names(&self, _: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {

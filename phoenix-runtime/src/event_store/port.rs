@@ -385,30 +385,22 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     }
 
     /// The snapshots of a stream, newest first.
-    fn snapshots(&self, _stream: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>> {
-        Box::pin(ready(Err(StoreError::Unavailable("it lists no snapshots".to_owned()))))
-    }
+    fn snapshots(&self, stream: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>>;
 
     /// Removes the snapshots of a stream below a version, and says how many there were.
-    fn drop_snapshots(&self, _stream: StreamId, _below: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(ready(Err(StoreError::Unavailable("it drops no snapshots".to_owned()))))
-    }
+    fn drop_snapshots(&self, stream: StreamId, below: u64) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Forgets the bytes of a stream's events up to a version, and of their commands' outcomes: they have [`ARCHIVED`]
     /// for a codec from then on. Everything else of them stays. Says how many events it were; one that is stripped
     /// already is not counted. Whoever asks for this has them in an archive.
     ///
     /// What is stripped of a stream is its beginning: a store need not look below the newest stripped event.
-    fn strip(&self, _stream: StreamId, _up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(ready(Err(StoreError::Unavailable("it has no archive".to_owned()))))
-    }
+    fn strip(&self, stream: StreamId, up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Gives stripped events of one stream their bytes back. An event that is not stripped stays as it is; one that is
     /// not there, or is another one, or has no bytes itself, refuses all of them as [`StoreError::Damaged`]. Whoever
     /// gives a stream back in several calls begins with the newest events, so that a beginning stays stripped.
-    fn refill(&self, _events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(ready(Err(StoreError::Unavailable("it has no archive".to_owned()))))
-    }
+    fn refill(&self, events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Says that a stream's events below version `from` are not needed to bring it into memory: from the oldest snapshot
     /// that stays on, events are at hand. Does nothing, unless there is an archive, which then takes what is below.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use phoenix_runtime::domain::id::{AggregateId, Dedup, Slice};
 use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::port::{
-    Batch, Epoch, KnownKeys, Partition, Position, Snapshot, StoredEvent, StoredOutcome, StreamId,
+    Batch, Epoch, KnownKeys, Partition, Position, Snapshot, SnapshotInfo, StoredEvent, StoredOutcome, StreamId,
 };
 use phoenix_runtime::event_store::{EventStore, MemoryStore, StoreError};
 use phoenix_runtime::http::{Gateway, HttpOptions, Readiness, Server};
@@ -160,6 +160,22 @@ impl EventStore for Failing {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>> {
         self.inner.ids(aggregate, after, limit)
+    }
+
+    fn snapshots(&self, stream: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>> {
+        self.inner.snapshots(stream)
+    }
+
+    fn drop_snapshots(&self, stream: StreamId, below: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.drop_snapshots(stream, below)
+    }
+
+    fn strip(&self, stream: StreamId, up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.strip(stream, up_to)
+    }
+
+    fn refill(&self, events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.refill(events)
     }
 
     fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
