@@ -1,18 +1,11 @@
 //! The memory of idle aggregates, from the growth of a process of its own: what the allocator wastes counts.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::stream::{self, StreamExt as _};
 use phoenix_bench::LoadError;
-use phoenix_runtime::domain::id::{AggregateId, Dedup, Slice};
-use phoenix_runtime::domain::ports::BoxFuture;
-use phoenix_runtime::event_store::port::{
-    Batch, Epoch, EventStore, KnownKeys, Partition, Position, Snapshot, SnapshotInfo, StoreError, StoredEvent,
-    StoredOutcome, StreamId,
-};
+use phoenix_runtime::event_store::NoStore;
 use serde::{Deserialize, Serialize};
 
 use super::error::BenchError;
@@ -49,7 +42,7 @@ pub(crate) async fn measure() -> Result<Bytes, BenchError> {
 
 /// Measures in this process, which must be a new one.
 pub(crate) async fn probe() -> Result<Bytes, BenchError> {
-    let whole = Whole::over(Arc::new(Void::default())).await?;
+    let whole = Whole::over(Arc::new(NoStore::new())).await?;
     let client = whole.engine.client();
     // the engine's own buffers grow first
     run(&client, IDLE..IDLE + KEYED, None).await?;
@@ -95,88 +88,4 @@ fn resident() -> Result<f64, BenchError> {
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 fn per(bytes: f64, count: u64) -> f64 {
     bytes / count as f64
-}
-
-/// Takes everything and keeps nothing: what grows is the engine.
-#[derive(Debug, Default)]
-struct Void(AtomicU64);
-
-fn done<T: Send + 'static>(value: T) -> BoxFuture<'static, Result<T, StoreError>> {
-    Box::pin(std::future::ready(Ok(value)))
-}
-
-impl EventStore for Void {
-    fn name(&self) -> String {
-        "nothing".to_owned()
-    }
-
-    fn is_durable(&self) -> bool {
-        false
-    }
-
-    fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
-        let epoch = Epoch(self.0.fetch_add(1, Ordering::Relaxed) + 1);
-        done(partitions.into_iter().map(|partition| (partition, epoch)).collect())
-    }
-
-    fn append(&self, _: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
-        done(())
-    }
-
-    fn last_sequences(&self, _: Vec<Slice>) -> BoxFuture<'_, Result<BTreeMap<Slice, u64>, StoreError>> {
-        done(BTreeMap::new())
-    }
-
-    fn read_stream(&self, _: StreamId, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-        done(Vec::new())
-    }
-
-    fn read_all(&self, from: Position, _: usize) -> BoxFuture<'_, Result<(Vec<StoredEvent>, Position), StoreError>> {
-        done((Vec::new(), from))
-    }
-
-    fn outcomes(&self, asked: Vec<(StreamId, Dedup)>) -> BoxFuture<'_, Result<Vec<Option<StoredOutcome>>, StoreError>> {
-        done(asked.iter().map(|_| None).collect())
-    }
-
-    fn known_keys(&self, _: StreamId, _: usize) -> BoxFuture<'_, Result<KnownKeys, StoreError>> {
-        done(KnownKeys { keys: Vec::new(), complete: true })
-    }
-
-    fn put_snapshot(&self, _: Snapshot) -> BoxFuture<'_, Result<(), StoreError>> {
-        done(())
-    }
-
-    fn snapshot(&self, _: StreamId, _: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>> {
-        done(None)
-    }
-
-    fn snapshots(&self, _: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>> {
-        done(Vec::new())
-    }
-
-    fn drop_snapshots(&self, _: StreamId, _: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        done(0)
-    }
-
-    fn strip(&self, _: StreamId, _: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        done(0)
-    }
-
-    fn refill(&self, _: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
-        done(())
-    }
-
-    fn event_names(&self, _: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
-        done(BTreeSet::new())
-    }
-
-    fn ids(
-        &self,
-        _: Arc<str>,
-        _: Option<AggregateId>,
-        _: usize,
-    ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>> {
-        done(Vec::new())
-    }
 }

@@ -40,7 +40,7 @@ use suite::Plan;
 /// it makes databases of its own, and removes them in the end. Build it with `--release`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only this store, several times for several: memory, sqlite:FOLDER and log:FOLDER for files in that folder,
+    /// Only this store, several times for several: memory, none, sqlite:FOLDER and log:FOLDER for files in that folder,
     /// postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE [default: memory, and SQLite with files in ./target]
     #[arg(long, value_name = "STORE")]
     store: Vec<Named>,

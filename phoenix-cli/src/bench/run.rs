@@ -54,7 +54,7 @@ impl Run {
         }
         let Some(full) = full else { return Ok(()) };
         self.rates.push((subject.kind(), full));
-        if plan.prefill > 0 {
+        if plan.prefill > 0 && subject.kind().keeps() {
             self.grown(plan, subject, full, progress).await?;
         }
         Ok(())

@@ -38,7 +38,7 @@ pub(crate) async fn measure(
     let mut report = Report { cores, runs: plan.runs, seconds: plan.duration.as_secs_f64(), ..Report::default() };
     if plan.prefill > 0 {
         let accounts = PREFILLED.min(plan.prefill);
-        for subject in subjects {
+        for subject in subjects.iter().filter(|subject| subject.kind().keeps()) {
             progress.set_prefix(subject.kind().name());
             let store = subject.open(Place::Grown).await?;
             let events = plan.prefill.div_ceil(accounts);
@@ -62,7 +62,7 @@ pub(crate) async fn measure(
         subject.remove(Place::Grown).await?;
     }
     if plan.rest {
-        for subject in subjects {
+        for subject in subjects.iter().filter(|subject| subject.kind().keeps()) {
             progress.set_prefix(format!("once, {}", subject.kind().name()));
             bring_into_memory(&**subject, progress, &mut report).await?;
         }

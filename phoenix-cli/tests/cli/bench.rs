@@ -36,6 +36,6 @@ fn a_store_that_has_events_already_is_compared_with_an_empty_one() {
 #[test]
 fn what_it_does_not_know_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    refused(folder.path(), &["bench", "--store", "postgres"], 2, &["say one of `memory`, `sqlite:FOLDER`"]);
+    refused(folder.path(), &["bench", "--store", "postgres"], 2, &["say one of `memory`, `none`, `sqlite:FOLDER`"]);
     refused(folder.path(), &["bench", "--runs", "0"], 1, &["nothing to measure"]);
 }

@@ -1,11 +1,11 @@
-//! The store that keeps everything in memory: nothing is below it.
+//! The stores of this process: one keeps everything in memory, one nothing. Nothing is below them.
 
 use std::collections::BTreeMap;
 use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use phoenix_runtime::domain::ports::BoxFuture;
-use phoenix_runtime::event_store::{EventStore, MemoryStore};
+use phoenix_runtime::event_store::{EventStore, MemoryStore, NoStore};
 
 use super::{BenchError, Kind, Place, Subject};
 
@@ -27,6 +27,24 @@ impl Subject for Memory {
 
     fn remove(&self, place: Place) -> BoxFuture<'_, Result<(), BenchError>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
+        Box::pin(ready(Ok(())))
+    }
+}
+
+/// A store that keeps nothing.
+pub(super) struct Nothing;
+
+impl Subject for Nothing {
+    fn kind(&self) -> Kind {
+        Kind::Nothing
+    }
+
+    fn open(&self, _: Place) -> BoxFuture<'_, Result<Arc<dyn EventStore>, BenchError>> {
+        let store: Arc<dyn EventStore> = Arc::new(NoStore::new());
+        Box::pin(ready(Ok(store)))
+    }
+
+    fn remove(&self, _: Place) -> BoxFuture<'_, Result<(), BenchError>> {
         Box::pin(ready(Ok(())))
     }
 }

@@ -9,20 +9,22 @@ use phoenix_runtime::node::config::StoreUrl;
 use phoenix_runtime::node::{NodeConfig, open_store};
 
 use super::log::Log;
-use super::memory::Memory;
+use super::memory::{Memory, Nothing};
 use super::mysql::Mysql;
 use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::{BenchError, Subject};
 
 /// What a store can be.
-const KNOWN: &str = "`memory`, `sqlite:FOLDER`, `log:FOLDER`, `postgres://USER@HOST/DATABASE`, \
+const KNOWN: &str = "`memory`, `none`, `sqlite:FOLDER`, `log:FOLDER`, `postgres://USER@HOST/DATABASE`, \
      `mysql://USER@HOST/DATABASE`";
 
 /// Which store it is: what is to be reached depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Memory,
+    /// Keeps nothing.
+    Nothing,
     Sqlite,
     Log,
     Postgres,
@@ -30,10 +32,16 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Whether what was written can be read again.
+    pub(crate) fn keeps(self) -> bool {
+        self != Self::Nothing
+    }
+
     /// What people call it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::Nothing => "none",
             Self::Sqlite => "SQLite",
             Self::Log => "log",
             Self::Postgres => "PostgreSQL",
@@ -71,6 +79,7 @@ impl Named {
     pub(crate) fn subject(&self, name: &str) -> Result<Box<dyn Subject>, BenchError> {
         Ok(match self.kind {
             Kind::Memory => Box::new(Memory::default()),
+            Kind::Nothing => Box::new(Nothing),
             Kind::Sqlite => Box::new(Sqlite::new(Path::new(&self.at).join(name))),
             Kind::Log => Box::new(Log::new(Path::new(&self.at).join(name))),
             Kind::Postgres => Box::new(Postgres::new(&self.at, name)?),
@@ -85,6 +94,7 @@ impl FromStr for Named {
     fn from_str(text: &str) -> Result<Self, String> {
         let kind = match text.split_once(':') {
             None if text == "memory" => return Ok(Self { kind: Kind::Memory, at: String::new() }),
+            None if text == "none" => return Ok(Self { kind: Kind::Nothing, at: String::new() }),
             Some(("sqlite", folder)) if !folder.is_empty() => {
                 return Ok(Self { kind: Kind::Sqlite, at: folder.to_owned() });
             }
@@ -118,6 +128,7 @@ mod tests {
             assert_eq!(named.as_ref().map(|named| (named.kind, named.at.as_str())), expected);
         }
         check("memory", Some((Kind::Memory, "")));
+        check("none", Some((Kind::Nothing, "")));
         check("sqlite:target", Some((Kind::Sqlite, "target")));
         check("sqlite:", None);
         check("log:target", Some((Kind::Log, "target")));

@@ -136,7 +136,7 @@ impl Subject for Postgres {
             for dropped in each.chain([indexes.as_slice()]) {
                 let bare = self.race(how, dropped).await?;
                 let what = match dropped {
-                    [index] => format!("bare, without the index of ({})", index.columns),
+                    [index] => format!("bare, without the index of ({})", index.columns.replace('"', "")),
                     _ => "bare, without any index".to_owned(),
                 };
                 all.push(Bare { what, ..bare });
