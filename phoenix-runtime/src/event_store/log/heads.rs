@@ -58,7 +58,7 @@ impl Streams {
         }
         let (last, events) = match shared.head(id, hash, reading)? {
             None => (Address::NONE, Path::default()),
-            Some(head) => (head.at, reading.path_of_events(head)?),
+            Some(head) => (head.at, Path::of(head.version, head.event)),
         };
         Ok(room.insert(Stream { id: id.clone(), hash, last, events }).into_mut())
     }

@@ -33,7 +33,7 @@ impl Default for LogStoreOptions {
             path: PathBuf::from("phoenix-log"),
             segment_size: 64 << 20,
             index_memory: 32 << 20,
-            streams_in_memory: 100_000,
+            streams_in_memory: 200_000,
             records_a_commit: 10_000,
         }
     }

@@ -9,6 +9,7 @@
 //! is not there cost no read, and all others one. Everything in it comes from the log: a file that is missing or
 //! spoilt costs a new index, and nothing else.
 
+use std::cmp::Ordering;
 use std::io;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::hash::Hash;
 use crate::event_store::encoding::Input;
 
 const BLOCK: usize = 4096;
+const ENTRY: usize = 24;
 const ENTRIES: usize = 170;
 const MAGIC: [u8; 8] = *b"PHXRUN\0\x01";
 const FOOTER: usize = 40;
@@ -89,9 +91,21 @@ impl Run {
         if !self.filter.may_have(hash) {
             return Ok(None);
         }
-        let bytes = read(&*self.file, block as u64 * BLOCK as u64, BLOCK)?;
-        let entries = entries(&bytes)?;
-        Ok(entries.binary_search_by_key(&hash, |entry| entry.hash).ok().and_then(|at| entries.get(at)).map(|e| e.at))
+        let mut bytes = [0; BLOCK];
+        if self.file.read_at(&mut bytes, block as u64 * BLOCK as u64)? != BLOCK {
+            return Err(spoilt("the length of a file"));
+        }
+        let (mut low, mut high) = (0, count(&bytes)?);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let found = entry(&bytes, middle).ok_or_else(|| spoilt("a block"))?;
+            match found.hash.cmp(&hash) {
+                Ordering::Equal => return Ok(Some(found.at)),
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+            }
+        }
+        Ok(None)
     }
 
     /// All entries in their order.
@@ -119,19 +133,25 @@ fn read(file: &dyn LogFile, at: u64, length: usize) -> io::Result<Vec<u8>> {
     if file.read_at(&mut bytes, at)? == length { Ok(bytes) } else { Err(spoilt("the length of a file")) }
 }
 
-fn entries(block: &[u8]) -> io::Result<Vec<Entry>> {
+/// How many entries a block has, once its checksum is seen to be right.
+fn count(block: &[u8]) -> io::Result<usize> {
     let (content, checksum) = block.split_last_chunk().ok_or_else(|| spoilt("a block"))?;
     if xxh3_64(content) != u64::from_le_bytes(*checksum) {
         return Err(spoilt("a block"));
     }
-    let (all, count) = content.split_last_chunk().ok_or_else(|| spoilt("a block"))?;
-    let count = usize::try_from(u64::from_le_bytes(*count)).unwrap_or(usize::MAX);
-    let mut input = Input(all);
-    let entry = |_| {
-        let hash = Hash(u128::from_le_bytes(input.array().ok()?));
-        Some(Entry { hash, at: Address(u64::from_le_bytes(input.array().ok()?)) })
-    };
-    Ok((0..count.min(ENTRIES)).map_while(entry).collect())
+    let (_, count) = content.split_last_chunk().ok_or_else(|| spoilt("a block"))?;
+    Ok(usize::try_from(u64::from_le_bytes(*count)).unwrap_or(usize::MAX).min(ENTRIES))
+}
+
+/// One of a block's entries.
+fn entry(block: &[u8], number: usize) -> Option<Entry> {
+    let mut input = Input(block.get(number * ENTRY..)?);
+    let hash = Hash(u128::from_le_bytes(input.array().ok()?));
+    Some(Entry { hash, at: Address(u64::from_le_bytes(input.array().ok()?)) })
+}
+
+fn entries(block: &[u8]) -> io::Result<Vec<Entry>> {
+    Ok((0..count(block)?).map_while(|number| entry(block, number)).collect())
 }
 
 /// Writes entries, in their order and at most `most` of them, into a new file, and makes it durable.
@@ -144,7 +164,7 @@ pub(super) fn write(
     let file = files.create(&name(number))?;
     let mut firsts = Vec::new();
     let mut filter = Filter::for_entries(usize::try_from(most).map_err(io::Error::other)?);
-    let (mut count, mut in_block, mut offset) = (0_u64, 0_u64, 0_u64);
+    let (mut written, mut in_block, mut offset) = (0_u64, 0_u64, 0_u64);
     let mut bytes = Vec::with_capacity(STRETCH);
     for entry in sorted {
         let Entry { hash, at } = entry?;
@@ -154,7 +174,7 @@ pub(super) fn write(
         filter.add(hash);
         bytes.extend_from_slice(&hash.0.to_le_bytes());
         bytes.extend_from_slice(&at.0.to_le_bytes());
-        (count, in_block) = (count + 1, in_block + 1);
+        (written, in_block) = (written + 1, in_block + 1);
         if in_block == ENTRIES as u64 {
             close_block(&mut bytes, &mut in_block);
             if bytes.len() >= STRETCH {
@@ -175,7 +195,7 @@ pub(super) fn write(
         tail.extend_from_slice(&word.to_le_bytes());
     }
     tail.extend_from_slice(&MAGIC);
-    for number in [count, firsts.len() as u64, filter.0.len() as u64] {
+    for number in [written, firsts.len() as u64, filter.0.len() as u64] {
         tail.extend_from_slice(&number.to_le_bytes());
     }
     let checksum = xxh3_64(&tail);
@@ -183,7 +203,7 @@ pub(super) fn write(
     bytes.extend_from_slice(&tail);
     file.write_at(&bytes, offset)?;
     file.sync()?;
-    Ok(Run { number, entries: count, file, firsts, filter })
+    Ok(Run { number, entries: written, file, firsts, filter })
 }
 
 fn close_block(bytes: &mut Vec<u8>, in_block: &mut u64) {

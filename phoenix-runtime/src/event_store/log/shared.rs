@@ -9,7 +9,6 @@ use super::error::{damaged, failed};
 use super::files::Files;
 use super::hash::Hash;
 use super::index::{Changes, Index, find_in};
-use super::path::Path;
 use super::segment::Segments;
 use super::unit::{Kept, KeptView, Links, Unit};
 use crate::domain::id::{AggregateId, Dedup};
@@ -182,16 +181,6 @@ impl<'s> Reading<'s> {
             Unit::Record(links, view) => Ok((links, view)),
             _ => Err(shared.segments.spoilt(at, "it is no record")),
         }
-    }
-
-    /// How to get to the events of a stream.
-    pub(super) fn path_of_events(&mut self, head: Head) -> Result<Path, StoreError> {
-        Path::of(head.version, head.event, |at| Ok(self.record(at)?.0.jump))
-    }
-
-    /// How to get to the records of a slice.
-    pub(super) fn path_of_slice(&mut self, last: u64, at: Address) -> Result<Path, StoreError> {
-        Path::of(last, at, |at| Ok(self.record(at)?.0.in_slice_jump))
     }
 
     pub(super) fn kept(&mut self, at: Address) -> Result<(Kept, KeptView<'_>), StoreError> {

@@ -1,7 +1,10 @@
 //! What is about to be written: frames, and what they will change in the index once they are durable.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
 
 use super::address::Address;
 use super::frame::Draft;
@@ -52,9 +55,9 @@ pub(super) struct Stage {
     /// Keys of records that are staged.
     fresh: Fresh,
     /// What is staged of what is kept of streams.
-    kept: HashMap<u128, Kept>,
+    kept: HashMap<u128, Kept, RandomState>,
     /// Names of events that the index has.
-    names: HashMap<Arc<str>, HashSet<Arc<str>>>,
+    names: HashMap<Arc<str>, HashSet<Arc<str>, RandomState>, RandomState>,
 }
 
 impl Stage {
@@ -69,8 +72,8 @@ impl Stage {
             epochs: index.state.epochs.clone(),
             slices: vec![None; usize::from(SLICES)],
             fresh: Fresh::default(),
-            kept: HashMap::new(),
-            names: HashMap::new(),
+            kept: HashMap::default(),
+            names: HashMap::default(),
         }
     }
 
@@ -118,7 +121,7 @@ impl Stage {
             Some(path) => path,
             none => {
                 let (last, at) = shared.index().state.slice(record.slice);
-                none.insert(reading.path_of_slice(last, at)?)
+                none.insert(Path::of(last, at))
             }
         };
         if record.sequence.checked_sub(1) != Some(slice.number()) {
@@ -136,16 +139,23 @@ impl Stage {
             return Err(Refusal::Conflict);
         }
         let view = View::from(record);
-        let at = self.draft.unit(|bytes, at| {
-            let mut links = Links { previous: stream.last, event: stream.events.last(), ..Links::default() };
-            if record.event.is_some() {
-                links.jump = stream.events.push(at);
-            }
-            links.in_slice = slice.last();
-            links.in_slice_jump = slice.push(at);
-            links.version = stream.events.number();
-            links.write(&view, bytes, at);
-        });
+        let mut links = Links {
+            previous: stream.last,
+            event: stream.events.last(),
+            in_slice: slice.last(),
+            in_slice_jump: slice.next_jump(|at| Ok(reading.record(at)?.0.in_slice_jump))?,
+            version: stream.events.number(),
+            ..Links::default()
+        };
+        if record.event.is_some() {
+            links.jump = stream.events.next_jump(|at| Ok(reading.record(at)?.0.jump))?;
+            links.version += 1;
+        }
+        let at = self.draft.unit(|bytes, at| links.write(&view, bytes, at));
+        slice.push(at);
+        if record.event.is_some() {
+            stream.events.push(at);
+        }
         stream.last = at;
         self.changes.record(hash, key.map(|(key, _)| key), &view, at);
         if let Some(event) = &record.event {
