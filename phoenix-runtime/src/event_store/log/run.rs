@@ -87,10 +87,11 @@ impl Run {
 
     /// Where the thing with this hash is.
     pub(super) fn find(&self, hash: Hash) -> io::Result<Option<Address>> {
-        let Some(block) = self.firsts.partition_point(|first| *first <= hash).checked_sub(1) else { return Ok(None) };
+        // one cache line, where the search for the block takes many
         if !self.filter.may_have(hash) {
             return Ok(None);
         }
+        let Some(block) = self.firsts.partition_point(|first| *first <= hash).checked_sub(1) else { return Ok(None) };
         let mut bytes = [0; BLOCK];
         if self.file.read_at(&mut bytes, block as u64 * BLOCK as u64)? != BLOCK {
             return Err(spoilt("the length of a file"));
