@@ -72,7 +72,7 @@ impl<C: Command> Call<C> {
             Err((pending, fault)) => return pending.tell(Told::Fault(fault)),
         };
         match self.client.address(self.kind, self.aggregate, id, timeout, body) {
-            Ok(mail) => self.sending = self.client.leave(mail, priority, true),
+            Ok(mail) => self.sending = self.client.leave(mail, priority),
             Err((Body::Command(command), fault)) => command.pending.tell(Told::Fault(fault)),
             Err((Body::Query(_) | Body::Snapshot(_), _)) => {}
         }

@@ -1,6 +1,7 @@
 //! How a call reaches the shard that owns its aggregate.
 
 use std::future::Future as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -97,15 +98,18 @@ impl Client {
         timeout.unwrap_or(self.router.ask_timeout)
     }
 
-    /// Leaves mail for its shard: at once if there is room, otherwise as `wait` says.
-    pub(crate) fn leave(&self, mail: Mail, priority: Priority, wait: bool) -> Sending {
-        let reserve = mail.inside;
+    /// Leaves mail for its shard: at once if there is room, otherwise as the node's `overflow` says.
+    pub(crate) fn leave(&self, mail: Mail, priority: Priority) -> Sending {
         let Some(shard) = self.router.shard_of(mail.hash) else { return Sending::Done };
-        match shard.try_send(mail, priority, reserve) {
+        match shard.try_send(mail, priority) {
             Ok(()) => {}
-            Err(Undelivered::Full(mail)) if wait => {
-                let shard = shard.clone();
-                return Sending::Waiting(Box::pin(async move { shard.send(mail, priority, reserve).await }));
+            Err(Undelivered::Full(mail)) => {
+                let Some(longest) = self.router.waits else {
+                    fail(Undelivered::Full(mail));
+                    return Sending::Done;
+                };
+                let (shard, longest) = (shard.clone(), self.router.clock.sleep(longest));
+                return Sending::Waiting(Box::pin(async move { shard.send(mail, priority, longest).await }));
             }
             Err(undelivered) => fail(undelivered),
         }
@@ -140,13 +144,14 @@ impl Client {
         let hash = identity_hash(aggregate, id.as_str());
         // a time-out too long for the clock is none
         let deadline = self.router.clock.monotonic().checked_add(timeout);
-        Ok(Mail { kind, id, hash, deadline, inside: !self.chain.is_empty(), body })
+        let inside = !self.chain.is_empty();
+        Ok(Mail { kind, id, hash, deadline, inside, give_up: None, room: None, body })
     }
 
     /// Makes a command ready for the mailbox.
     pub(crate) fn command_mail(
         &self,
-        pending: Box<dyn Pending>,
+        mut pending: Box<dyn Pending>,
         options: CallOptions,
     ) -> Result<Box<CommandMail>, (Box<dyn Pending>, Fault)> {
         let invalid = |text: String| Fault::new(Code::InvalidMessage, text);
@@ -179,7 +184,10 @@ impl Client {
             }
             None => options.metadata.map(Arc::new),
         };
-        Ok(Box::new(CommandMail { message, key, dedup, metadata, chain: self.chain.clone(), pending, repeat }))
+        // what is wrong with it is told where it is decided
+        let encoded = catch_unwind(AssertUnwindSafe(|| pending.encode().map_or(0, <[u8]>::len)));
+        let bytes = encoded.unwrap_or_default();
+        Ok(Box::new(CommandMail { message, key, dedup, metadata, chain: self.chain.clone(), pending, repeat, bytes }))
     }
 }
 

@@ -77,7 +77,7 @@ impl Client {
         QueryByMessage::new(self.clone(), &query)
     }
 
-    /// Sends a command by name. Unlike a typed ask it does not wait for room in a full mailbox.
+    /// Sends a command by name.
     pub fn send(&self, envelope: Envelope) -> named::Sent {
         named::send(self, envelope)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::client::Client;
-use crate::client::deliver::{CallOptions, Reception};
+use crate::client::deliver::{CallOptions, Reception, Sending, stayed_full};
 use crate::domain::error::{Code, Fault, QueryError};
 use crate::domain::id::AggregateId;
 use crate::domain::metadata::{Envelope, Priority};
@@ -19,10 +19,11 @@ use crate::engine::mailbox::Body;
 /// A command by name, on its way.
 ///
 /// # Cancel safety
-/// The command is on its way: dropping the future does not take it back.
+/// Once there was room for it the command is on its way: dropping the future does not take it back.
 #[must_use = "the answer comes when it is awaited"]
 pub struct Sent {
     client: Client,
+    sending: Sending,
     reception: Reception<NamedAnswer>,
     id: Option<AggregateId>,
 }
@@ -41,9 +42,12 @@ impl Future for Sent {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        // also while it waits for room: a time-out ends both
+        let waits = this.sending.poll(cx).is_pending();
+        let fault = |fault: Fault| if waits { stayed_full(&fault) } else { fault };
         let id = &mut this.id;
         this.reception.poll(&this.client, cx).map(|answer| {
-            let answer = this.client.mark(answer.unwrap_or_else(|fault| Err(fault.into())));
+            let answer = this.client.mark(answer.unwrap_or_else(|found| Err(fault(found).into())));
             NamedOutcome { id: id.take(), answer }
         })
     }
@@ -63,7 +67,7 @@ pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
     }));
     let timeout = client.timeout_or_default(envelope.timeout);
     let reception = Reception::new(receiver, timeout);
-    let mut sent = Sent { client: client.clone(), reception, id: None };
+    let mut sent = Sent { client: client.clone(), sending: Sending::Done, reception, id: None };
     let Some(entry) = client.catalog().command(&envelope.aggregate, &envelope.name) else {
         let text = format!("this node has no aggregate `{}` with a command `{}`", envelope.aggregate, envelope.name);
         (respond.0)(Err(Fault::new(Code::UnknownName, text).into()));
@@ -89,7 +93,7 @@ pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
     };
     match client.command_mail(pending, options) {
         Ok(command) => match client.address(kind, entry.facts.of, id, timeout, Body::Command(command)) {
-            Ok(mail) => drop(client.leave(mail, envelope.priority, false)),
+            Ok(mail) => sent.sending = client.leave(mail, envelope.priority),
             Err((Body::Command(command), fault)) => command.pending.tell(Told::Fault(fault)),
             Err((Body::Query(_) | Body::Snapshot(_), _)) => {}
         },
@@ -105,6 +109,7 @@ pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
 #[must_use = "the answer comes when it is awaited"]
 pub struct Asked {
     client: Client,
+    sending: Sending,
     reception: Reception<Result<Answer<Vec<u8>>, QueryError>>,
     id: Option<AggregateId>,
 }
@@ -114,9 +119,12 @@ impl Future for Asked {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        // also while it waits for room: a time-out ends both
+        let waits = this.sending.poll(cx).is_pending();
+        let fault = |fault: Fault| if waits { stayed_full(&fault) } else { fault };
         let id = &mut this.id;
         this.reception.poll(&this.client, cx).map(|answer| {
-            let answer = this.client.mark(answer.unwrap_or_else(|fault| Err(fault.into())));
+            let answer = this.client.mark(answer.unwrap_or_else(|found| Err(fault(found).into())));
             NamedOutcome { id: id.take(), answer }
         })
     }
@@ -134,7 +142,12 @@ pub(super) fn query(client: &Client, aggregate: &str, name: &str, json: &[u8], t
         // whoever asked may be gone
         let _ = sender.send(answer);
     }));
-    let mut asked = Asked { client: client.clone(), reception: Reception::new(receiver, timeout), id: None };
+    let mut asked = Asked {
+        client: client.clone(),
+        sending: Sending::Done,
+        reception: Reception::new(receiver, timeout),
+        id: None,
+    };
     let Some(entry) = client.catalog().query(aggregate, name) else {
         let text = format!("this node has no aggregate `{aggregate}` with a query `{name}`");
         (respond.0)(Err(Fault::new(Code::UnknownName, text).into()));
@@ -151,7 +164,7 @@ pub(super) fn query(client: &Client, aggregate: &str, name: &str, json: &[u8], t
     asked.id = id.as_ref().ok().cloned();
     let kind = client.catalog().index_of_name(aggregate);
     match client.address(kind, entry.of, id, timeout, Body::Query(pending)) {
-        Ok(mail) => drop(client.leave(mail, Priority::Normal, false)),
+        Ok(mail) => asked.sending = client.leave(mail, Priority::Normal),
         Err((Body::Query(query), fault)) => query.tell(Err(fault.into())),
         Err((Body::Command(_) | Body::Snapshot(_), _)) => {}
     }

@@ -85,7 +85,7 @@ impl<Q: Query> Question<Q> {
         }
         let id = pending.aggregate_id();
         match self.client.address(self.kind, self.aggregate, id, timeout, Body::Query(pending)) {
-            Ok(mail) => self.sending = self.client.leave(mail, self.priority, true),
+            Ok(mail) => self.sending = self.client.leave(mail, self.priority),
             Err((Body::Query(query), fault)) => query.tell(Err(fault.into())),
             Err((Body::Command(_) | Body::Snapshot(_), _)) => {}
         }

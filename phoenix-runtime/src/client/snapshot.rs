@@ -44,7 +44,7 @@ pub(super) fn snapshot(
         return asked;
     };
     match client.address(kind, name, id, timeout, Body::Snapshot(sender)) {
-        Ok(mail) => asked.sending = client.leave(mail, Priority::Low, true),
+        Ok(mail) => asked.sending = client.leave(mail, Priority::Low),
         Err((Body::Snapshot(sender), fault)) => drop(sender.send(Err(fault.into()))),
         Err((Body::Command(_) | Body::Query(_), _)) => {}
     }

@@ -13,6 +13,8 @@ use crate::event_store::port::{Batch, Epoch, Partition, Record, Snapshot};
 pub(crate) struct OpenBatch {
     pub(crate) records: Vec<Record>,
     pub(crate) waiters: Vec<Waiter>,
+    /// The bytes of its events and outcomes.
+    pub(crate) bytes: usize,
     /// Encoded at versions that this batch makes durable: written after it, thrown away if it fails.
     pub(crate) snapshots: Vec<Snapshot>,
     /// Empty ones of a settled batch, for the next: freeing and asking for so much memory each time costs more.
@@ -91,6 +93,13 @@ pub(crate) struct Sealed {
 }
 
 impl OpenBatch {
+    /// Adds a record.
+    pub(crate) fn push(&mut self, record: Record) {
+        let event = record.event.as_ref().map_or(0, |event| event.payload.len());
+        self.bytes += event + record.command.as_ref().map_or(0, |command| command.outcome.body.len());
+        self.records.push(record);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.waiters.is_empty()
     }
@@ -108,7 +117,7 @@ impl OpenBatch {
 
     /// Numbers the records and names the epochs. Only here, because an earlier batch that fails moves the numbers.
     pub(crate) fn seal(&mut self, sequences: &mut Sequences, epochs: &[Option<Epoch>]) -> Sealed {
-        let OpenBatch { mut records, waiters, snapshots, spare } = std::mem::take(self);
+        let OpenBatch { mut records, waiters, snapshots, spare, .. } = std::mem::take(self);
         (self.records, self.waiters) = spare;
         // the next one will be of about this size
         self.records.reserve(records.len());

@@ -11,6 +11,7 @@ use crate::engine::batch::{OpenBatch, Sealed};
 use crate::engine::cell::CellRef;
 use crate::engine::journal::Failed;
 use crate::engine::mailbox::Mail;
+use crate::engine::options::EngineOptions;
 use crate::engine::shard::keep::Keeping;
 use crate::event_store::port::{EventStore, Lane, Record, StreamId};
 
@@ -61,13 +62,16 @@ pub(crate) struct Lanes {
     /// How many messages the lanes may hold together.
     capacity: usize,
     max_batch: usize,
+    max_batch_bytes: usize,
+    /// Messages that wait behind queues that are full.
+    pub(crate) overflowing: usize,
     /// Slices of a batch of unknown outcome that moved: until something newer of them is stored, the rows may still
     /// arrive, and a conflict of their numbers is no sign of another owner.
     doubtful: BTreeSet<Slice>,
 }
 
 impl Lanes {
-    pub(crate) fn new(store: &dyn EventStore, capacity: usize, max_batch: usize) -> Self {
+    pub(crate) fn new(store: &dyn EventStore, options: &EngineOptions) -> Self {
         let count = store.lanes().max(1);
         let all = (0..count).map(|_| Work::default()).collect();
         let mut lanes = Self {
@@ -75,8 +79,10 @@ impl Lanes {
             of: vec![Lane(0); usize::from(SLICES)],
             held_of: vec![0; usize::from(SLICES)],
             held: 0,
-            capacity,
-            max_batch,
+            capacity: options.mailbox_capacity,
+            max_batch: options.max_batch,
+            max_batch_bytes: options.max_batch_bytes,
+            overflowing: 0,
             doubtful: BTreeSet::new(),
         };
         for slice in (0..SLICES).map(Slice) {
@@ -131,8 +137,10 @@ impl Lanes {
         }
     }
 
-    /// One message less is held for aggregates of this slice.
-    pub(crate) fn let_go(&mut self, slice: Slice) {
+    /// A message is held no longer.
+    pub(crate) fn let_go(&mut self, mail: &mut Mail) {
+        let slice = mail.slice();
+        self.let_in(mail);
         self.held = self.held.saturating_sub(1);
         let work = self.work(self.of(slice));
         work.held = work.held.saturating_sub(1);
@@ -141,9 +149,19 @@ impl Lanes {
         }
     }
 
+    /// A message has a place within its queue, if it had none.
+    pub(crate) fn let_in(&mut self, mail: &mut Mail) {
+        self.overflowing = self.overflowing.saturating_sub(usize::from(mail.give_up.take().is_some()));
+    }
+
     /// How many messages may be taken from the mailbox: none while every lane's open batch is full.
     pub(crate) fn room(&self) -> usize {
-        self.all.iter().map(|work| self.max_batch.saturating_sub(work.open.waiters.len())).max().unwrap_or_default()
+        self.all.iter().map(|work| self.room_of(work)).max().unwrap_or_default()
+    }
+
+    fn room_of(&self, work: &Work) -> usize {
+        let full = work.open.bytes >= self.max_batch_bytes;
+        if full { 0 } else { self.max_batch.saturating_sub(work.open.waiters.len()) }
     }
 
     /// Whether every lane holds more than its share.
@@ -163,7 +181,7 @@ impl Lanes {
             Some(work) if several && !inside => {
                 if self.is_over(work) {
                     Admission::Refused
-                } else if work.open.waiters.len() >= self.max_batch || !work.backlog.is_empty() {
+                } else if self.room_of(work) == 0 || !work.backlog.is_empty() {
                     Admission::Later
                 } else {
                     Admission::Now
@@ -181,20 +199,18 @@ impl Lanes {
 
     /// The next message that was put off, if there is room for it now.
     pub(crate) fn next_put_off(&mut self, lane: Lane) -> Option<Mail> {
-        let max_batch = self.max_batch;
-        let work = self.work(lane);
-        if work.open.waiters.len() >= max_batch {
+        if self.all.get(usize::from(lane.0)).is_none_or(|work| self.room_of(work) == 0) {
             return None;
         }
-        let mail = work.backlog.pop_front()?;
-        self.let_go(mail.slice());
+        let mut mail = self.work(lane).backlog.pop_front()?;
+        self.let_go(&mut mail);
         Some(mail)
     }
 
     /// Takes the messages of some slices that were put off.
     pub(crate) fn take_put_off(&mut self, lane: Lane, concerns: impl Fn(Slice) -> bool) -> Vec<Mail> {
         let work = self.work(lane);
-        let (taken, kept): (Vec<_>, VecDeque<_>) = {
+        let (mut taken, kept): (Vec<_>, VecDeque<_>) = {
             let mut taken = Vec::new();
             let mut kept = VecDeque::new();
             for mail in work.backlog.drain(..) {
@@ -203,8 +219,8 @@ impl Lanes {
             (taken, kept)
         };
         work.backlog = kept;
-        for mail in &taken {
-            self.let_go(mail.slice());
+        for mail in &mut taken {
+            self.let_go(mail);
         }
         taken
     }

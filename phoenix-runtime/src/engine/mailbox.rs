@@ -1,11 +1,13 @@
 //! What waits for a shard: one bounded lane a priority, and a reserve for asks from inside a handler, which must get
 //! through when everything else is full of those who wait for them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use futures_util::future::{Either, select};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::domain::context::CallChain;
 use crate::domain::error::Fault;
@@ -13,6 +15,7 @@ use crate::domain::error::QueryError;
 use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use crate::domain::metadata::{Metadata, Priority};
 use crate::domain::pending::{Pending, PendingQuestion, Told};
+use crate::domain::ports::BoxFuture;
 
 /// A message on its way to an aggregate.
 pub(crate) struct Mail {
@@ -25,6 +28,10 @@ pub(crate) struct Mail {
     pub(crate) deadline: Option<Duration>,
     /// Whether a handler that is at work waits for it.
     pub(crate) inside: bool,
+    /// Until when it waits behind a queue that is full; `None` for a place within.
+    pub(crate) give_up: Option<Duration>,
+    /// Its share of the bytes that a shard may hold.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
     pub(crate) body: Body,
 }
 
@@ -45,6 +52,8 @@ pub(crate) struct CommandMail {
     pub(crate) chain: CallChain,
     pub(crate) pending: Box<dyn Pending>,
     pub(crate) repeat: Repeat,
+    /// How large it is, encoded; 0 where that is not known.
+    pub(crate) bytes: usize,
 }
 
 /// What is known about whether a command was there before.
@@ -63,6 +72,14 @@ pub(crate) enum Repeat {
 }
 
 impl Mail {
+    /// How much of a shard's bytes it takes, in KiB. Small ones are bounded by their count.
+    fn kibibytes(&self) -> u32 {
+        match &self.body {
+            Body::Command(command) if !self.inside => u32::try_from(command.bytes / KIBIBYTE).unwrap_or(u32::MAX),
+            _ => 0,
+        }
+    }
+
     pub(crate) fn slice(&self) -> Slice {
         Slice::from_hash(self.hash)
     }
@@ -81,10 +98,18 @@ impl Mail {
 
 const LANES: usize = 4;
 
+const KIBIBYTE: usize = 1024;
+
+/// More is no bound on any machine: 512 GiB.
+const MOST_ROOM: u32 = 1 << 29;
+
 /// Where senders leave mail for one shard.
 #[derive(Clone)]
 pub(crate) struct MailboxHandle {
     lanes: [mpsc::Sender<Mail>; LANES],
+    /// What the larger messages may take together, in KiB.
+    room: Arc<Semaphore>,
+    most_room: u32,
 }
 
 /// What became of mail that could not be left.
@@ -103,16 +128,47 @@ const fn lane(priority: Priority, reserve: bool) -> usize {
 }
 
 impl MailboxHandle {
-    pub(crate) fn try_send(&self, mail: Mail, priority: Priority, reserve: bool) -> Result<(), Undelivered> {
-        self.lanes[lane(priority, reserve)].try_send(mail).map_err(|e| match e {
+    /// Leaves mail if there is room.
+    pub(crate) fn try_send(&self, mut mail: Mail, priority: Priority) -> Result<(), Undelivered> {
+        let wanted = mail.kibibytes().min(self.most_room);
+        if wanted > 0 {
+            match Arc::clone(&self.room).try_acquire_many_owned(wanted) {
+                Ok(room) => mail.room = Some(room),
+                Err(_) => return Err(Undelivered::Full(mail)),
+            }
+        }
+        self.lanes[lane(priority, mail.inside)].try_send(mail).map_err(|e| match e {
             mpsc::error::TrySendError::Full(mail) => Undelivered::Full(mail),
             mpsc::error::TrySendError::Closed(mail) => Undelivered::Closed(mail),
         })
     }
 
-    /// Waits for room.
-    pub(crate) async fn send(&self, mail: Mail, priority: Priority, reserve: bool) -> Result<(), Undelivered> {
-        self.lanes[lane(priority, reserve)].send(mail).await.map_err(|e| Undelivered::Closed(e.0))
+    /// Waits for room until `longest` is over.
+    pub(crate) async fn send(
+        &self,
+        mut mail: Mail,
+        priority: Priority,
+        longest: BoxFuture<'static, ()>,
+    ) -> Result<(), Undelivered> {
+        // the share of an attempt that found the lane full
+        mail.room = None;
+        let wanted = mail.kibibytes().min(self.most_room);
+        let lane = &self.lanes[lane(priority, mail.inside)];
+        let room = async {
+            let room = match wanted {
+                0 => None,
+                wanted => Some(Arc::clone(&self.room).acquire_many_owned(wanted).await.ok()?),
+            };
+            Some((room, lane.reserve().await.ok()?))
+        };
+        let found = match select(pin!(room), longest).await {
+            Either::Left((found, _)) => found,
+            Either::Right(((), _)) => return Err(Undelivered::Full(mail)),
+        };
+        let Some((room, place)) = found else { return Err(Undelivered::Closed(mail)) };
+        mail.room = room;
+        place.send(mail);
+        Ok(())
     }
 }
 
@@ -122,7 +178,10 @@ pub(crate) struct Mailbox {
     closed: bool,
 }
 
-pub(crate) fn mailbox(capacity: usize) -> (MailboxHandle, Mailbox) {
+/// For so many messages of each priority, and so many bytes.
+pub(crate) fn mailbox(capacity: usize, bytes: usize) -> (MailboxHandle, Mailbox) {
+    let most_room = u32::try_from(bytes / KIBIBYTE).unwrap_or(u32::MAX).clamp(1, MOST_ROOM);
+    let room = Arc::new(Semaphore::new(most_room as usize));
     let pairs: [_; LANES] = std::array::from_fn(|_| mpsc::channel(capacity.max(1)));
     let mut receivers = Vec::with_capacity(LANES);
     let lanes = pairs.map(|(sender, receiver)| {
@@ -132,7 +191,7 @@ pub(crate) fn mailbox(capacity: usize) -> (MailboxHandle, Mailbox) {
     let mut receivers = receivers.into_iter();
     // there is one receiver for each sender; the fallback is a closed lane
     let lanes_in = std::array::from_fn(|_| receivers.next().unwrap_or_else(|| mpsc::channel(1).1));
-    (MailboxHandle { lanes }, Mailbox { lanes: lanes_in, closed: false })
+    (MailboxHandle { lanes, room, most_room }, Mailbox { lanes: lanes_in, closed: false })
 }
 
 impl Mailbox {

@@ -36,5 +36,5 @@ mod start;
 pub use catalog::{Catalog, Owner};
 pub use clock::SystemClock;
 pub use health::Health;
-pub use options::EngineOptions;
+pub use options::{EngineOptions, Overflow};
 pub use start::{Engine, EngineBuilder, Spawn, StartError};

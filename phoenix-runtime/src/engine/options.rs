@@ -9,6 +9,17 @@ use crate::domain::units;
 /// How many partitions the slices are dealt to; a slice belongs to the partition `slice mod 16`.
 pub const PARTITIONS: u16 = 16;
 
+/// What becomes of a message that finds no room. Nothing that was taken is ever dropped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overflow {
+    /// It waits for a while, and is refused then.
+    #[default]
+    Wait,
+    /// It is refused at once.
+    Fail,
+}
+
 /// The engine's options; the defaults suit a service on a machine of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
@@ -19,8 +30,20 @@ pub struct EngineOptions {
     pub mailbox_capacity: usize,
     /// How many messages wait for one aggregate that is busy or on its way into memory.
     pub aggregate_queue: usize,
+    /// What becomes of a message that finds a mailbox or an aggregate's queue full, because the store is slow or does not
+    /// answer, or because one aggregate gets more than it can decide.
+    pub overflow: Overflow,
+    /// The longest that a message waits for room, where `overflow` says that it waits.
+    #[serde(with = "units::duration")]
+    pub overflow_wait: Duration,
+    /// The most bytes that the larger commands of a shard may have together, from when they are sent until they are told.
+    #[serde(with = "units::size")]
+    pub max_held_bytes: usize,
     /// The most commands and queries of a batch: one append makes them durable together.
     pub max_batch: usize,
+    /// From how many bytes of events and outcomes on a batch takes no more.
+    #[serde(with = "units::size")]
+    pub max_batch_bytes: usize,
     /// The largest command, event, reply or rejection, encoded, in bytes.
     #[serde(with = "units::size")]
     pub max_message_bytes: usize,
@@ -48,7 +71,11 @@ impl Default for EngineOptions {
             shards: None,
             mailbox_capacity: 16 * 1024,
             aggregate_queue: 4 * 1024,
+            overflow: Overflow::Wait,
+            overflow_wait: Duration::from_secs(10),
+            max_held_bytes: 256 * 1024 * 1024,
             max_batch: 2048,
+            max_batch_bytes: 16 * 1024 * 1024,
             max_message_bytes: 256 * 1024,
             max_decision_bytes: 4 * 1024 * 1024,
             max_remembered_keys: 4_000_000,

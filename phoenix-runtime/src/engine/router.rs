@@ -8,12 +8,15 @@ use crate::domain::id::{MessageId, Slice};
 use crate::domain::ports::{Clock, Seed, next_message_id};
 use crate::engine::catalog::Catalog;
 use crate::engine::mailbox::MailboxHandle;
+use crate::engine::options::{EngineOptions, Overflow};
 
 /// The addresses of an engine's shards, with what its callers share.
 pub(crate) struct Router {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ask_timeout: Duration,
+    /// How long mail waits for room in a full mailbox; `None` for not at all.
+    pub(crate) waits: Option<Duration>,
     /// Whether what is stored survives the process.
     pub(crate) durable: bool,
     seed: Arc<dyn Seed>,
@@ -26,10 +29,11 @@ impl Router {
         shards: Vec<MailboxHandle>,
         clock: Arc<dyn Clock>,
         seed: Arc<dyn Seed>,
-        ask_timeout: Duration,
+        options: &EngineOptions,
         durable: bool,
     ) -> Self {
-        Self { catalog, clock, ask_timeout, durable, seed, shards }
+        let waits = (options.overflow == Overflow::Wait).then_some(options.overflow_wait);
+        Self { catalog, clock, ask_timeout: options.ask_timeout, waits, durable, seed, shards }
     }
 
     /// The shard of the aggregate with this identity hash.

@@ -138,13 +138,12 @@ impl EngineBuilder {
         let idle = Arc::new(watch::Sender::new(0));
         let (mut handles, mut boxes) = (Vec::with_capacity(shards), Vec::with_capacity(shards));
         for _ in 0..shards {
-            let (handle, mailbox) = mailbox(self.options.mailbox_capacity);
+            let (handle, mailbox) = mailbox(self.options.mailbox_capacity, self.options.max_held_bytes);
             handles.push(handle);
             boxes.push(mailbox);
         }
         let (clock, seed) = (Arc::clone(&self.clock), Arc::clone(&self.seed));
-        let router =
-            Router::new(Arc::clone(&catalog), handles, clock, seed, self.options.ask_timeout, self.store.is_durable());
+        let router = Router::new(Arc::clone(&catalog), handles, clock, seed, &self.options, self.store.is_durable());
         let router = Arc::new(router);
         for (index, mailbox) in boxes.into_iter().enumerate() {
             let mut sequences = Sequences::new();

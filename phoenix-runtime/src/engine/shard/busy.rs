@@ -170,8 +170,8 @@ impl Shard {
             if let Task::Question(mail) | Task::Asking(mail) | Task::Start(mail) | Task::Working(mail) = busy.with {
                 mail.fail(fault.clone());
             }
-            for mail in busy.queue {
-                self.lanes.let_go(mail.slice());
+            for mut mail in busy.queue {
+                self.lanes.let_go(&mut mail);
                 mail.fail(fault.clone());
             }
         }
@@ -243,7 +243,7 @@ impl Shard {
                 _ => None,
             };
             if let Some(stored) = answer {
-                self.lanes.let_go(mail.slice());
+                self.lanes.let_go(&mut mail);
                 self.meters.repeated.increment(1);
                 answer_repeat(mail, stored);
             } else if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {

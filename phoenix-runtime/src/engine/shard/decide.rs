@@ -164,7 +164,7 @@ impl Shard {
             let mut data = Some(Box::new(command_data(command, name, outcome)));
             if records.is_empty() {
                 let (event, command) = (None, data.take());
-                open.records.push(Record { stream, slice, sequence: 0, time_micros, event, command });
+                open.push(Record { stream, slice, sequence: 0, time_micros, event, command });
             } else {
                 for (recorded, version) in records.drain(..).zip(found.version + 1..) {
                     found.snapshot_bytes += recorded.payload.len() as u64;
@@ -176,7 +176,7 @@ impl Shard {
                         payload: recorded.payload,
                     });
                     let (stream, command) = (stream.clone(), data.take());
-                    open.records.push(Record { stream, slice, sequence: 0, time_micros, event, command });
+                    open.push(Record { stream, slice, sequence: 0, time_micros, event, command });
                 }
                 found.version = version;
                 found.time_micros = time_micros;

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
+use std::task::Context as TaskContext;
 
 use crate::domain::error::{Code, Fault};
 use crate::engine::batch::partition_of;
 use crate::engine::cell::{Busy, Cell, CellRef, Task, Window};
 use crate::engine::lanes::Admission;
 use crate::engine::mailbox::{Body, Mail};
+use crate::engine::options::Overflow;
 use crate::engine::shard::{Shard, ownership_lost};
 
 impl Shard {
@@ -24,7 +26,7 @@ impl Shard {
     }
 
     /// Brings a message to its aggregate.
-    pub(super) fn accept(&mut self, mail: Mail) {
+    pub(super) fn accept(&mut self, mut mail: Mail) {
         let partition = partition_of(mail.slice());
         if self.epochs.get(partition.0 as usize).copied().flatten().is_none() {
             return mail.fail(ownership_lost());
@@ -38,16 +40,59 @@ impl Shard {
         };
         let Some(found) = self.cells.get_mut(cell) else { return mail.fail(ownership_lost()) };
         match &mut found.busy {
-            Some(busy) if busy.queue.len() >= self.options.aggregate_queue => mail.fail(Fault::new(
-                Code::MailboxFull,
-                format!("{} messages wait for this aggregate already; try again later", busy.queue.len()),
-            )),
+            Some(busy) if busy.queue.len() >= self.options.aggregate_queue => {
+                // a few may wait behind it, of all aggregates together
+                let waits = self.options.overflow == Overflow::Wait;
+                if !waits || self.lanes.overflowing >= self.options.aggregate_queue {
+                    return mail.fail(queue_full(busy.queue.len()));
+                }
+                let until = self.now.saturating_add(self.options.overflow_wait);
+                mail.give_up = Some(until);
+                self.lanes.overflowing += 1;
+                self.lanes.hold(mail.slice(), 1);
+                busy.queue.push_back(mail);
+                self.overflow.push_back((until, cell));
+            }
             Some(busy) => {
                 self.lanes.hold(mail.slice(), 1);
                 busy.queue.push_back(mail);
             }
             None => self.execute(cell, mail),
         }
+    }
+
+    /// Refuses those that have waited too long behind a queue that is still full.
+    pub(super) fn poll_overflow(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let Some((until, _)) = self.overflow.front().copied() else {
+            self.overflow_timer = None;
+            return false;
+        };
+        if self.now < until {
+            let (clock, pause) = (&self.clock, until.saturating_sub(self.now));
+            let timer = self.overflow_timer.get_or_insert_with(|| clock.sleep(pause));
+            if timer.as_mut().poll(cx).is_ready() {
+                self.overflow_timer = None;
+                return true;
+            }
+            return false;
+        }
+        while let Some((_, cell)) = self.overflow.pop_front_if(|(until, _)| *until <= self.now) {
+            let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) else { continue };
+            let queue = std::mem::take(&mut busy.queue);
+            let bound = self.options.aggregate_queue;
+            for mut mail in queue {
+                let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) else { break };
+                if busy.queue.len() < bound {
+                    self.lanes.let_in(&mut mail);
+                } else if mail.give_up.is_some_and(|until| until <= self.now) {
+                    self.lanes.let_go(&mut mail);
+                    mail.fail(queue_full(bound));
+                    continue;
+                }
+                busy.queue.push_back(mail);
+            }
+        }
+        true
     }
 
     /// Executes a message on an aggregate that is not busy. Afterwards it may be.
@@ -119,8 +164,8 @@ impl Shard {
     }
 
     pub(super) fn drain_queue(&mut self, cell: CellRef, mut queue: VecDeque<Mail>) {
-        while let Some(mail) = queue.pop_front() {
-            self.lanes.let_go(mail.slice());
+        while let Some(mut mail) = queue.pop_front() {
+            self.lanes.let_go(&mut mail);
             self.execute(cell, mail);
             if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
                 busy.queue.append(&mut queue);
@@ -139,4 +184,8 @@ impl Shard {
             self.forget(cell);
         }
     }
+}
+
+fn queue_full(waiting: usize) -> Fault {
+    Fault::new(Code::MailboxFull, format!("{waiting} messages wait for this aggregate already; try again later"))
 }

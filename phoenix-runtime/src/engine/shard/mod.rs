@@ -143,6 +143,9 @@ pub(crate) struct Shard {
     /// Empty, for the events of the next decision.
     spare_records: Vec<Recorded>,
     sweep: Option<BoxFuture<'static, ()>>,
+    /// Those behind queues that are full, by when they give up.
+    overflow: VecDeque<(Duration, CellRef)>,
+    overflow_timer: Option<BoxFuture<'static, ()>>,
     draining: bool,
 }
 
@@ -165,7 +168,7 @@ impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
         let cells = Cells::new(parts.kinds.iter().map(|kind| kind.options()), parts.shards);
         Self {
-            lanes: Lanes::new(&*parts.store, parts.options.mailbox_capacity, parts.options.max_batch),
+            lanes: Lanes::new(&*parts.store, &parts.options),
             options: parts.options,
             kinds: parts.kinds,
             names: Names::default(),
@@ -189,6 +192,8 @@ impl Shard {
             parked: HashMap::new(),
             suspicious_until: Duration::ZERO,
             sweep: None,
+            overflow: VecDeque::new(),
+            overflow_timer: None,
             draining: false,
         }
     }
@@ -279,6 +284,7 @@ impl Shard {
             }
         }
         progress |= self.poll_sweep(cx);
+        progress |= self.poll_overflow(cx);
         for lane in self.lanes.all() {
             progress |= self.ask_questions(lane);
             progress |= self.start_loads(lane);

@@ -290,7 +290,9 @@ impl Shard {
                 taken.push((waiter.cell, waiter.mail));
             } else {
                 let first_record = work.open.records.len();
-                work.open.records.extend(records[range].iter_mut().filter_map(Option::take));
+                for record in records[range].iter_mut().filter_map(Option::take) {
+                    work.open.push(record);
+                }
                 work.open.waiters.push(Waiter { first_record, ..waiter });
             }
         }
