@@ -283,6 +283,9 @@ fn what_a_shard_holds_is_bounded_by_bytes_also_while_the_store_hangs() {
             all.push(sent(of.ask(say("a", "small")).timeout(LONG)).await);
         }
         world.pass(Duration::from_secs(6)).await;
+        for call in &mut all {
+            call.is_told().await;
+        }
         world.store.release(Call::Append);
         let told: Vec<_> =
             answers(all).await.into_iter().map(|answer| answer.map(drop).map_err(|e| e.code())).collect();
