@@ -72,7 +72,7 @@ impl Default for EngineOptions {
             mailbox_capacity: 16 * 1024,
             aggregate_queue: 4 * 1024,
             overflow: Overflow::Wait,
-            overflow_wait: Duration::from_secs(10),
+            overflow_wait: Duration::from_secs(5),
             max_held_bytes: 256 * 1024 * 1024,
             max_batch: 2048,
             max_batch_bytes: 16 * 1024 * 1024,
