@@ -89,7 +89,7 @@ fn each_mistake_is_named_with_its_place() {
              trace, off), or levels of modules: `info,phoenix_runtime=debug`",
             "phoenix.toml:4:1: `log.format`: unknown variant `xml`, expected `text` or `json`",
             "phoenix.toml:1:1: `store`: there is no store `oracle`: write one of `sqlite:<path>`, \
-             `log:<path>`, `postgres://<user>:<password>@<host>/<database>`, `memory`, `none`",
+             `log:<path>`, `postgres://<user>:<password>@<host>/<database>`, `mysql://<user>:<password>@<host>/<database>`, `memory`, `none`",
         ],
     );
     check(
@@ -124,7 +124,7 @@ fn each_mistake_is_named_with_its_place() {
         &[("PHOENIX_HTTP_PORT", "1"), ("PHOENIX__STORE__URL", "x")],
         &[
             "environment variable PHOENIX_HTTP_PORT: is not read: each level takes two underscores, write `PHOENIX__HTTP__PORT`",
-            "environment variable PHOENIX__STORE__URL: `store`: invalid type: map, expected one of `sqlite:<path>`, `log:<path>`, `postgres://<user>:<password>@<host>/<database>`, `memory`, `none`",
+            "environment variable PHOENIX__STORE__URL: `store`: invalid type: map, expected one of `sqlite:<path>`, `log:<path>`, `postgres://<user>:<password>@<host>/<database>`, `mysql://<user>:<password>@<host>/<database>`, `memory`, `none`",
         ],
     );
     check(

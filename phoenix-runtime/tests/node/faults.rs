@@ -58,6 +58,7 @@ async fn an_ask_that_would_wait_for_itself_is_refused() {
 async fn a_full_mailbox_pushes_back() {
     let mut config = config();
     config.engine.aggregate_queue = 1;
+    config.engine.overflow = phoenix_runtime::engine::Overflow::Fail;
     let under = Arc::new(start_with(config, memory()).await);
     // in memory already: otherwise they would wait for that, and one of them only
     under.post("/commands/account/open", r#"{"account":"a"}"#).await;
