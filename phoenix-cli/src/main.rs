@@ -6,6 +6,7 @@
 //! - [`new`]: renders a template, and runs it where asked to
 //! - [`events`]: lists a stream of a store
 //! - [`archive`]: moves old events to the archive and back
+//! - [`slices`]: shows and moves the slices that several databases share
 //! - [`state`]: shows the state of an aggregate at a version
 //!
 //! [`checkout`] knows where the sources are that this binary was built from, [`place`] which store is meant, and
@@ -20,6 +21,7 @@ mod events;
 mod new;
 mod place;
 mod report;
+mod slices;
 mod state;
 
 use std::process::ExitCode;
@@ -42,6 +44,7 @@ enum Command {
     Archive(archive::Archive),
     Restore(archive::Restore),
     Archived(archive::List),
+    Slices(slices::Options),
     State(state::Options),
 }
 
@@ -55,6 +58,7 @@ async fn main() -> ExitCode {
         Command::Archive(options) => archive::archive(options).await.map(|()| ExitCode::SUCCESS),
         Command::Restore(options) => archive::restore(options).await.map(|()| ExitCode::SUCCESS),
         Command::Archived(options) => archive::list(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Slices(options) => slices::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::State(options) => state::run(options),
     };
     done.unwrap_or_else(|report| {

@@ -1,6 +1,7 @@
 //! Why an event store could not be opened.
 
 use super::archive::FolderError;
+use super::sources::MembersError;
 use super::sql::DatabaseOpenError;
 use super::sqlite;
 
@@ -20,4 +21,10 @@ pub enum OpenError {
     /// The archive should be a table, and the store has none.
     #[error("the store `{0}` has no table for an archive: write `archive = \"folder:<path>\"`")]
     NoTable(String),
+    /// Several databases that do not belong together.
+    #[error(transparent)]
+    Sources(#[from] MembersError),
+    /// A store that can't be one of several.
+    #[error("{0} names a store that can't be one of several sources: use databases of PostgreSQL or MySQL")]
+    NotShared(String),
 }

@@ -1,5 +1,6 @@
 //! Opens what the configuration names.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use crate::domain::id::AggregateId;
 use crate::domain::ports::BoxFuture;
 use crate::event_store::archive::{ArchiveReader, MemoryArchive};
 use crate::event_store::port::{Position, StoredEvent, StreamId};
+use crate::event_store::sources::{self, Members, MembersError, SourcesStore as Sources};
 use crate::event_store::{
     Archive, Archived, EventStore, LogReader, LogStore, LogStoreOptions, MemoryStore, NoStore, OpenError,
     SqliteOptions, SqliteReader, SqliteStore, StoreError, sql,
@@ -27,6 +29,10 @@ pub async fn open_store(config: &NodeConfig) -> Result<Arc<Archived>, OpenError>
 type WithTable = (Arc<dyn EventStore>, Option<Arc<dyn Archive>>);
 
 async fn open(config: &NodeConfig) -> Result<WithTable, OpenError> {
+    if !config.sources.is_empty() {
+        let store = Sources::open(open_members(config).await?).await;
+        return Ok((Arc::new(store.map_err(MembersError::at_home)?), None));
+    }
     match &config.store {
         StoreUrl::Memory => Ok((Arc::new(MemoryStore::new()), Some(Arc::new(MemoryArchive::new())))),
         StoreUrl::None => Ok((Arc::new(NoStore::new()), None)),
@@ -39,9 +45,56 @@ async fn open(config: &NodeConfig) -> Result<WithTable, OpenError> {
             let options = LogStoreOptions { path: path.clone(), ..config.log_store.clone() };
             Ok((Arc::new(LogStore::open(options).await?), None))
         }
-        StoreUrl::Postgres(url) => Ok(both(sql::postgres::open(url, &config.database).await?)),
-        StoreUrl::MySql(url) => Ok(both(sql::mysql::open(url, &config.database).await?)),
+        StoreUrl::Postgres(url) => {
+            let store = sql::postgres::open(url, &config.database).await?;
+            sources::sole(&*store).await?;
+            Ok(both(store))
+        }
+        StoreUrl::MySql(url) => {
+            let store = sql::mysql::open(url, &config.database).await?;
+            sources::sole(&*store).await?;
+            Ok(both(store))
+        }
     }
+}
+
+/// Opens the databases that share the slices, as `store` and `sources` name them.
+///
+/// # Errors
+/// A database that can't be opened, or that does not belong to the others.
+pub async fn open_members(config: &NodeConfig) -> Result<Members, OpenError> {
+    members(config, Use::Own).await
+}
+
+/// What a database is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Own,
+    Look,
+}
+
+async fn members(config: &NodeConfig, wanted: Use) -> Result<Members, OpenError> {
+    let open = async |url: &StoreUrl, key: &str| {
+        let source: Arc<dyn sources::Source> = match url {
+            StoreUrl::Memory => Arc::new(MemoryStore::new()),
+            StoreUrl::Postgres(url) if wanted == Use::Look => {
+                sql::postgres::open_to_read(url, &config.database).await?
+            }
+            StoreUrl::Postgres(url) => sql::postgres::open(url, &config.database).await?,
+            StoreUrl::MySql(url) if wanted == Use::Look => sql::mysql::open_to_read(url, &config.database).await?,
+            StoreUrl::MySql(url) => sql::mysql::open(url, &config.database).await?,
+            StoreUrl::Sqlite(_) | StoreUrl::Log(_) | StoreUrl::None => {
+                return Err(OpenError::NotShared(format!("`{key}`")));
+            }
+        };
+        Ok::<_, OpenError>(source)
+    };
+    let home = open(&config.store, "store").await?;
+    let mut others = BTreeMap::new();
+    for (name, url) in &config.sources {
+        others.insert(name.clone(), open(url, &format!("sources.{name}")).await?);
+    }
+    Ok(Members::open(home, others).await?)
 }
 
 fn both(store: Arc<dyn sql::StoreWithTable>) -> WithTable {
@@ -118,6 +171,10 @@ enum Source {
 
 impl Source {
     async fn open(config: &NodeConfig) -> Result<(Self, Option<Arc<dyn Archive>>), OpenError> {
+        if !config.sources.is_empty() {
+            let store = Sources::open(members(config, Use::Look).await?).await;
+            return Ok((Self::Store(Arc::new(store.map_err(MembersError::at_home)?)), None));
+        }
         Ok(match &config.store {
             // nothing of it outlives its process, so another one sees it empty
             StoreUrl::Memory => (Self::Store(Arc::new(MemoryStore::new())), None),

@@ -51,7 +51,7 @@ fn each_mistake_is_named_with_its_place() {
         assert_eq!(found, expected);
     }
     let http = "address, body_timeout, enabled, expose, max_body, max_timeout, port, timeout";
-    let root = "archive, database, engine, http, log, log_store, node, sqlite, store";
+    let root = "archive, database, engine, http, log, log_store, node, sources, sqlite, store";
 
     check(
         "[http]\nprot = 1\n",

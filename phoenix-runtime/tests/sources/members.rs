@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use phoenix_runtime::event_store::MemoryStore;
 use phoenix_runtime::event_store::port::Partition;
 use phoenix_runtime::event_store::sources::{Members, MembersError, Source, sole};
-use phoenix_runtime::event_store::{EventStore, MemoryStore};
 
 use crate::support::{Databases, deal, members_of};
 
-fn source(store: &MemoryStore) -> Arc<dyn Source> {
-    Arc::new(store.clone())
+fn source(store: &Arc<dyn Source>) -> Arc<dyn Source> {
+    Arc::clone(store)
+}
+
+fn empty() -> Arc<dyn Source> {
+    Arc::new(MemoryStore::new())
 }
 
 /// What is wrong, as a start says it.
@@ -28,7 +32,7 @@ async fn a_source_that_the_map_names_must_be_configured() {
     deal(&databases.mover().await, [3, 4], "b").await.unwrap();
     let wanted = ["`b` has 2 of the 1024 slices", "b = \"<url>\"", "[sources]"];
     says(Members::open(source(&databases.home), BTreeMap::new()).await, &wanted);
-    says(sole(&databases.home).await, &wanted);
+    says(sole(&*databases.home).await, &wanted);
     let others = BTreeMap::from([("c".to_owned(), source(&databases.b))]);
     says(Members::open(source(&databases.home), others).await, &wanted);
     databases.members().await;
@@ -42,7 +46,7 @@ async fn a_source_without_slices_can_be_forgotten() {
     assert!(mover.forget("b").await.unwrap_err().to_string().contains("still has 1 slices"));
     deal(&mover, [3], "home").await.unwrap();
     mover.forget("b").await.unwrap();
-    sole(&databases.home).await.unwrap();
+    sole(&*databases.home).await.unwrap();
     // and comes back
     databases.members().await;
 }
@@ -52,7 +56,7 @@ async fn a_source_is_no_home() {
     let databases = Databases::default();
     databases.members().await;
     let wanted = ["it is the source `b`", "as `sources.b`"];
-    says(sole(&databases.b).await, &wanted);
+    says(sole(&*databases.b).await, &wanted);
     says(members_of(source(&databases.b), source(&databases.home)).await, &wanted);
 }
 
@@ -60,17 +64,17 @@ async fn a_source_is_no_home() {
 async fn a_database_belongs_once() {
     let databases = Databases::default();
     databases.members().await;
-    let other = members_of(source(&MemoryStore::new()), source(&databases.b)).await;
+    let other = members_of(empty(), source(&databases.b)).await;
     says(other, &["`sources.b` is already the source `b` of another home"]);
     let renamed = BTreeMap::from([("b".to_owned(), source(&databases.b)), ("c".to_owned(), source(&databases.b))]);
     let renamed = Members::open(source(&databases.home), renamed).await;
     says(renamed, &["`sources.c` is already the source `b` of this home"]);
-    let used = MemoryStore::new();
+    let used = empty();
     used.acquire(vec![Partition(0)]).await.unwrap();
-    says(members_of(source(&MemoryStore::new()), source(&used)).await, &["data of its own", "empty database"]);
+    says(members_of(empty(), source(&used)).await, &["data of its own", "empty database"]);
     says(members_of(source(&databases.home), source(&databases.home)).await, &["data of its own"]);
     for name in ["home", "B", "", "a b"] {
-        let others = BTreeMap::from([(name.to_owned(), source(&MemoryStore::new()))]);
+        let others = BTreeMap::from([(name.to_owned(), empty())]);
         says(Members::open(source(&databases.home), others).await, &["can't be named"]);
     }
 }

@@ -1,49 +1,18 @@
 //! Moving a slice: what is there afterwards, what callers are told meanwhile, and a mover that dies at each of its calls.
 
-use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use phoenix_runtime::domain::id::Slice;
-use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::port::{Batch, Lane, Partition, Position, StoreError};
-use phoenix_runtime::event_store::sources::port::{Hold, Source as _, Tenure, Turn};
-use phoenix_runtime::event_store::sources::{Members, MoveError, MoveStep, Mover, SourcesStore};
+use phoenix_runtime::event_store::sources::port::{Hold, Tenure, Turn};
+use phoenix_runtime::event_store::sources::{Members, MoveError, MoveStep, Mover, Source, SourcesStore};
 use phoenix_runtime::event_store::{EventStore, MemoryStore};
 use phoenix_runtime::testkit::gated_source::{Gate, GatedSource};
 
-use crate::support::{Databases, Owner, deal, drain, id_in, members_of, row, snapshot, sorted, stream};
-
-/// Everything that can be asked of a slice.
-async fn dump(store: &dyn EventStore, slice: u16) -> Vec<String> {
-    let mut all = vec![format!("{:?}", store.last_sequences(vec![Slice(slice)]).await.unwrap())];
-    for nth in 0..3 {
-        let id = stream(&id_in(slice, nth));
-        all.push(format!("{:?}", store.read_stream(id.clone(), 1, 1000).await.unwrap()));
-        all.push(format!("{:?}", store.snapshot(id.clone(), u64::MAX).await.unwrap()));
-        all.push(format!("{:?}", store.known_keys(id.clone(), 1000).await.unwrap()));
-        let commands = (0..30).map(|n| (id.clone(), row("x", None, n).command.unwrap().dedup)).collect();
-        all.push(format!("{:?}", store.outcomes(commands).await.unwrap()));
-    }
-    all
-}
-
-/// Two slices with events, outcomes and snapshots.
-async fn filled(store: Arc<dyn EventStore>) -> Owner {
-    let mut owner = Owner::of(store).await.unwrap();
-    for slice in [5, 6] {
-        for nth in 0..3 {
-            let id = id_in(slice, nth);
-            for number in 0..10 {
-                let batch = owner.decide(&id, number, number % 3 != 2).await.unwrap();
-                owner.store.append_in(owner.lane(&batch), Arc::clone(&batch)).await.unwrap();
-                owner.appended(&batch);
-            }
-            owner.store.put_snapshot(snapshot(&id, 4)).await.unwrap();
-        }
-    }
-    owner
-}
+use crate::support::{
+    Databases, Deadly, Owner, behind, deal, drain, dump, filled, id_in, members_of, row, sorted, stream,
+};
 
 #[tokio::test]
 async fn everything_moves_and_nothing_changes() {
@@ -63,7 +32,7 @@ async fn everything_moves_and_nothing_changes() {
         assert_eq!(sorted(drain(&*reader, middle.clone(), 7).await), rest);
         mover.purge(Slice(5), |_| {}).await.unwrap();
         assert_eq!(drain(&*reader, Position::default(), 7).await.1, all.1);
-        let (_, other) = databases.all()[1 - usize::from(lane)];
+        let other = databases.all()[1 - usize::from(lane)];
         assert!(other.copy_out(Slice(5), 0, 10).await.unwrap().is_empty(), "left over");
     }
     owner.append(&id_in(5, 0), 100).await.unwrap();
@@ -157,40 +126,6 @@ async fn a_move_can_be_called_off_until_the_slice_is_taken_away() {
     owner.follow(&id_in(5, 0), 50).await.unwrap();
 }
 
-/// Lets a number of calls through; then everything fails, the last one after it was done or before.
-struct Deadly {
-    left: AtomicU64,
-    done: bool,
-}
-
-impl Deadly {
-    fn new(calls: u64, done: bool) -> Self {
-        Self { left: AtomicU64::new(calls), done }
-    }
-}
-
-impl Gate for Deadly {
-    fn before(&self, _: &'static str) -> BoxFuture<'_, Result<(), StoreError>> {
-        let left = self.left.load(Ordering::Relaxed);
-        let last = u64::from(!self.done);
-        Box::pin(ready(if left < last { Err(StoreError::Unavailable("killed".to_owned())) } else { Ok(()) }))
-    }
-
-    fn after(&self, _: &'static str) -> BoxFuture<'_, Result<(), StoreError>> {
-        let went = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        Box::pin(ready(went.map(drop).map_err(|_| StoreError::Unknown("killed".to_owned()))))
-    }
-}
-
-async fn behind(databases: &Databases, gate: Arc<Deadly>) -> Members {
-    // what brings them together is not the move
-    let (left, home) = (gate.left.swap(u64::MAX, Ordering::Relaxed), Arc::new(databases.home.clone()));
-    let gated = |inner| Arc::new(GatedSource::new(inner, Arc::clone(&gate) as Arc<dyn Gate>));
-    let members = members_of(gated(home), gated(Arc::new(databases.b.clone()))).await.unwrap();
-    gate.left.store(left, Ordering::Relaxed);
-    members
-}
-
 #[tokio::test]
 async fn a_mover_that_dies_at_any_call_is_resumed() {
     let mut deaths = 0;
@@ -244,7 +179,7 @@ async fn what_a_mover_does_too_late_has_no_effect() {
             assert_eq!(databases.b.turn(Slice(5), turn, number).await.unwrap().hold, Hold::Away);
         }
         let rows = phoenix_runtime::event_store::sources::port::Rows::default();
-        for (_, store) in databases.all() {
+        for store in databases.all() {
             assert_eq!(store.copy_in(Slice(5), number, rows.clone()).await, Err(StoreError::Moved(vec![Slice(5)])));
             assert!(store.purge(Slice(5), number, 10).await.is_err(), "rows that may be needed");
         }
@@ -286,8 +221,8 @@ async fn a_database_that_is_down_stops_its_slices_alone() {
     deal(&databases.mover().await, [5], "b").await.unwrap();
     filled(databases.store().await).await;
     let gate = Arc::new(Deadly::new(u64::MAX, false));
-    let b = GatedSource::new(Arc::new(databases.b.clone()), Arc::clone(&gate) as Arc<dyn Gate>);
-    let members = members_of(Arc::new(databases.home.clone()), Arc::new(b)).await.unwrap();
+    let b = GatedSource::new(Arc::clone(&databases.b), Arc::clone(&gate) as Arc<dyn Gate>);
+    let members = members_of(Arc::clone(&databases.home), Arc::new(b)).await.unwrap();
     let mut owner = Owner::of(Arc::new(SourcesStore::open(members).await.unwrap())).await.unwrap();
     for slice in [5, 6] {
         owner.append(&id_in(slice, 0), 80).await.unwrap();
@@ -313,9 +248,9 @@ async fn what_can_not_be_moved_is_told() {
     assert!(says(1024, "b").await.contains("slices go from 0 to 1023"));
     assert!(says(1, "c").await.contains("no source `c`; there are `home`, `b`"));
     assert!(mover.stay(Slice(1)).await.unwrap_err().to_string().contains("not being moved"));
-    let others = [("b", &databases.b), ("c", &MemoryStore::new())];
-    let others = others.map(|(name, store)| (name.to_owned(), Arc::new(store.clone()) as Arc<_>)).into();
-    let three = Mover::new(Members::open(Arc::new(databases.home.clone()), others).await.unwrap());
+    let others = [("b", Arc::clone(&databases.b)), ("c", Arc::new(MemoryStore::new()) as Arc<dyn Source>)];
+    let others = others.map(|(name, store)| (name.to_owned(), store)).into();
+    let three = Mover::new(Members::open(Arc::clone(&databases.home), others).await.unwrap());
     let dead = Mover::new(behind_two(&three, &databases).await);
     assert!(dead.move_slice(Slice(1), "b", |_| {}).await.is_err());
     let busy = three.move_slice(Slice(1), "c", |_| {}).await.unwrap_err().to_string();
@@ -325,10 +260,10 @@ async fn what_can_not_be_moved_is_told() {
 /// Members of which the second is dead as soon as the map is written.
 async fn behind_two(_: &Mover, databases: &Databases) -> Members {
     let gate = Arc::new(Deadly::new(u64::MAX, false));
-    let b = GatedSource::new(Arc::new(databases.b.clone()), Arc::clone(&gate) as Arc<dyn Gate>);
+    let b = GatedSource::new(Arc::clone(&databases.b), Arc::clone(&gate) as Arc<dyn Gate>);
     let others = [("b", Arc::new(b) as Arc<_>), ("c", Arc::new(MemoryStore::new()) as Arc<_>)];
     let others = others.map(|(name, store)| (name.to_owned(), store)).into();
-    let members = Members::open(Arc::new(databases.home.clone()), others).await.unwrap();
+    let members = Members::open(Arc::clone(&databases.home), others).await.unwrap();
     gate.left.store(0, Ordering::Relaxed);
     members
 }

@@ -1,32 +1,42 @@
 //! Databases, rows and an owner that follows its slices.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use phoenix_runtime::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use phoenix_runtime::domain::outcome::{Outcome, OutcomeKind};
+use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::port::{
     Batch, CommandData, Epoch, EventData, Lane, Partition, Position, Record, Snapshot, StoreError, StoredEvent,
     StreamId,
 };
 use phoenix_runtime::event_store::sources::{Members, MoveError, Mover, Source, SourcesStore};
 use phoenix_runtime::event_store::{EventStore, MemoryStore};
+use phoenix_runtime::testkit::gated_source::{Gate, GatedSource};
 use uuid::Uuid;
 
-/// Two databases in memory that outlive whoever opens them.
-#[derive(Clone, Default)]
+/// Two databases that outlive whoever opens them.
+#[derive(Clone)]
 pub(crate) struct Databases {
-    pub(crate) home: MemoryStore,
-    pub(crate) b: MemoryStore,
+    pub(crate) home: Arc<dyn Source>,
+    pub(crate) b: Arc<dyn Source>,
+}
+
+impl Default for Databases {
+    fn default() -> Self {
+        Self { home: Arc::new(MemoryStore::new()), b: Arc::new(MemoryStore::new()) }
+    }
 }
 
 impl Databases {
-    pub(crate) fn all(&self) -> [(&'static str, &MemoryStore); 2] {
-        [("home", &self.home), ("b", &self.b)]
+    pub(crate) fn all(&self) -> [&Arc<dyn Source>; 2] {
+        [&self.home, &self.b]
     }
 
     pub(crate) async fn members(&self) -> Members {
-        members_of(Arc::new(self.home.clone()), Arc::new(self.b.clone())).await.unwrap()
+        members_of(Arc::clone(&self.home), Arc::clone(&self.b)).await.unwrap()
     }
 
     pub(crate) async fn store(&self) -> Arc<SourcesStore> {
@@ -175,4 +185,69 @@ pub(crate) async fn drain(
         }
         all.extend(page);
     }
+}
+
+/// Everything that can be asked of a slice.
+pub(crate) async fn dump(store: &dyn EventStore, slice: u16) -> Vec<String> {
+    let mut all = vec![format!("{:?}", store.last_sequences(vec![Slice(slice)]).await.unwrap())];
+    for nth in 0..3 {
+        let id = stream(&id_in(slice, nth));
+        all.push(format!("{:?}", store.read_stream(id.clone(), 1, 1000).await.unwrap()));
+        all.push(format!("{:?}", store.snapshot(id.clone(), u64::MAX).await.unwrap()));
+        all.push(format!("{:?}", store.known_keys(id.clone(), 1000).await.unwrap()));
+        let commands = (0..30).map(|n| (id.clone(), row("x", None, n).command.unwrap().dedup)).collect();
+        all.push(format!("{:?}", store.outcomes(commands).await.unwrap()));
+    }
+    all
+}
+
+/// Two slices with events, outcomes and snapshots.
+pub(crate) async fn filled(store: Arc<dyn EventStore>) -> Owner {
+    let mut owner = Owner::of(store).await.unwrap();
+    for slice in [5, 6] {
+        for nth in 0..3 {
+            let id = id_in(slice, nth);
+            for number in 0..10 {
+                let batch = owner.decide(&id, number, number % 3 != 2).await.unwrap();
+                owner.store.append_in(owner.lane(&batch), Arc::clone(&batch)).await.unwrap();
+                owner.appended(&batch);
+            }
+            owner.store.put_snapshot(snapshot(&id, 4)).await.unwrap();
+        }
+    }
+    owner
+}
+
+/// Lets a number of calls through; then everything fails, the last one after it was done or before.
+pub(crate) struct Deadly {
+    pub(crate) left: AtomicU64,
+    done: bool,
+}
+
+impl Deadly {
+    pub(crate) fn new(calls: u64, done: bool) -> Self {
+        Self { left: AtomicU64::new(calls), done }
+    }
+}
+
+impl Gate for Deadly {
+    fn before(&self, _: &'static str) -> BoxFuture<'_, Result<(), StoreError>> {
+        let left = self.left.load(Ordering::Relaxed);
+        let last = u64::from(!self.done);
+        Box::pin(ready(if left < last { Err(StoreError::Unavailable("killed".to_owned())) } else { Ok(()) }))
+    }
+
+    fn after(&self, _: &'static str) -> BoxFuture<'_, Result<(), StoreError>> {
+        let went = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        Box::pin(ready(went.map(drop).map_err(|_| StoreError::Unknown("killed".to_owned()))))
+    }
+}
+
+pub(crate) async fn behind(databases: &Databases, gate: Arc<Deadly>) -> Members {
+    // what brings them together is not the move
+    let left = gate.left.swap(u64::MAX, Ordering::Relaxed);
+    let gated = |inner| Arc::new(GatedSource::new(inner, Arc::clone(&gate) as Arc<dyn Gate>));
+    let members = members_of(gated(Arc::clone(&databases.home)), gated(Arc::clone(&databases.b))).await.unwrap();
+    gate.left.store(left, Ordering::Relaxed);
+    members
 }

@@ -61,6 +61,14 @@ pub enum MembersError {
     },
 }
 
+impl MembersError {
+    /// What the home said.
+    #[must_use]
+    pub fn at_home(error: StoreError) -> Self {
+        Self::Store { name: HOME.to_owned(), error }
+    }
+}
+
 /// To whom a database belongs.
 #[derive(Debug, Serialize, Deserialize)]
 struct Membership {
@@ -125,7 +133,7 @@ impl Members {
     /// # Errors
     /// Whatever keeps them apart, by name.
     pub async fn open(home: Arc<dyn Source>, others: BTreeMap<String, Arc<dyn Source>>) -> Result<Self, MembersError> {
-        let at_home = |error| MembersError::Store { name: HOME.to_owned(), error };
+        let at_home = MembersError::at_home;
         if let Some(name) = others.keys().find(|name| !is_name(name)) {
             return Err(MembersError::Name(name.clone()));
         }
@@ -188,7 +196,7 @@ pub async fn sole(store: &dyn Source) -> Result<(), MembersError> {
 }
 
 async fn known_map(home: &dyn Source) -> Result<Option<(u64, SliceMap)>, MembersError> {
-    let at_home = |error| MembersError::Store { name: HOME.to_owned(), error };
+    let at_home = MembersError::at_home;
     if let Some(document) = home.document(MEMBER_DOCUMENT).await.map_err(at_home)? {
         return Err(MembersError::NotHome(membership(&document.text).map_err(at_home)?.name));
     }
@@ -207,7 +215,12 @@ async fn join(home: &str, name: &str, source: &dyn Source) -> Result<(), Members
     let says = |error| MembersError::Store { name: name.to_owned(), error };
     let ours = Membership { home: home.to_owned(), name: name.to_owned() };
     let text = serde_json::to_string(&ours).map_err(|e| says(StoreError::Unavailable(e.to_string())))?;
-    match source.join(text).await.map_err(says)? {
+    // joining waits for all appends, so it is for those only who do not belong anywhere yet
+    let joined = match source.document(MEMBER_DOCUMENT).await.map_err(says)? {
+        Some(document) => Joined::Before(document.text),
+        None => source.join(text).await.map_err(says)?,
+    };
+    match joined {
         Joined::Now => Ok(()),
         Joined::InUse => Err(MembersError::InUse(name.to_owned())),
         Joined::Before(text) => {

@@ -15,6 +15,9 @@ use crate::event_store::rules;
 impl<D: Dialect> SqlStore<D> {
     pub(super) async fn strip_events(&self, stream: StreamId, up_to: u64) -> Result<u64, StoreError> {
         let Some(number) = self.number_of(&stream).await? else { return Ok(0) };
+        let failed = |e| self.dialect.failed(&e);
+        let transaction = self.dialect.database().begin().await.map_err(failed)?;
+        self.settled_in(&transaction, stream.slice()).await?;
         let with_command = |then: Expr| Expr::case(Column::Dedup.is_not_null(), then).finally(Expr::null());
         // from the end, so that it costs as much as there is to strip, however long the stream is
         let newest: Option<Option<i64>> = Entity::find()
@@ -38,9 +41,10 @@ impl<D: Dialect> SqlStore<D> {
             .filter(Column::Version.gt(newest.flatten().unwrap_or(0)))
             .filter(Column::Version.lte(signed(up_to)))
             .filter(Column::Codec.ne(i16::from(ARCHIVED)))
-            .exec(self.dialect.database())
+            .exec(&transaction)
             .await
-            .map_err(|e| self.dialect.failed(&e))?;
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
         Ok(stripped.rows_affected)
     }
 
@@ -64,6 +68,9 @@ impl<D: Dialect> SqlStore<D> {
         }
         let failed = |e| self.dialect.failed(&e);
         let transaction = self.dialect.database().begin().await.map_err(failed)?;
+        if let Some(event) = taken.first() {
+            self.settled_in(&transaction, event.stream.slice()).await?;
+        }
         for event in taken {
             let outcome = event.command.as_ref().map(|command| &command.outcome);
             Entity::update_many()

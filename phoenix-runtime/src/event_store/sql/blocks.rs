@@ -11,12 +11,13 @@ use super::entity::archive::{ActiveModel, Column, Entity};
 use super::reader::signed;
 use crate::domain::ports::BoxFuture;
 use crate::event_store::archive::{Archive, BlockInfo};
-use crate::event_store::port::{EventStore, StoreError, StreamId};
+use crate::event_store::port::{StoreError, StreamId};
+use crate::event_store::sources::Source;
 
-/// A store that is an archive as well.
-pub trait StoreWithTable: EventStore + Archive {}
+/// A store that is an archive as well, and may be one of several sources.
+pub trait StoreWithTable: Source + Archive {}
 
-impl<S: EventStore + Archive> StoreWithTable for S {}
+impl<S: Source + Archive> StoreWithTable for S {}
 
 impl<D: Dialect> Archive for SqlStore<D> {
     fn name(&self) -> String {

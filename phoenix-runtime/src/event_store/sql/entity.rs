@@ -105,6 +105,63 @@ pub(super) mod archive {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// What the database is to each slice, where several databases share them.
+pub(super) mod slices {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "slices")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub slice: i32,
+        pub hold: i16,
+        pub since: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Small texts under names.
+pub(super) mod documents {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "documents")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+        pub version: i64,
+        pub body: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Epochs, and how often slices were taken away, of each partition.
+pub(super) mod partitions {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "partitions")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub partition: i32,
+        pub epoch: i64,
+        pub moves: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 /// Snapshots.
 pub(super) mod snapshots {
     use sea_orm::entity::prelude::*;

@@ -11,6 +11,7 @@
 //! - `known`, `turns`, `append`: what is remembered of the database, the order of appends, one append
 //! - `reader`, `lists`, `snapshots`, `archive`, `blocks`: reads; ids and names; snapshots; stripped
 //!   events, and the table where they may go
+//! - `source`: one of several databases that share the slices
 //! - `gaps`: a reader of all events in front of a gap
 
 mod append;
@@ -31,6 +32,7 @@ mod reader;
 mod row;
 mod schema;
 mod snapshots;
+mod source;
 mod turns;
 mod url;
 

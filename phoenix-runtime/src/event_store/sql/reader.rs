@@ -1,5 +1,7 @@
 //! Every read of events, keys and outcomes.
 
+use std::collections::BTreeMap;
+
 use super::SqlStore;
 use super::dialect::{Dialect, Part};
 use super::known::Stream;
@@ -59,24 +61,36 @@ impl<D: Dialect> SqlStore<D> {
         mut position: Position,
         limit: usize,
     ) -> Result<(Vec<StoredEvent>, Position), StoreError> {
+        let (found, ends) = self.events_behind(rules::reading_order(&position).collect(), limit).await?;
+        position.0.extend(ends);
+        Ok((found, position))
+    }
+
+    /// Events of slices, each behind a number, and how far each slice was read where it was read any further.
+    pub(super) async fn events_behind(
+        &self,
+        mut slices: Vec<(Slice, u64)>,
+        limit: usize,
+    ) -> Result<(Vec<StoredEvent>, BTreeMap<Slice, u64>), StoreError> {
         let mut read = Rows::new(self.dialect.place());
-        let mut found = Vec::new();
+        let (mut found, mut ends) = (Vec::new(), BTreeMap::new());
+        let starts: BTreeMap<Slice, u64> = slices.iter().copied().collect();
         // slices whose next record is missing
         let mut waiting = SliceSet::default();
         while found.len() < limit {
             let wanted = (limit - found.len()).max(LEAST_PAGE);
-            let after: Vec<_> = rules::reading_order(&position)
-                .filter(|(slice, _)| !waiting.contains(*slice))
-                .filter_map(|(slice, behind)| rules::position(slice, behind))
-                .collect();
+            slices.retain(|(slice, _)| !waiting.contains(*slice));
+            let behind = |(slice, start): &(Slice, u64)| (*slice, ends.get(slice).copied().unwrap_or(*start));
+            let after: Vec<_> =
+                slices.iter().map(behind).filter_map(|(slice, behind)| rules::position(slice, behind)).collect();
             let rows = self.dialect.page_after(&after, signed(wanted as u64)).await?;
             let (last_page, mut gap) = (rows.len() < wanted, false);
             for row in &rows {
                 if found.len() == limit {
-                    return Ok((found, position));
+                    return Ok((found, ends));
                 }
                 let (slice, sequence) = read.place(row)?;
-                let behind = position.0.get(&slice).copied().unwrap_or(0);
+                let behind = ends.get(&slice).or(starts.get(&slice)).copied().unwrap_or(0);
                 if behind + 1 != sequence {
                     if !waiting.contains(slice) {
                         self.wait_at_gap(slice, behind, sequence)?;
@@ -85,7 +99,7 @@ impl<D: Dialect> SqlStore<D> {
                     gap = true;
                     continue;
                 }
-                position.0.insert(slice, sequence);
+                ends.insert(slice, sequence);
                 if !self.gaps.is_empty() {
                     self.gaps.closed(slice, sequence);
                 }
@@ -96,7 +110,7 @@ impl<D: Dialect> SqlStore<D> {
                 break;
             }
         }
-        Ok((found, position))
+        Ok((found, ends))
     }
 
     fn wait_at_gap(&self, slice: Slice, behind: u64, sequence: u64) -> Result<(), StoreError> {

@@ -12,6 +12,7 @@ mod read;
 pub mod store_url;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct NodeConfig {
     pub store: StoreUrl,
     /// Where the bytes of old events go, for aggregates with `archive = true`.
     pub archive: ArchiveUrl,
+    /// Further databases that have a part of the slices, by their names; `store` is their home.
+    pub sources: BTreeMap<String, StoreUrl>,
     /// How a file of SQLite is written, where `store` names one.
     pub sqlite: SqliteOptions,
     /// How a log is written, where `store` names one.
@@ -63,6 +66,7 @@ impl Default for NodeConfig {
         Self {
             store: StoreUrl::Sqlite("data/phoenix.db".into()),
             archive: ArchiveUrl::Off,
+            sources: BTreeMap::new(),
             sqlite: SqliteOptions::default(),
             log_store: LogStoreOptions::default(),
             database: DatabaseOptions::default(),

@@ -93,6 +93,32 @@ CREATE TABLE IF NOT EXISTS archive (
     };
 }
 
+/// Where several databases share the slices: what this one is to each, and small texts. `away_slices` repeats which of
+/// them take no append.
+macro_rules! sources {
+    ($collation:literal) => {
+        concat!(
+            "CREATE TABLE IF NOT EXISTS slices (
+  slice int NOT NULL PRIMARY KEY,
+  hold smallint NOT NULL,
+  since bigint NOT NULL
+) ENGINE=InnoDB;
+INSERT INTO slices (slice, hold, since)
+SELECT p.`partition`, 0, 0 FROM partitions AS p WHERE TRUE
+ON DUPLICATE KEY UPDATE hold = slices.hold;
+CREATE TABLE IF NOT EXISTS documents (
+  name varchar(255) NOT NULL PRIMARY KEY,
+  version bigint NOT NULL,
+  body longtext NOT NULL
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE ",
+            $collation,
+            ";
+INSERT INTO documents (name, version, body) VALUES ('tenures', 0, '')
+ON DUPLICATE KEY UPDATE version = documents.version"
+        )
+    };
+}
+
 /// The collation that compares bytes, trailing blanks included.
 pub(super) const MARIADB_COLLATION: &str = "utf8mb4_nopad_bin";
 /// The same on MySQL.
@@ -106,7 +132,10 @@ pub(super) struct MySql;
 
 impl MigratorTrait for MariaDb {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Statements { name: "0001_events", sql: events!("utf8mb4_nopad_bin") })]
+        vec![
+            Box::new(Statements { name: "0001_events", sql: events!("utf8mb4_nopad_bin") }),
+            Box::new(Statements { name: "0002_sources", sql: sources!("utf8mb4_nopad_bin") }),
+        ]
     }
 
     fn migration_table_name() -> DynIden {
@@ -116,7 +145,10 @@ impl MigratorTrait for MariaDb {
 
 impl MigratorTrait for MySql {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Statements { name: "0001_events", sql: events!("utf8mb4_0900_bin") })]
+        vec![
+            Box::new(Statements { name: "0001_events", sql: events!("utf8mb4_0900_bin") }),
+            Box::new(Statements { name: "0002_sources", sql: sources!("utf8mb4_0900_bin") }),
+        ]
     }
 
     fn migration_table_name() -> DynIden {

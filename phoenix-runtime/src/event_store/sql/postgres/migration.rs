@@ -9,7 +9,10 @@ pub(super) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Statements { name: "0001_events", sql: EVENTS })]
+        vec![
+            Box::new(Statements { name: "0001_events", sql: EVENTS }),
+            Box::new(Statements { name: "0002_sources", sql: SOURCES }),
+        ]
     }
 
     fn migration_table_name() -> DynIden {
@@ -82,4 +85,21 @@ CREATE TABLE archive (
   block bytea NOT NULL,
   PRIMARY KEY (stream, to_version, from_version)
 );
+"#;
+
+/// Where several databases share the slices: what this one is to each, and small texts. `away_slices` repeats which of
+/// them take no append.
+const SOURCES: &str = r#"
+CREATE TABLE slices (
+  slice integer NOT NULL PRIMARY KEY,
+  hold smallint NOT NULL,
+  since bigint NOT NULL
+);
+INSERT INTO slices SELECT n, 0, 0 FROM generate_series(0, 1023) AS n;
+CREATE TABLE documents (
+  name text COLLATE "C" NOT NULL PRIMARY KEY,
+  version bigint NOT NULL,
+  body text NOT NULL
+);
+INSERT INTO documents VALUES ('tenures', 0, '');
 "#;
