@@ -131,7 +131,9 @@ impl<D: Dialect> EventStore for SqlStore<D> {
         Box::pin(async move {
             let last = self.last(&slices).await?;
             let mut known = self.known();
-            last.iter().for_each(|(slice, sequence)| known.note_sequence(*slice, *sequence));
+            for (slice, sequence) in &last {
+                known.note_sequence(*slice, *sequence);
+            }
             drop(known);
             Ok(last)
         })
