@@ -35,7 +35,7 @@ impl Database {
     }
 
     pub(crate) async fn open_with(&self, options: DatabaseOptions) -> Result<Arc<dyn EventStore>, DatabaseOpenError> {
-        postgres::open(&DatabaseUrl::new(&self.url), &options).await
+        Ok(postgres::open(&DatabaseUrl::new(&self.url), &options).await?)
     }
 
     /// A connection beside the store's.
