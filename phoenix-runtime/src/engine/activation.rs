@@ -228,7 +228,7 @@ impl Replay {
             }
             Ok(Ok(None)) => {}
             Ok(Err(reason)) => {
-                tracing::error!(%stream, version, %reason, "the snapshot can't be read; replaying instead")
+                tracing::error!(%stream, version, %reason, "the snapshot can't be read; replaying instead");
             }
             Err(_) => tracing::error!(%stream, version, "reading the snapshot panicked; replaying instead"),
         }

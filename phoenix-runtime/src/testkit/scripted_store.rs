@@ -239,10 +239,6 @@ impl ScriptedStore {
         }
     }
 
-    fn lane_of(&self, stream: &StreamId) -> Option<Lane> {
-        Some(self.lanes.lane_of(stream))
-    }
-
     fn step(&self, call: Call) -> Option<Step> {
         self.script().steps.get_mut(&call)?.pop_front()
     }
@@ -358,7 +354,7 @@ impl EventStore for ScriptedStore {
         Box::pin(async move {
             let name = stream.clone();
             let events = self
-                .play(Call::ReadStream, Some(&name), self.lane_of(&name), |inner| {
+                .play(Call::ReadStream, Some(&name), Some(self.lanes.lane_of(&name)), |inner| {
                     inner.read_stream(stream, from, limit)
                 })
                 .await?;
@@ -380,14 +376,17 @@ impl EventStore for ScriptedStore {
         commands: Vec<(StreamId, Dedup)>,
     ) -> BoxFuture<'_, Result<Vec<Option<StoredOutcome>>, StoreError>> {
         self.script().asked_about += commands.len() as u64;
-        let lane = commands.first().and_then(|(stream, _)| self.lane_of(stream));
+        let lane = commands.first().map(|(stream, _)| self.lanes.lane_of(stream));
         Box::pin(self.play(Call::Outcomes, None, lane, |inner| inner.outcomes(commands)))
     }
 
     fn known_keys(&self, stream: StreamId, limit: usize) -> BoxFuture<'_, Result<KnownKeys, StoreError>> {
         Box::pin(async move {
             let name = stream.clone();
-            self.play(Call::KnownKeys, Some(&name), self.lane_of(&name), |inner| inner.known_keys(stream, limit)).await
+            self.play(Call::KnownKeys, Some(&name), Some(self.lanes.lane_of(&name)), |inner| {
+                inner.known_keys(stream, limit)
+            })
+            .await
         })
     }
 
@@ -403,24 +402,27 @@ impl EventStore for ScriptedStore {
     }
 
     fn put_snapshot(&self, snapshot: Snapshot) -> BoxFuture<'_, Result<(), StoreError>> {
-        let lane = self.lane_of(&snapshot.stream);
+        let lane = Some(self.lanes.lane_of(&snapshot.stream));
         Box::pin(self.play(Call::PutSnapshot, None, lane, |inner| inner.put_snapshot(snapshot)))
     }
 
     fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>> {
         Box::pin(async move {
             let name = stream.clone();
-            self.play(Call::Snapshot, Some(&name), self.lane_of(&name), |inner| inner.snapshot(stream, at_most)).await
+            self.play(Call::Snapshot, Some(&name), Some(self.lanes.lane_of(&name)), |inner| {
+                inner.snapshot(stream, at_most)
+            })
+            .await
         })
     }
 
     fn snapshots(&self, stream: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>> {
-        let lane = self.lane_of(&stream);
+        let lane = Some(self.lanes.lane_of(&stream));
         Box::pin(self.play(Call::Snapshots, None, lane, |inner| inner.snapshots(stream)))
     }
 
     fn drop_snapshots(&self, stream: StreamId, below: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        let lane = self.lane_of(&stream);
+        let lane = Some(self.lanes.lane_of(&stream));
         Box::pin(self.play(Call::DropSnapshots, None, lane, move |inner| inner.drop_snapshots(stream, below)))
     }
 
@@ -433,7 +435,7 @@ impl EventStore for ScriptedStore {
     }
 
     fn retain(&self, stream: StreamId, from: u64) -> BoxFuture<'_, Result<(), StoreError>> {
-        let lane = self.lane_of(&stream);
+        let lane = Some(self.lanes.lane_of(&stream));
         self.script().retained.push((stream.clone(), from));
         Box::pin(self.play(Call::Retain, None, lane, move |inner| inner.retain(stream, from)))
     }

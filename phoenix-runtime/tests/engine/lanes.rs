@@ -129,7 +129,7 @@ fn nothing_of_a_slice_that_moved_is_left_in_its_old_database() {
         let engine = world.start().await;
         let of = tallies(&engine);
         let mover = tally(&world, LEFT, 0);
-        let twin = (0..).map(|number| format!("twin{number}")).find(|id| slice(id) == slice(&mover)).unwrap();
+        let twin = (0..100_000).map(|number| format!("twin{number}")).find(|id| slice(id) == slice(&mover)).unwrap();
         answers(vec![sent(of.ask(add(&mover, 1))).await, sent(of.ask(add(&twin, 1))).await]).await;
         world.store.hold_lane(LEFT);
         let first = sent(of.ask(add(&mover, 2))).await;
