@@ -76,7 +76,7 @@ async fn client(
             if answer.is_ok() {
                 break;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "{answer:?}");
+            assert!(begun.elapsed() < Duration::from_mins(1), "{answer:?}");
             tokio::task::yield_now().await;
         }
         slowest = slowest.max(begun.elapsed());
@@ -88,7 +88,7 @@ async fn client(
 async fn until(happened: impl Fn() -> bool) {
     let begun = Instant::now();
     while !happened() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it does not happen");
+        assert!(begun.elapsed() < Duration::from_mins(1), "it does not happen");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -100,9 +100,9 @@ pub(crate) async fn moves_under_load(two: Two) {
     let clients: Vec<_> =
         (0..CLIENTS).map(|number| tokio::spawn(client(number, observed.clone(), Arc::clone(&stop)))).collect();
     let slices: BTreeSet<Slice> = (0..COUNTERS).map(|n| Slice::of("counter", &format!("c{n}"))).collect();
-    let moves = Arc::new(AtomicU64::new(0));
-    let mover = tokio::spawn({
-        let (two, moves, stop) = (two.clone(), Arc::clone(&moves), Arc::clone(&stop));
+    let count = Arc::new(AtomicU64::new(0));
+    let operator = tokio::spawn({
+        let (two, count, stop) = (two.clone(), Arc::clone(&count), Arc::clone(&stop));
         async move {
             let mover = two.open().await.mover().await;
             for to in ["b", "home"].into_iter().cycle() {
@@ -112,7 +112,7 @@ pub(crate) async fn moves_under_load(two: Two) {
                     }
                     mover.move_slice(*slice, to, |_| {}).await.unwrap();
                     mover.purge(*slice, |_| {}).await.unwrap();
-                    moves.fetch_add(1, Ordering::Relaxed);
+                    count.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }
@@ -133,12 +133,12 @@ pub(crate) async fn moves_under_load(two: Two) {
             seen
         }
     });
-    until(|| moves.load(Ordering::Relaxed) >= MOVES).await;
+    until(|| count.load(Ordering::Relaxed) >= MOVES).await;
     // the second node takes over while the first one is alive, and slices move on
     let second = Arc::new(node(&two).await);
     nodes.send_replace(Arc::clone(&second));
-    let so_far = moves.load(Ordering::Relaxed);
-    until(|| moves.load(Ordering::Relaxed) >= so_far + MOVES).await;
+    let so_far = count.load(Ordering::Relaxed);
+    until(|| count.load(Ordering::Relaxed) >= so_far + MOVES).await;
     stop.store(true, Ordering::Relaxed);
     let (mut acknowledged, mut slowest) = (BTreeSet::new(), Duration::ZERO);
     for client in clients {
@@ -146,10 +146,10 @@ pub(crate) async fn moves_under_load(two: Two) {
         acknowledged.extend(keys);
         slowest = slowest.max(time);
     }
-    mover.await.unwrap();
+    operator.await.unwrap();
     let seen = reader.await.unwrap();
-    let moves = moves.load(Ordering::Relaxed);
-    println!("{} commands, {moves} moves, the slowest command {slowest:?}", acknowledged.len());
+    let count = count.load(Ordering::Relaxed);
+    println!("{} commands, {count} moves, the slowest command {slowest:?}", acknowledged.len());
     assert!(acknowledged.len() > 100, "{} commands are no trial", acknowledged.len());
     assert!(first.health().is_fenced() && !second.health().is_fenced());
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use phoenix_runtime::domain::id::Slice;
 use phoenix_runtime::domain::ports::BoxFuture;
-use phoenix_runtime::event_store::port::{Position, StoreError};
+use phoenix_runtime::event_store::port::{Position, StoreError, StoredEvent};
 use phoenix_runtime::event_store::sources::port::Rows;
 use phoenix_runtime::event_store::sources::{Mover, Source};
 use phoenix_runtime::event_store::sql::{mysql, postgres};
@@ -134,8 +134,8 @@ async fn movers_die(two: Two) {
     for done in [false, true] {
         for calls in 0.. {
             let to = targets.next().unwrap();
-            let dies = Mover::new(behind(&databases, Arc::new(Deadly::new(calls, done))).await);
-            let died = dies.move_slice(Slice(5), to, |_| {}).await.is_err();
+            let mover = Mover::new(behind(&databases, Arc::new(Deadly::new(calls, done))).await);
+            let died = mover.move_slice(Slice(5), to, |_| {}).await.is_err();
             number += 1;
             owner.append(&id_in(6, 0), number).await.unwrap();
             let early = owner.follow(&id_in(5, 3), number).await;
@@ -193,7 +193,7 @@ async fn bytes_stay(two: Two) {
     assert!(matches!(owner.store.strip(id.clone(), 3).await, Err(StoreError::Unavailable(_))));
     deal(&databases.mover().await, [5], "b").await.unwrap();
     let events = owner.store.read_stream(id.clone(), 1, 4).await.unwrap();
-    assert_eq!(events.iter().map(|stored| stored.is_archived()).collect::<Vec<_>>(), [true, true, false, false]);
+    assert_eq!(events.iter().map(StoredEvent::is_archived).collect::<Vec<_>>(), [true, true, false, false]);
     assert_eq!(owner.store.strip(id.clone(), 3).await, Ok(1));
     let known = row("x", None, 0).command.unwrap().dedup;
     assert!(owner.store.outcomes(vec![(id, known)]).await.unwrap()[0].is_some(), "its key still counts");
