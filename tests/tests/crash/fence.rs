@@ -26,11 +26,11 @@ struct Reign<'scope> {
 }
 
 fn an_owner_that_was_frozen_is_fenced(place: &Place) {
-    run(place, 12, |_| {});
+    run(place, 8, |_| {});
 }
 
 fn an_owner_that_was_frozen_until_its_connections_died_is_fenced(place: &Place, database: &Private) {
-    run(place, 3, |_| {
+    run(place, 2, |_| {
         database.kill().unwrap();
         database.restart().unwrap();
     });
@@ -40,7 +40,7 @@ fn an_owner_that_was_frozen_until_its_connections_died_is_fenced(place: &Place, 
 fn run(place: &Place, rounds: usize, mut meanwhile: impl FnMut(&mut Lot)) {
     let (seed, rounds) = (Lot::seed(), rounds * usize::try_from(Lot::times()).unwrap());
     let mut lot = Lot::new(seed, &[2]);
-    let setup = Setup::new(place).with("PHOENIX__ENGINE__ASK_TIMEOUT", "50s");
+    let setup = Setup::new(place);
     let traffic = Traffic::new(seed, 2 * CLIENTS * (1 + rounds));
     let doors: Vec<Door<'_>> = (0..=rounds).map(|_| Door::new(&traffic)).collect();
 

@@ -9,7 +9,7 @@ use crate::stores::{ALL, Place, on_each};
 
 fn ten_kills_under_load_lose_nothing_and_do_nothing_twice(place: &Place) {
     let setup = Setup::new(place);
-    let campaign = Campaign { seed: Lot::seed(), setup, rounds: 10, most_requests: 800, followed: true };
+    let campaign = Campaign { seed: Lot::seed(), setup, rounds: 10, most_requests: 600, followed: true };
     let verdict = campaign.run(|scene| {
         scene.kill();
         if scene.lot.one_in(3) {

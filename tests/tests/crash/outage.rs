@@ -12,12 +12,11 @@ use crate::stores::{Place, SERVERS, on_private};
 
 /// With clients that wait until the database is back: whatever else they are told is a failure.
 fn campaign(place: &Place, rounds: u64) -> Campaign {
-    let setup = Setup::new(place).with("PHOENIX__ENGINE__ASK_TIMEOUT", "50s");
-    Campaign { seed: Lot::seed(), setup, rounds, most_requests: 600, followed: true }
+    Campaign { seed: Lot::seed(), setup: Setup::new(place), rounds, most_requests: 400, followed: true }
 }
 
 fn a_lost_database_costs_latency_and_nothing_else(place: &Place, database: &Private) {
-    let verdict = campaign(place, 4).run(|_: &mut Scene<'_, '_>| {
+    let verdict = campaign(place, 3).run(|_: &mut Scene<'_, '_>| {
         database.kill().unwrap();
         database.restart().unwrap();
     });
@@ -32,7 +31,7 @@ fn a_frozen_database_costs_latency_and_nothing_else(place: &Place, database: &Pr
     campaign.setup = campaign.setup.with("PHOENIX__DATABASE__CONNECT_TIMEOUT", "500ms");
     let verdict = campaign.run(|scene| {
         database.freeze().unwrap();
-        let frozen = Duration::from_millis(scene.lot.below(3000));
+        let frozen = Duration::from_millis(scene.lot.below(2000));
         scene.expect_stillness(frozen);
         database.thaw().unwrap();
     });
@@ -40,7 +39,7 @@ fn a_frozen_database_costs_latency_and_nothing_else(place: &Place, database: &Pr
 }
 
 fn both_are_killed_and_come_back_in_any_order(place: &Place, database: &Private) {
-    let verdict = campaign(place, 4).run(|scene| {
+    let verdict = campaign(place, 3).run(|scene| {
         if scene.lot.one_in(2) {
             scene.kill();
             database.kill().unwrap();

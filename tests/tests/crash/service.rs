@@ -71,6 +71,8 @@ impl Setup {
             .current_dir(&self.logs)
             .env("PHOENIX__STORE", &self.url)
             .env("PHOENIX__HTTP__PORT", "0")
+            // clients wait as long as it takes: what they are told before that is a failure
+            .env("PHOENIX__HTTP__TIMEOUT", "50s")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
