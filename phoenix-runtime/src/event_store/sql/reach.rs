@@ -56,6 +56,16 @@ pub(super) fn failed(url: &DatabaseUrl, error: &sqlx::Error, refusal: Refusal) -
     refusal(url, error).unwrap_or_else(unreachable)
 }
 
+/// Whether the two sides do not agree on how safe a connection is, or the certificate is not one that is trusted.
+pub(super) fn is_tls(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        // how a certificate that was refused comes through
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
 async fn first<C>(options: &DatabaseOptions, connect: &Connect<C>) -> Result<C, sqlx::Error> {
     let silent = || std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer");
     timeout(options.connect_timeout, connect()).await.map_err(|_| silent())?

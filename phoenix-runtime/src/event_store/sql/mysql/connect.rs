@@ -185,7 +185,7 @@ fn refusal(url: &DatabaseUrl, error: &sqlx::Error) -> Option<DatabaseOpenError> 
         // starts, stops, has no room for another connection, was told to end this one: it will pass
         (_, Some(1040 | 1053 | 1077 | 1203 | 1226 | 1317 | 1927 | 1129 | 1205 | 1213)) => return None,
         (_, Some(_)) => "see the log of the server",
-        (sqlx::Error::Tls(_), _) => {
+        (error, _) if reach::is_tls(error) => {
             "check `database.tls`, `database.tls_ca`, and whether the server has TLS switched on"
         }
         (sqlx::Error::Configuration(_), _) => "correct `store`: mysql://user:password@host:port/database",

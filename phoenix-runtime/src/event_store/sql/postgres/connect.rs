@@ -112,20 +112,13 @@ fn refusal(url: &DatabaseUrl, error: &sqlx::Error) -> Option<DatabaseOpenError> 
                 _ => "see the log of the server",
             }
         }
-        _ if is_of_tls(error) => "check `database.tls`, `database.tls_ca`, and whether the server has TLS switched on",
+        _ if reach::is_tls(error) => {
+            "check `database.tls`, `database.tls_ca`, and whether the server has TLS switched on"
+        }
         sqlx::Error::Configuration(_) => "correct `store`: postgres://user:password@host:port/database",
         _ => return None,
     };
     Some(DatabaseOpenError::Refused { url: url.clone(), reason: error.to_string(), remedy })
-}
-
-/// A certificate that can't be trusted comes as bytes that can't be understood.
-fn is_of_tls(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Tls(_) => true,
-        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
-        _ => false,
-    }
 }
 
 fn connect_options(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<PgConnectOptions, DatabaseOpenError> {
