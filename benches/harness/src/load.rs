@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -100,27 +101,24 @@ pub async fn closed(
     let mut tasks = JoinSet::new();
     let began = Instant::now();
     let end = began + duration;
-    for number in 0..callers.clients {
-        let (target, mut messages) = (target.clone(), Messages::new(number as u64 + 1, keyed));
+    for client in 0..callers.clients {
+        let target = target.clone();
         tasks.spawn(async move {
-            let mut latencies = Latencies::default();
-            if callers.in_flight == 1 {
-                // what a service does that has one thing to ask
-                while Instant::now() < end {
-                    latencies.add(timed(&target, messages.any(), Instant::now()).await?);
+            // one task a client; each of its lines has one command on its way
+            let lines = (0..callers.in_flight).map(|line| {
+                let mut messages = Messages::new((client * callers.in_flight + line) as u64 + 1, keyed);
+                let target = &target;
+                async move {
+                    let mut latencies = Latencies::default();
+                    while Instant::now() < end {
+                        latencies.add(timed(target, messages.any(), Instant::now()).await?);
+                    }
+                    Ok::<_, LoadError>(latencies)
                 }
-                return Ok(latencies);
-            }
-            let mut waiting: FuturesUnordered<_> =
-                (0..callers.in_flight).map(|_| timed(&target, messages.any(), Instant::now())).collect();
-            while let Some(latency) = waiting.next().await {
-                latencies.add(latency?);
-                let now = Instant::now();
-                if now < end {
-                    waiting.push(timed(&target, messages.any(), now));
-                }
-            }
-            Ok(latencies)
+            });
+            let mut all = Latencies::default();
+            try_join_all(lines).await?.into_iter().for_each(|latencies| all.append(latencies));
+            Ok(all)
         });
     }
     let latencies = gather(tasks).await?;
@@ -139,7 +137,7 @@ pub async fn open(target: &impl Target, per_second: f64, duration: Duration) -> 
     for number in 0..SENDERS {
         let (line, mut due) = mpsc::unbounded_channel::<Instant>();
         lines.push(line);
-        let (target, mut messages) = (target.clone(), Messages::new(number as u64 + 1001, false));
+        let (target, mut messages) = (target.clone(), Messages::new(number as u64 + 1_000_001, false));
         tasks.spawn(async move {
             let (mut latencies, mut waiting, mut more) = (Latencies::default(), FuturesUnordered::new(), true);
             while more || !waiting.is_empty() {
