@@ -117,7 +117,9 @@ pub async fn closed(
                 }
             });
             let mut all = Latencies::default();
-            try_join_all(lines).await?.into_iter().for_each(|latencies| all.append(latencies));
+            for latencies in try_join_all(lines).await? {
+                all.append(latencies);
+            }
             Ok(all)
         });
     }

@@ -39,9 +39,10 @@ use suite::Plan;
 /// bare inserts of the same rows into the same table, activation, replay, and the memory of idle aggregates. On a server
 /// it makes databases of its own, and removes them in the end. Build it with `--release`.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Options {
     /// Only this store, several times for several: memory, none, sqlite:FOLDER and log:FOLDER for files in that folder,
-    /// postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE [default: memory, and SQLite with files in ./target]
+    /// `postgres://USER@HOST/DATABASE`, `mysql://USER@HOST/DATABASE` [default: memory, and SQLite with files in ./target]
     #[arg(long, value_name = "STORE")]
     store: Vec<Named>,
     /// How long each measurement takes, in seconds

@@ -112,7 +112,7 @@ impl FromStr for Named {
 /// Opens a store as a node does that says nothing but which one.
 pub(super) async fn open(url: &str) -> Result<Arc<dyn EventStore>, BenchError> {
     let mut config = NodeConfig::default();
-    config.store = url.parse::<StoreUrl>().map_err(|reason| BenchError::Store(reason))?;
+    config.store = url.parse::<StoreUrl>()?;
     Ok(open_store(&config).await?)
 }
 
