@@ -153,6 +153,7 @@ fn connect_options(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<PgCon
         // statements are constant, find rows by keys, and must not be planned for tables that were once small
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
         ("max_parallel_workers_per_gather", "0"),

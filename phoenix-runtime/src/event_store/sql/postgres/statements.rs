@@ -90,7 +90,8 @@ JOIN streams AS s ON s.aggregate = q.aggregate AND s.id = q.id
 JOIN events AS e ON e.stream = s.stream AND e.dedup_short = q.short"
 );
 
-/// Everything that aggregates need to come into memory: snapshots, keys, events, in this order.
+/// Everything that aggregates need to come into memory: snapshots, keys, events, in this order. Keys are counted in the
+/// index alone; of a stream that has more than are wanted none is read.
 pub(super) const LOAD: &str = concat!(
     "WITH q AS MATERIALIZED (
   SELECT q.n - 1 AS n, s.stream, q.fingerprint, q.keys, q.events
@@ -109,15 +110,15 @@ SELECT k.stream, k.version, k.time_micros, NULL::integer, k.codec, NULL::text, k
   NULL::text, k.n, 1
 FROM kept AS k WHERE k.version IS NOT NULL
 UNION ALL
-SELECT q.stream, CASE WHEN k.more THEN 0 ELSE 1 END, NULL, NULL, NULL, NULL, coalesce(k.keys, ''), NULL, NULL, NULL,
-  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, q.n, 2
+SELECT q.stream, CASE WHEN c.keys > q.keys THEN 0 ELSE 1 END, NULL, NULL, NULL, NULL, coalesce(k.keys, ''), NULL, NULL,
+  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, q.n, 2
 FROM q CROSS JOIN LATERAL (
-  SELECT count(*) > q.keys AS more, string_agg(int8send(f.dedup_short), ''::bytea ORDER BY f.position)
-    FILTER (WHERE f.nth <= q.keys) AS keys
-  FROM (
-    SELECT e.dedup_short, e.position, row_number() OVER () AS nth FROM events AS e
-    WHERE e.stream = q.stream AND e.dedup_short IS NOT NULL LIMIT q.keys + 1
+  SELECT count(*) AS keys FROM (
+    SELECT 1 FROM events AS e WHERE e.stream = q.stream AND e.dedup_short IS NOT NULL LIMIT q.keys + 1
   ) AS f
+) AS c CROSS JOIN LATERAL (
+  SELECT string_agg(int8send(e.dedup_short), ''::bytea ORDER BY e.position) AS keys FROM events AS e
+  WHERE c.keys <= q.keys AND e.stream = q.stream AND e.dedup_short IS NOT NULL
 ) AS k
 UNION ALL
 SELECT ",
