@@ -32,7 +32,8 @@ async fn nodes_that_start_together_migrate_once(server: &'static Server) -> Chec
     for node in nodes {
         node.await??;
     }
-    equal("migrations", database.count("SELECT count(*) FROM schema_migrations").await?, 1)?;
+    let first = "SELECT count(*) FROM schema_migrations WHERE version = '0001_events'";
+    equal("how often the first migration was applied", database.count(first).await?, 1)?;
     equal("partitions", database.count("SELECT count(*) FROM partitions").await?, 1024)
 }
 
@@ -42,7 +43,7 @@ async fn a_newer_schema_is_refused(server: &'static Server) -> Checked {
     says(postgres::open_to_read(&url, &options).await, &["lacks the schema `0001_events`", "start the service once"])?;
     database.open().await?;
     database.execute("INSERT INTO schema_migrations (version, applied_at) VALUES ('9999_future', 0)").await?;
-    let parts = ["`9999_future`", "`0001_events`", "run the newer release", "phoenix:***@"];
+    let parts = ["`9999_future`", "(it knows `0", "run the newer release", "phoenix:***@"];
     says(database.open().await, &parts)?;
     says(postgres::open_to_read(&url, &options).await, &parts)
 }
