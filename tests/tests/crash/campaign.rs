@@ -63,6 +63,15 @@ impl Scene<'_, '_> {
         self.service = Some(service);
     }
 
+    /// Another service takes over from the one that serves, which is given back alive.
+    pub(crate) fn take_over(&mut self) -> Service {
+        // from the moment on when it is no owner any more, until nobody asks it
+        self.door.tolerate();
+        let old = self.service.take();
+        self.serve();
+        old.expect("it serves")
+    }
+
     /// Waits until so many more requests were begun.
     pub(crate) fn flow(&self, requests: u64) {
         self.door.flow(requests);
@@ -99,7 +108,7 @@ impl Campaign {
             for _ in 0..self.rounds * Lot::times() {
                 scene.serve();
                 if self.followed && tail.is_none() {
-                    tail = Some(Tail::follow(self.setup.url.clone(), self.seed));
+                    tail = Some(Tail::follow(self.setup.config(), self.seed));
                 }
                 // a moment among the requests: some are on their way just then
                 let requests = 1 + scene.lot.below(self.most_requests);
@@ -127,14 +136,14 @@ pub(crate) fn judge(
 ) -> Verdict {
     let more = traffic.read_all(service.address).expect("the service answers");
     let history = History::merge([history, more]);
-    let (stored, marks) = ledger::read(&setup.url);
+    let (stored, marks) = ledger::read(&setup.config());
     let astray = tail.map(|tail| tail.end(&marks)).unwrap_or_default();
     let restarted = check(&history, &stored);
 
     let again = traffic.repeat(&history.answered(), service.address).expect("the service answers");
     let more = traffic.read_all(service.address).expect("the service answers");
     let history = History::merge([history, again, more]);
-    let repeated = check(&history, &ledger::read(&setup.url).0);
+    let repeated = check(&history, &ledger::read(&setup.config()).0);
     report(&history);
     Verdict { history, restarted, repeated, astray }
 }

@@ -52,7 +52,7 @@ fn run(place: &Place, rounds: usize, mut meanwhile: impl FnMut(&mut Lot)) {
         };
         let mut owner = start(&setup);
         doors[0].open(owner.address);
-        let tail = Tail::follow(setup.url.clone(), seed);
+        let tail = Tail::follow(setup.config(), seed);
         let mut reigns = vec![Reign { clients: come(&doors[0]), over: Tick::MAX }];
         for (old, new) in doors.iter().zip(&doors[1..]) {
             // a moment among the requests: appends are on their way just then

@@ -36,8 +36,8 @@ pub(crate) fn config(url: &str) -> NodeConfig {
 }
 
 /// Opens the store beside the service that owns it.
-pub(crate) async fn open(url: &str) -> Events {
-    Events::open(&config(url)).await.unwrap_or_else(|error| panic!("{error}"))
+pub(crate) async fn open(config: &NodeConfig) -> Events {
+    Events::open(config).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Waits for what is asked of a store.
@@ -47,14 +47,14 @@ pub(crate) fn wait<T>(what: impl Future<Output = T>) -> T {
 }
 
 /// Reads every event from the start.
-pub(crate) fn read(url: &str) -> (Ledger, Vec<Mark>) {
-    try_read(url).unwrap_or_else(|error| panic!("{error}"))
+pub(crate) fn read(config: &NodeConfig) -> (Ledger, Vec<Mark>) {
+    try_read(config).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The same, where what is stored may be spoilt.
-pub(crate) fn try_read(url: &str) -> Result<(Ledger, Vec<Mark>), Box<dyn Error>> {
+pub(crate) fn try_read(config: &NodeConfig) -> Result<(Ledger, Vec<Mark>), Box<dyn Error>> {
     wait(async {
-        let store = Events::open(&config(url)).await?;
+        let store = Events::open(config).await?;
         let (mut ledger, mut marks, mut position) = (Ledger::new(), Vec::new(), Position::default());
         loop {
             let (events, behind) = store.read_all(position, PAGE).await?;

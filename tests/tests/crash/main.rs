@@ -16,6 +16,7 @@
 //! - `kill`, `lost_writes`, `outage`: the service, the machine or the database ends
 //! - `spoilt`: what is durable is not what was written
 //! - `owners`, `starts`, `fence`: who may append
+//! - `slices`: what several databases share moves from one to another
 //! - `commits`: what is visible in another order than it was appended in
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
@@ -39,6 +40,7 @@ mod outage;
 mod owners;
 mod plan;
 mod service;
+mod slices;
 mod spoilt;
 mod starts;
 mod stores;
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
     trials.extend(outage::trials());
     trials.extend(starts::trials());
     trials.extend(commits::trials());
+    trials.extend(slices::trials());
     trials.extend(spoilt::trials());
     #[cfg(unix)]
     trials.extend(fence::trials());

@@ -1,5 +1,6 @@
 //! The service under test: a process of its own.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -10,9 +11,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use phoenix_runtime::node::NodeConfig;
 #[cfg(unix)]
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::ledger::config;
 use crate::lot::Lot;
 use crate::stores::Place;
 
@@ -24,7 +27,9 @@ const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFI
 /// How to start it.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    pub(crate) url: String,
+    url: String,
+    /// Other databases, by their names.
+    sources: BTreeMap<String, String>,
     logs: PathBuf,
     environment: Vec<(&'static str, String)>,
     starts: AtomicU64,
@@ -37,13 +42,27 @@ impl Setup {
     pub(crate) fn new(place: &Place) -> Self {
         let (url, logs) = (place.url(), place.logs());
         let (starts, took) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { url, logs, environment: place.environment(), starts, took }
+        Self { url, sources: BTreeMap::new(), logs, environment: place.environment(), starts, took }
     }
 
     /// With another environment variable.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.environment.push((name, value.into()));
         self
+    }
+
+    /// With another database that shares the slices.
+    pub(crate) fn with_source(mut self, name: &str, url: String) -> Self {
+        self.sources.insert(name.to_owned(), url);
+        self
+    }
+
+    /// The configuration of whoever reads beside it.
+    pub(crate) fn config(&self) -> NodeConfig {
+        let mut config = config(&self.url);
+        let parsed = |(name, url): (&String, &String)| (name.clone(), url.parse().expect("a store"));
+        config.sources = self.sources.iter().map(parsed).collect();
+        config
     }
 
     /// Starts it and waits until it serves. An error is what it said when it ended instead.
@@ -63,18 +82,24 @@ impl Setup {
         starting.service.kill();
     }
 
+    /// A program in its folder, with its databases.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let sources = self.sources.iter().map(|(name, url)| (format!("PHOENIX__SOURCES__{name}"), url));
+        command.current_dir(&self.logs).env("PHOENIX__STORE", &self.url).envs(sources);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
+        command
+    }
+
     /// Starts it, and does not wait.
     pub(crate) fn begin(&self) -> Starting {
         let number = self.starts.fetch_add(1, Ordering::Relaxed);
         let log = self.logs.join(format!("service-{number}.log"));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_crash-bank"))
-            .current_dir(&self.logs)
-            .env("PHOENIX__STORE", &self.url)
+        let mut child = self
+            .command(env!("CARGO_BIN_EXE_crash-bank"))
             .env("PHOENIX__HTTP__PORT", "0")
             // clients wait as long as it takes: what they are told before that is a failure
             .env("PHOENIX__HTTP__TIMEOUT", "50s")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log).expect("the log's folder is there"))
             .spawn()

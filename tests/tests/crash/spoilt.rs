@@ -38,7 +38,7 @@ impl<'a> Filled<'a> {
         verdict.expect_none();
         let kept = place.folder().join("kept");
         copy(&place.events(), &kept);
-        let (lot, ledger) = (Lot::new(campaign.seed, &[4]), ledger::read(&place.url()).0);
+        let (lot, ledger) = (Lot::new(campaign.seed, &[4]), ledger::read(&ledger::config(&place.url())).0);
         Self { place, setup: setup(), lot, history: verdict.history, ledger, kept }
     }
 
@@ -74,7 +74,7 @@ impl<'a> Filled<'a> {
 
     /// Nothing that is read from the store, or told by the service, differs from what was appended.
     fn expect_truth(&self, service: &Service) {
-        if let Ok((found, _)) = ledger::try_read(&self.place.url()) {
+        if let Ok((found, _)) = ledger::try_read(&ledger::config(&self.place.url())) {
             assert!(found == self.ledger, "another ledger is read");
         }
         for name in (0..ACCOUNTS).map(account) {
@@ -158,7 +158,7 @@ fn a_spoilt_index_costs_nothing_but_time(place: &Place) {
             filled.expect_truth(&service);
             again = Traffic::new(0, 0).repeat(&history.answered(), service.address);
         }
-        assert!(ledger::read(&place.url()).0 == filled.ledger, "another ledger is read");
+        assert!(ledger::read(&ledger::config(&place.url())).0 == filled.ledger, "another ledger is read");
         for (key, answer) in again.expect("it answers").attempts.iter().filter_map(told) {
             assert!(answer.replayed, "{key} is no repeat: {answer:?}");
             assert_eq!((answer.status, &answer.body), (first[key].status, &first[key].body), "{key}");

@@ -175,7 +175,20 @@ pub(crate) fn cases(stores: &[Store], module: &str, name: &str, test: fn(&Place)
     stores.iter().map(case).collect()
 }
 
-/// The same for tests that kill their database: they have a server for themselves, one after the other.
+/// A test on two databases of each of these stores; the second one by its URL.
+pub(crate) fn cases_on_two(stores: &[Store], module: &str, name: &str, test: fn(&Place, String)) -> Vec<Trial> {
+    let case = |store: &Store| {
+        let store = *store;
+        let run = move |server: &'static Server| {
+            test(&Place::new(store, Some(server)), server.database("source")?);
+            Ok(())
+        };
+        Some(trial(store.server()?, case_name(module, name, store), run))
+    };
+    stores.iter().filter_map(case).collect()
+}
+
+/// Tests that kill their database: they have a server for themselves, one after the other.
 pub(crate) fn private_cases(stores: &[Store], module: &str, name: &str, test: fn(&Place, &Private)) -> Vec<Trial> {
     let case = |store: &Store| {
         let (store, name) = (*store, case_name(module, name, *store));

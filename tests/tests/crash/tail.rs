@@ -8,6 +8,7 @@ use std::time::Duration;
 use phoenix_runtime::domain::id::Slice;
 use phoenix_runtime::event_store::StoreError;
 use phoenix_runtime::event_store::port::Position;
+use phoenix_runtime::node::NodeConfig;
 
 use crate::ledger::{Mark, open, wait};
 use crate::lot::Lot;
@@ -38,11 +39,11 @@ pub(crate) struct Astray {
 
 impl Tail {
     /// Follows from the start.
-    pub(crate) fn follow(url: String, seed: u64) -> Self {
+    pub(crate) fn follow(config: NodeConfig, seed: u64) -> Self {
         let (stop, stopped) = mpsc::channel();
         let lot = Lot::new(seed, &[3]);
         let thread = thread::spawn(move || {
-            wait(follow(&url, lot, move || match stopped.recv_timeout(REST) {
+            wait(follow(&config, lot, move || match stopped.recv_timeout(REST) {
                 Err(RecvTimeoutError::Timeout) => false,
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
             }))
@@ -60,8 +61,8 @@ impl Tail {
 }
 
 /// Small pages, so that the position is kept at every odd place. After the word to stop, an empty page is the end.
-async fn follow(url: &str, mut lot: Lot, stops: impl Fn() -> bool) -> Seen {
-    let store = open(url).await;
+async fn follow(config: &NodeConfig, mut lot: Lot, stops: impl Fn() -> bool) -> Seen {
+    let store = open(config).await;
     let mut seen = Seen { marks: Vec::new(), pages: 0, failures: 0 };
     let (mut position, mut last) = (Position::default(), false);
     loop {
