@@ -3,22 +3,19 @@
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 use phoenix_test_servers::{Kind, Server, trial};
 use rustix::process::{Pid, Signal, kill_process};
 use sea_orm::{ConnectionTrait as _, Database, Statement};
 
-fn main() {
-    let mut arguments = Arguments::from_args();
-    // databases are counted, and two cores are shared
-    arguments.test_threads = Some(1);
-    let trials = Kind::ALL.into_iter().flat_map(|kind| -> [Trial; 2] {
+pub(crate) fn trials() -> Vec<Trial> {
+    let of_kind = |kind| {
         [
             trial(kind, format!("{kind}: measured beside a bare loop"), measured),
             trial(kind, format!("{kind}: interrupted, it removes its databases"), interrupted),
         ]
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    };
+    Kind::ALL.into_iter().flat_map(of_kind).collect()
 }
 
 fn bench(server: &Server) -> Command {
