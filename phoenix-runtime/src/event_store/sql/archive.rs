@@ -29,9 +29,10 @@ impl<D: Dialect> SqlStore<D> {
             .order_by_desc(Column::Version)
             .limit(1)
             .into_tuple()
-            .one(self.dialect.database())
+            // not by a second connection: those who wait for one would hold all of them
+            .one(&transaction)
             .await
-            .map_err(|e| self.dialect.failed(&e))?;
+            .map_err(failed)?;
         let stripped = Entity::update_many()
             .col_expr(Column::Payload, Expr::val(Vec::<u8>::new()))
             .col_expr(Column::Codec, Expr::val(i16::from(ARCHIVED)))

@@ -1,5 +1,7 @@
 //! What may leave a store, and what stays of it: snapshots that are too many, bytes that are in an archive.
 
+use futures_util::future::try_join_all;
+
 use super::fixture::{
     Checked, Owner, conflicts, decided, dedup, drain, equal, further, holds, rejected, sorted, stream,
 };
@@ -17,6 +19,7 @@ promises! {
     stripped_events_keep_all_but_their_bytes
     outcomes_without_events_are_never_stripped
     stripping_goes_on_where_it_ended
+    many_streams_are_stripped_and_refilled_at_once
     stripped_keys_still_refuse_a_repeat
     refilled_events_are_the_first_ones_byte_for_byte
     a_refill_of_something_else_changes_nothing
@@ -197,6 +200,18 @@ async fn stripping_goes_on_where_it_ended(place: Place<'_>) -> Checked {
     owner.append(vec![decided("a", 7, 7)]).await?;
     let newest = owner.store.read_stream(stream("a"), 7, 100).await?;
     holds("what is appended later is whole", newest.len() == 1 && !newest.iter().any(StoredEvent::is_archived))
+}
+
+async fn many_streams_are_stripped_and_refilled_at_once(place: Place<'_>) -> Checked {
+    let mut owner = Owner::of(place.open().await?).await?;
+    let ids: Vec<String> = (0..32).map(|n| format!("account {n}")).collect();
+    owner.append(ids.iter().flat_map(|id| [decided(id, 1, 1), decided(id, 2, 2)]).collect()).await?;
+    let (all, _) = drain(&*owner.store, Position::default(), 100).await?;
+    let stripped = try_join_all(ids.iter().map(|id| owner.store.strip(stream(id), 1))).await?;
+    equal("how many of each", &stripped, &vec![1; ids.len()])?;
+    let whole = ids.iter().map(|id| owner.store.refill(bare_up_to(&all, id, 0)));
+    try_join_all(whole).await?;
+    equal("all events", &sorted(drain(&*owner.store, Position::default(), 100).await?.0), &sorted(all))
 }
 
 async fn stripped_keys_still_refuse_a_repeat(place: Place<'_>) -> Checked {
