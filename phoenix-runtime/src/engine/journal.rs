@@ -8,6 +8,7 @@ use crate::engine::health::Health;
 use crate::event_store::port::{Batch, EventStore, Lane, StoreError};
 
 /// Waits between attempts to reach the store: doubled each time, with jitter.
+#[derive(Clone)]
 pub(crate) struct Backoff {
     clock: Arc<dyn Clock>,
     seed: Arc<dyn Seed>,

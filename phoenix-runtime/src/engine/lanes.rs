@@ -5,18 +5,17 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::domain::id::{Dedup, SLICES, Slice};
+use crate::domain::id::{SLICES, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::engine::again::Again;
 use crate::engine::batch::{OpenBatch, Sealed};
 use crate::engine::cell::CellRef;
 use crate::engine::journal::Failed;
 use crate::engine::mailbox::Mail;
 use crate::engine::options::EngineOptions;
+use crate::engine::questions::Question;
 use crate::engine::shard::keep::Keeping;
-use crate::event_store::port::{EventStore, Lane, Record, StreamId};
-
-/// A question to the store, and whose it is.
-pub(crate) type Question = (CellRef, (StreamId, Dedup));
+use crate::event_store::port::{EventStore, Lane, Record};
 
 /// What goes on in one lane.
 #[derive(Default)]
@@ -25,6 +24,8 @@ pub(crate) struct Work {
     pub(crate) in_flight: Option<(Sealed, BoxFuture<'static, Result<(), Failed>>)>,
     /// Asked together at the end of the turn.
     pub(crate) questions: Vec<Question>,
+    /// Those that the store did not answer.
+    pub(crate) asked_again: Again<Question>,
     /// Aggregates that shall come into memory, for the next load.
     pub(crate) wanted: Vec<CellRef>,
     /// How many loads of them are in flight.
@@ -228,14 +229,18 @@ impl Lanes {
     /// Forgets the questions of a cell.
     pub(crate) fn forget_questions(&mut self, concerns: impl Fn(CellRef) -> bool) {
         for work in &mut self.all {
-            work.questions.retain(|(asked, _)| !concerns(*asked));
+            work.questions.retain(|question| !concerns(question.cell));
         }
     }
 
     /// Whether nothing is open, in flight, wanted or held.
     pub(crate) fn are_idle(&self) -> bool {
         let idle = |work: &Work| {
-            work.open.is_empty() && work.in_flight.is_none() && work.wanted.is_empty() && work.keeping.is_empty()
+            work.open.is_empty()
+                && work.in_flight.is_none()
+                && work.asked_again.is_empty()
+                && work.wanted.is_empty()
+                && work.keeping.is_empty()
         };
         self.held == 0 && self.all.iter().all(idle)
     }

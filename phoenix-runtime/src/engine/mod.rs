@@ -12,10 +12,12 @@
 //! - [`health`]: what the shards tell of themselves
 //! - [`lanes`]: what a shard does for each database
 //! - [`idle`]: how shards end a drain together
-//! - [`activation`]: bringing aggregates into memory
+//! - [`activation`]: bringing aggregates into memory; [`questions`]: asking about repeats; [`again`]: what the store did not
+//!   answer
 //! - [`shard`]: the loop that owns all of these
 
 pub(crate) mod activation;
+pub(crate) mod again;
 pub(crate) mod batch;
 pub mod catalog;
 pub(crate) mod cell;
@@ -29,6 +31,7 @@ pub(crate) mod lanes;
 pub(crate) mod mailbox;
 pub(crate) mod meters;
 pub mod options;
+pub(crate) mod questions;
 pub(crate) mod router;
 pub(crate) mod shard;
 mod start;

@@ -90,6 +90,8 @@ struct Script {
     events_read: u64,
     asked_about: u64,
     retained: Vec<(StreamId, u64)>,
+    /// What reads of aggregates with these ids fail with.
+    fails: BTreeMap<String, StoreError>,
 }
 
 /// A store that does what a test says, over another one. Clones are the same store.
@@ -163,6 +165,21 @@ impl ScriptedStore {
     /// Lets the database of this lane answer again.
     pub fn release_lane(&self, lane: Lane) {
         self.doors.send_modify(|doors| _ = doors.lanes.remove(&lane));
+    }
+
+    /// From now on reads of the aggregates with this id fail, and so does whatever is asked together with them.
+    pub fn fail_stream(&self, id: &str, error: StoreError) {
+        self.script().fails.insert(id.to_owned(), error);
+    }
+
+    /// Lets the aggregates with this id be read again.
+    pub fn mend_stream(&self, id: &str) {
+        self.script().fails.remove(id);
+    }
+
+    fn check_streams<'a>(&self, mut asked: impl Iterator<Item = &'a StreamId>) -> Result<(), StoreError> {
+        let script = self.script();
+        asked.find_map(|stream| script.fails.get(stream.id.as_str())).map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// Lets the aggregates with this id be read.
@@ -377,7 +394,12 @@ impl EventStore for ScriptedStore {
     ) -> BoxFuture<'_, Result<Vec<Option<StoredOutcome>>, StoreError>> {
         self.script().asked_about += commands.len() as u64;
         let lane = commands.first().map(|(stream, _)| self.lanes.lane_of(stream));
-        Box::pin(self.play(Call::Outcomes, None, lane, |inner| inner.outcomes(commands)))
+        Box::pin(self.play(Call::Outcomes, None, lane, move |inner| {
+            Box::pin(async move {
+                self.check_streams(commands.iter().map(|(stream, _)| stream))?;
+                inner.outcomes(commands).await
+            })
+        }))
     }
 
     fn known_keys(&self, stream: StreamId, limit: usize) -> BoxFuture<'_, Result<KnownKeys, StoreError>> {
@@ -393,6 +415,7 @@ impl EventStore for ScriptedStore {
     fn load(&self, loads: Vec<Load>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
         Box::pin(async move {
             self.play(Call::Load, None, None, |_| Box::pin(ready(Ok(())))).await?;
+            self.check_streams(loads.iter().map(|load| &load.stream))?;
             let is_held = |load: &Load| self.doors.borrow().streams.contains(load.stream.id.as_str());
             if loads.len() > 1 && loads.iter().any(is_held) {
                 return Err(StoreError::Unavailable("scripted: one of them can't be read".to_owned()));

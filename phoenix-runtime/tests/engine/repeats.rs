@@ -4,6 +4,7 @@ use phoenix_runtime::client::Of;
 use phoenix_runtime::domain::handle::HandledBy;
 use phoenix_runtime::domain::pending::Answer;
 use phoenix_runtime::engine::{Engine, EngineOptions};
+use phoenix_runtime::event_store::port::StoreError;
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::scripted_store::Call;
 
@@ -319,6 +320,42 @@ fn repeats_behind_one_another_are_done_once_although_nobody_remembers_them() {
             assert!(answers(all).await.iter().all(Result::is_ok));
             assert_eq!(of.query(steps("a")).await.unwrap(), [8, 1, -5, 0, 0, 0, 0]);
             assert_eq!(world.store.conflicts(), 0, "equal ones behind one another are not decided together");
+        });
+    }
+}
+
+#[test]
+fn an_aggregate_that_can_not_be_asked_about_harms_no_other() {
+    for error in [StoreError::Unavailable("scripted: away".to_owned()), StoreError::Damaged("scripted".to_owned())] {
+        simulate(move |world| {
+            let error = error.clone();
+            async move {
+                let engine = world.start().await;
+                let of = tallies(&engine);
+                let names: Vec<_> = (0..20).map(|number| format!("a{number}")).collect();
+                let mut all = Vec::new();
+                for name in &names {
+                    all.push(sent(of.ask(add(name, 1)).idempotency_key("k").answer()).await);
+                }
+                assert!(answers(all).await.iter().all(Result::is_ok));
+                world.store.fail_stream("a7", error.clone());
+                let before = world.store.calls(Call::Outcomes);
+                let mut all = Vec::new();
+                for name in &names {
+                    all.push(sent(of.ask(add(name, 1)).idempotency_key("k").repeated().answer()).await);
+                }
+                let seventh = all.remove(7);
+                let told = answers(all).await;
+                assert!(told.iter().all(|told| told.as_ref().is_ok_and(|told| told.replayed)), "{told:?}");
+                let questions = world.store.calls(Call::Outcomes) - before;
+                assert!(questions < 12, "{questions} questions: halves, not one for each");
+                world.store.mend_stream("a7");
+                let told = seventh.answer().await;
+                match error {
+                    StoreError::Unavailable(_) => assert!(told.unwrap().replayed, "it is waited for"),
+                    _ => assert_eq!(told.unwrap_err().code(), Code::StoreFailed),
+                }
+            }
         });
     }
 }

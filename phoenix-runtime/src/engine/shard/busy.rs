@@ -15,11 +15,13 @@ use crate::domain::id::Dedup;
 use crate::domain::pending::{Told, Worked};
 use crate::engine::activation::Loaded;
 use crate::engine::cell::{CellRef, Task, Window};
+use crate::engine::journal::Backoff;
 use crate::engine::mailbox::{Body, CommandMail, Mail, Repeat};
+use crate::engine::questions::{Answers, Asked, Question, ask};
 use crate::engine::shard::decide::panicked;
 use crate::engine::shard::settle::tell;
-use crate::engine::shard::{Answers, Done, MAX_PARKED, PARKED, Parked, Shard, drop_user};
-use crate::event_store::port::{Lane, StoreError, StoredOutcome, StreamId};
+use crate::engine::shard::{Done, MAX_PARKED, PARKED, Parked, Shard, drop_user};
+use crate::event_store::port::{Lane, StoredOutcome, StreamId};
 
 /// How many of those behind a possible repeat are asked about together with it.
 const QUESTIONS: usize = 1024;
@@ -48,7 +50,6 @@ impl Shard {
         let Some(found) = self.cells.get_mut(cell) else { return };
         let Some(kind) = self.kinds.get(found.kind as usize) else { return };
         let stream = StreamId { aggregate: self.names.get(kind.name()), id: found.id.clone() };
-        let questions = &mut self.lanes.work(self.lanes.of(found.slice())).questions;
         let Some(busy) = &found.busy else { return };
         let Task::Asking(first) = &busy.with else { return };
         let behind = busy.queue.iter().filter(|mail| match &mail.body {
@@ -57,61 +58,65 @@ impl Shard {
             }
             Body::Query(_) | Body::Snapshot(_) => false,
         });
-        for mail in std::iter::once(first).chain(behind.take(QUESTIONS)) {
-            if let Body::Command(command) = &mail.body {
-                questions.push((cell, (stream.clone(), command.dedup)));
-            }
-        }
+        let commands = std::iter::once(first).chain(behind.take(QUESTIONS)).filter_map(|mail| match &mail.body {
+            Body::Command(command) => Some((stream.clone(), command.dedup)),
+            Body::Query(_) | Body::Snapshot(_) => None,
+        });
+        let question = Question { cell, commands: commands.collect() };
+        self.lanes.work(self.lanes.of(found.slice())).questions.push(question);
     }
 
     /// Asks the store about all possible repeats of this turn at once, those of one lane: another may not answer.
     pub(super) fn ask_questions(&mut self, lane: Lane) -> bool {
-        let questions = &mut self.lanes.work(lane).questions;
-        if questions.is_empty() {
-            return false;
+        let questions = std::mem::take(&mut self.lanes.work(lane).questions);
+        let mut progress = !questions.is_empty();
+        if progress {
+            self.ask(None, questions, self.backoff());
         }
-        let (cells, commands): (Vec<_>, Vec<_>) = questions.drain(..).unzip();
-        let (store, mut backoff) = (Arc::clone(&self.store), self.backoff());
-        self.tasks.push(Box::pin(async move {
-            let answers = loop {
-                match store.outcomes(commands.clone()).await {
-                    Err(StoreError::Unavailable(reason) | StoreError::Unknown(reason)) => {
-                        tracing::warn!(reason, "can't ask the store about repeats; trying again");
-                    }
-                    answers => break answers,
-                }
-                backoff.wait().await;
-            };
-            let mut by_cell: Vec<(CellRef, Answers)> = Vec::new();
-            let answers = answers.map_err(|error| Fault::new(Code::StoreFailed, error.to_string()));
-            match answers {
-                Ok(answers) => {
-                    for ((cell, (_, dedup)), answer) in cells.into_iter().zip(commands).zip(answers) {
-                        match by_cell.last_mut() {
-                            Some((last, Ok(found))) if *last == cell => found.push((dedup, answer)),
-                            _ => by_cell.push((cell, Ok(vec![(dedup, answer)]))),
-                        }
-                    }
-                }
-                Err(fault) => {
-                    by_cell.extend(cells.into_iter().map(|cell| (cell, Err(fault.clone()))));
-                    by_cell.dedup_by_key(|(cell, _)| *cell);
+        while let Some((questions, backoff)) = self.lanes.work(lane).asked_again.next() {
+            self.ask(Some(lane), questions, backoff);
+            progress = true;
+        }
+        progress
+    }
+
+    fn ask(&mut self, again: Option<Lane>, questions: Vec<Question>, backoff: Backoff) {
+        let store = Arc::clone(&self.store);
+        self.tasks.push(Box::pin(async move { Done::Asked(again, ask(store, questions).await, backoff) }));
+    }
+
+    fn told(&mut self, again: Option<Lane>, asked: Asked, mut backoff: Backoff) {
+        if let Some(lane) = again {
+            self.lanes.work(lane).asked_again.ended();
+        }
+        match asked {
+            Asked::Answered(answers) => {
+                for (cell, answers) in answers {
+                    self.asked(cell, answers);
                 }
             }
-            Done::Asked(by_cell)
-        }));
-        true
+            Asked::Failed(questions) => self.ask_again(questions, &backoff),
+            Asked::Unanswered(questions) => self.tasks.push(Box::pin(async move {
+                backoff.wait().await;
+                Done::AskAgain(questions, backoff)
+            })),
+        }
+    }
+
+    /// Puts questions again that were not answered together.
+    fn ask_again(&mut self, mut questions: Vec<Question>, backoff: &Backoff) {
+        questions.retain(|question| self.cells.get_mut(question.cell).is_some());
+        let first = questions.first().and_then(|question| self.cells.get_mut(question.cell));
+        let Some(lane) = first.map(|found| self.lanes.of(found.slice())) else { return };
+        self.lanes.work(lane).asked_again.put(questions, backoff);
     }
 
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
             Done::Loaded(counted, granted) => self.granted(counted, granted),
             Done::ReadOn(replay, events) => self.read_on(replay, events),
-            Done::Asked(answers) => {
-                for (cell, answers) in answers {
-                    self.asked(cell, answers);
-                }
-            }
+            Done::Asked(again, asked, backoff) => self.told(again, asked, backoff),
+            Done::AskAgain(questions, backoff) => self.ask_again(questions, &backoff),
             Done::Worked(cell, time_micros, worked) => self.worked(cell, time_micros, worked),
             Done::Reread(lane, last) => self.reread(lane, last),
             Done::Kept(lane) => {

@@ -33,7 +33,7 @@ use tokio::sync::watch;
 use crate::domain::context::Resources;
 use crate::domain::emit::Recorded;
 use crate::domain::error::{Code, Fault};
-use crate::domain::id::{AggregateId, Dedup, Slice};
+use crate::domain::id::{AggregateId, Slice};
 use crate::domain::pending::Worked;
 use crate::domain::ports::{BoxFuture, Clock, Seed};
 use crate::engine::activation::{Granted, Replay};
@@ -48,7 +48,8 @@ use crate::engine::lanes::Lanes;
 use crate::engine::mailbox::{Mail, Mailbox};
 use crate::engine::meters::Meters;
 use crate::engine::options::EngineOptions;
-use crate::event_store::port::{Epoch, EventStore, Lane, StoredEvent, StoredOutcome};
+use crate::engine::questions::{Asked, Question};
+use crate::event_store::port::{Epoch, EventStore, Lane, StoredEvent};
 
 /// What a shard works with.
 pub(crate) struct Parts {
@@ -79,14 +80,14 @@ pub(crate) enum Phase {
     Stopped,
 }
 
-/// What the store knows of a cell's commands, in the order of the questions.
-type Answers = Result<Vec<(Dedup, Option<StoredOutcome>)>, Fault>;
-
 /// The end of a side task.
 enum Done {
     Loaded(Option<Lane>, Granted),
     ReadOn(Box<Replay>, Result<Vec<StoredEvent>, String>),
-    Asked(Vec<(CellRef, Answers)>),
+    /// With the lane among whose questions put again it was, and how long to wait before the next attempt.
+    Asked(Option<Lane>, Asked, Backoff),
+    /// These may be put again.
+    AskAgain(Vec<Question>, Backoff),
     /// With the time that the handler was told.
     Worked(CellRef, i64, Result<Worked, Fault>),
     /// The last sequence numbers of slices of a lane.
