@@ -1,9 +1,11 @@
 //! Two engines over one store: the newer one owns it, whatever the older one believes.
 
+use phoenix_runtime::event_store::port::StoreError;
 use phoenix_runtime::prelude::*;
+use phoenix_runtime::testkit::scripted_store::{Call, Step};
 
 use crate::tally::{add, steps, take, touch};
-use crate::world::{World, simulate, tallies};
+use crate::world::{World, answers, sent, simulate, tallies};
 
 /// What the older engine tells, in a world where it has not heard of the newer one.
 async fn told_by_the_older(world: &World, what: &str) -> Code {
@@ -65,4 +67,38 @@ fn the_newer_owner_goes_on_where_the_older_one_stopped() {
         assert!(repeat.replayed);
         assert_eq!(tallies(&new).ask(add("a", 1)).await, Ok(2));
     });
+}
+
+#[test]
+fn who_was_in_a_torn_batch_hears_what_became_of_it() {
+    // the answer is lost, or the rows are, before a newer engine owns them
+    for (step, stored) in [(Step::Lose, true), (Step::Fail(StoreError::Unknown("scripted: torn".to_owned())), false)] {
+        simulate(move |world| {
+            let step = step.clone();
+            async move {
+                let old = world.start().await;
+                let of = tallies(&old);
+                let names: Vec<_> = (0..20).map(|number| format!("a{number}")).collect();
+                for name in &names {
+                    of.ask(add(name, 1)).await.unwrap();
+                }
+                world.store.next(Call::Append, step);
+                let mut all = Vec::new();
+                for name in &names {
+                    all.push(sent(of.ask(add(name, 2))).await);
+                }
+                world.quiet().await;
+                let new = world.start().await;
+                let told = answers(all).await.into_iter().map(|told| told.map_err(|e| e.code()));
+                let told: Vec<_> = told.filter(|told| *told != Err(Code::OutcomeUnknown)).collect();
+                assert!((10..20).contains(&told.len()), "those of the partition that was found lost can't know");
+                let expected = if stored { Ok(3) } else { Err(Code::OwnershipLost) };
+                assert!(told.iter().all(|told| *told == expected), "stored: {stored}, told: {told:?}");
+                for name in &names {
+                    assert_eq!(world.events("tally", name).await.len(), if stored { 2 } else { 1 });
+                    assert_eq!(tallies(&new).ask(add(name, 3)).await, Ok(if stored { 6 } else { 4 }));
+                }
+            }
+        });
+    }
 }

@@ -34,12 +34,22 @@ impl Shard {
             StoreError::Fenced { partition, .. } => {
                 tracing::error!(%error, "a partition has another owner now");
                 let fault = if uncertain { outcome_unknown() } else { ownership_lost() };
-                let rest = self.lose_partition(partition, sealed.waiters, &fault);
-                self.undo(lane, rest);
+                let waiters = self.lose_partition(partition, sealed.waiters, &fault);
+                if uncertain {
+                    // the batch named the lost partition, so it is stored by now or never: what became of the others is known
+                    self.look_up(lane, Sealed { waiters, ..sealed }, &BTreeSet::new());
+                } else {
+                    self.undo(lane, waiters);
+                }
             }
             StoreError::Moved(slices) => {
                 tracing::info!(slices = slices.len(), first = ?slices.first(), "slices have moved; deciding anew");
-                self.moved(lane, sealed, slices, uncertain);
+                let moved = slices.into_iter().collect();
+                if uncertain {
+                    self.look_up(lane, sealed, &moved);
+                } else {
+                    self.undo_with(lane, sealed.waiters, None, &moved);
+                }
             }
             StoreError::Conflict(conflicts) => {
                 tracing::info!(conflicts = conflicts.len(), first = ?conflicts.first(), "a batch is in conflict; deciding anew");
@@ -51,7 +61,7 @@ impl Shard {
                     let slice = |c: &Conflict| sealed.batch.records.get(c.index).map(|record| record.slice);
                     if misnumbered.all(|c| slice(c).is_some_and(|slice| self.lanes.is_doubtful(slice))) {
                         // rows that were sent before a slice moved have arrived after all
-                        return self.moved(lane, sealed, Vec::new(), true);
+                        return self.look_up(lane, sealed, &BTreeSet::new());
                     }
                     // somebody else has written to a slice of ours, and the fence did not say so
                     tracing::error!("the sequence of a slice is not where its owner left it");
@@ -216,30 +226,26 @@ impl Shard {
         }
     }
 
-    /// Slices are in another lane now. If an earlier attempt may have stored the batch, its rows may have moved with
-    /// them, and may even arrive later, should a slice come back: numbers are read again, and each command is looked up.
-    fn moved(&mut self, lane: Lane, sealed: Sealed, slices: Vec<Slice>, uncertain: bool) {
+    /// An attempt of unknown outcome may have stored the batch, some slices of which are in another lane now: its rows may
+    /// have moved with them, and may even arrive later, should a slice come back. So numbers are read again, and each
+    /// command is looked up.
+    fn look_up(&mut self, lane: Lane, sealed: Sealed, moved: &BTreeSet<Slice>) {
         let Sealed { batch, mut waiters, .. } = sealed;
-        let moved: BTreeSet<Slice> = slices.into_iter().collect();
-        if uncertain {
-            for waiter in &mut waiters {
-                waiter.mail.deadline = None;
-                if let Body::Command(command) = &mut waiter.mail.body {
-                    command.repeat = Repeat::Likely;
-                }
+        for waiter in &mut waiters {
+            waiter.mail.deadline = None;
+            if let Body::Command(command) = &mut waiter.mail.body {
+                command.repeat = Repeat::Likely;
             }
         }
-        self.undo_with(lane, waiters, None, &moved);
-        if uncertain {
-            let touched: BTreeSet<Slice> = batch.records.iter().map(|record| record.slice).collect();
-            self.lanes.doubt(touched.iter().copied());
-            let mut by_lane = BTreeMap::<Lane, Vec<Slice>>::new();
-            for slice in touched {
-                by_lane.entry(self.lanes.of(slice)).or_default().push(slice);
-            }
-            for (lane, slices) in by_lane {
-                self.start_reread(lane, slices);
-            }
+        self.undo_with(lane, waiters, None, moved);
+        let touched: BTreeSet<Slice> = batch.records.iter().map(|record| record.slice).collect();
+        self.lanes.doubt(touched.iter().copied());
+        let mut by_lane = BTreeMap::<Lane, Vec<Slice>>::new();
+        for slice in touched {
+            by_lane.entry(self.lanes.of(slice)).or_default().push(slice);
+        }
+        for (lane, slices) in by_lane {
+            self.start_reread(lane, slices);
         }
     }
 
