@@ -111,9 +111,9 @@ pub(crate) async fn snapshot(store: &dyn EventStore, client: &Client) -> Snapsho
 /// Waits until the engine has archived up to a version.
 pub(crate) async fn archived_up_to(archived: &Archived, version: u64) {
     let waiting = async {
-        while !archived.archived_blocks(stream("a")).await.unwrap().last().is_some_and(|block| block.to >= version) {
+        while archived.archived_blocks(stream("a")).await.unwrap().last().is_none_or(|block| block.to < version) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it is archived");
+    tokio::time::timeout(Duration::from_mins(1), waiting).await.unwrap();
 }

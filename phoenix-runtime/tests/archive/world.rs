@@ -84,7 +84,7 @@ impl Below {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("they are stripped");
+        tokio::time::timeout(Duration::from_mins(1), waiting).await.unwrap();
     }
 
     /// The versions of "a" that the store has stripped.

@@ -76,6 +76,7 @@ pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> Result<bool, Fail
 }
 
 #[track_caller]
+#[allow(clippy::needless_pass_by_value, reason = "what is compared is mostly made in the call")]
 pub(crate) fn equal<T: PartialEq + Debug>(what: &str, found: T, expected: T) -> Checked {
     if found == expected {
         return Ok(());
@@ -100,8 +101,8 @@ pub(crate) fn stream() -> StreamId {
     StreamId { aggregate: "a".into(), id: AggregateId::new("1").unwrap() }
 }
 
-pub(crate) fn command(dedup: [u8; 16]) -> Option<Box<CommandData>> {
-    Some(Box::new(CommandData {
+pub(crate) fn command(dedup: [u8; 16]) -> Box<CommandData> {
+    Box::new(CommandData {
         id: MessageId(uuid::Uuid::from_bytes(dedup)),
         dedup: Dedup(dedup),
         name: "c".into(),
@@ -110,7 +111,7 @@ pub(crate) fn command(dedup: [u8; 16]) -> Option<Box<CommandData>> {
         outcome: Outcome { kind: OutcomeKind::Replied, version: 1, codec: 1, body: vec![2] },
         correlation_id: None,
         causation_id: None,
-    }))
+    })
 }
 
 /// An event of the one stream, alone in its slice: its sequence number is its version.
@@ -121,7 +122,7 @@ pub(crate) fn event(version: u64) -> Record {
         sequence: version,
         time_micros: 0,
         event: Some(EventData { version, name: "e".into(), schema_version: 1, codec: 1, payload: vec![1] }),
-        command: command(u128::from(version).to_be_bytes()),
+        command: Some(command(u128::from(version).to_be_bytes())),
     }
 }
 

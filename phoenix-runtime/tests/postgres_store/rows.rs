@@ -19,7 +19,7 @@ async fn keys_with_one_short_hash_are_refused(server: &'static Server) -> Checke
     let epoch = own(&*store).await?;
     let with_key = |version, dedup| {
         let mut record = event(version);
-        record.command = command(dedup);
+        record.command = Some(command(dedup));
         record
     };
     // both fold to nothing

@@ -95,7 +95,7 @@ mod tests {
                 }
                 let jump = path.next_jump(|_| panic!("the whole path is known")).unwrap();
                 path.push(place(number));
-                let expected = if number & (number - 1) == 0 { Address::NONE } else { place(number & (number - 1)) };
+                let expected = if number.is_power_of_two() { Address::NONE } else { place(number & (number - 1)) };
                 prop_assert_eq!((jump, path.last()), (expected, place(number)));
                 // one that was brought back in the middle goes on like one that never went, and asks only what is stored
                 if let Some(halfway) = &mut halfway {
