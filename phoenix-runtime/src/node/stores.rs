@@ -76,14 +76,14 @@ enum Use {
 async fn members(config: &NodeConfig, wanted: Use) -> Result<Members, OpenError> {
     let open = async |url: &StoreUrl, key: &str| {
         let source: Arc<dyn sources::Source> = match url {
-            StoreUrl::Memory => Arc::new(MemoryStore::new()),
             StoreUrl::Postgres(url) if wanted == Use::Look => {
                 sql::postgres::open_to_read(url, &config.database).await?
             }
             StoreUrl::Postgres(url) => sql::postgres::open(url, &config.database).await?,
             StoreUrl::MySql(url) if wanted == Use::Look => sql::mysql::open_to_read(url, &config.database).await?,
             StoreUrl::MySql(url) => sql::mysql::open(url, &config.database).await?,
-            StoreUrl::Sqlite(_) | StoreUrl::Log(_) | StoreUrl::None => {
+            // events that were moved to the memory of a tool would end with it
+            StoreUrl::Memory | StoreUrl::None | StoreUrl::Sqlite(_) | StoreUrl::Log(_) => {
                 return Err(OpenError::NotShared(format!("`{key}`")));
             }
         };

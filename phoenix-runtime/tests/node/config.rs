@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use phoenix_runtime::node::NodeConfig;
+use phoenix_runtime::event_store::OpenError;
+use phoenix_runtime::event_store::sources::Members;
 use phoenix_runtime::node::config::{ArchiveUrl, ConfigError, Place, StoreUrl};
+use phoenix_runtime::node::{NodeConfig, open_members};
 
 fn read(file: &str, variables: &[(&str, &str)]) -> Result<NodeConfig, ConfigError> {
     let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
@@ -114,6 +116,21 @@ fn each_mistake_is_named_with_its_place() {
         &["phoenix.toml:2:1: `archive`: a log has no tables: write `archive = \"folder:<path>\"`"],
     );
     check(
+        "store = \"postgres://a@b/c\"\n[sources]\nb = \"memory\"\nc = \"mysql://a@b/c\"\nd = \"log:data\"\n",
+        &[("PHOENIX__SOURCES__E", "none")],
+        &[
+            "phoenix.toml:3:1: `sources.b`: `memory` can't be one of several sources: use databases of PostgreSQL or MySQL",
+            "phoenix.toml:5:1: `sources.d`: `log` can't be one of several sources: use databases of PostgreSQL or MySQL",
+            "environment variable PHOENIX__SOURCES__E: `sources.e`: `none` can't be one of several sources: use \
+             databases of PostgreSQL or MySQL",
+        ],
+    );
+    check(
+        "store = \"memory\"\n[sources]\nb = \"postgres://a@b/c\"\n",
+        &[],
+        &["phoenix.toml:1:1: `store`: `memory` can't be one of several sources: use databases of PostgreSQL or MySQL"],
+    );
+    check(
         "",
         &[("PHOENIX__ARCHIVE", "data/archive")],
         &["environment variable PHOENIX__ARCHIVE: `archive`: there is no archive `data/archive`: write one of `off`, \
@@ -155,4 +172,17 @@ fn all_of_it_is_told_at_once() {
     let error = read("[http]\nprot = 1\n[log]\nformat = 1\n", &[("PHOENIX__HTTP__PORT", "x")]).expect_err("wrong");
     assert_eq!(error.problems().len(), 3, "{error}");
     assert!(error.to_string().starts_with("the configuration has 3 mistakes:\n  "), "{error}");
+}
+
+#[tokio::test]
+async fn what_does_not_outlive_its_process_is_no_source() {
+    #[track_caller]
+    fn check(opened: &Result<Members, OpenError>, key: &str) {
+        assert!(matches!(opened, Err(OpenError::NotShared(found)) if found == key), "{opened:?}");
+    }
+    let mut config = NodeConfig::default();
+    for store in [StoreUrl::Memory, StoreUrl::None, StoreUrl::Sqlite("a.db".into()), StoreUrl::Log("a".into())] {
+        config.store = store;
+        check(&open_members(&config).await, "`store`");
+    }
 }

@@ -14,6 +14,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -137,7 +138,7 @@ impl NodeConfig {
         problems.extend(config.contradictions().into_iter().map(|(key, message)| {
             let path: Vec<String> = key.split('.').map(str::to_owned).collect();
             let place = said.at_mut(&path).map_or(Place::Program, |setting| setting.place.clone());
-            Problem { place, key: key.to_owned(), message }
+            Problem { place, key, message }
         }));
         if problems.is_empty() { Ok(config) } else { Err(ConfigError::Wrong(problems)) }
     }
@@ -150,15 +151,25 @@ impl NodeConfig {
         let problems: Vec<Problem> = self
             .contradictions()
             .into_iter()
-            .map(|(key, message)| Problem { place: Place::Program, key: key.to_owned(), message })
+            .map(|(key, message)| Problem { place: Place::Program, key, message })
             .collect();
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Wrong(problems)) }
     }
 
-    fn contradictions(&self) -> Vec<(&'static str, String)> {
+    fn contradictions(&self) -> Vec<(String, String)> {
         let mut all = self.http.contradictions();
         if let (ArchiveUrl::Table, StoreUrl::Log(_)) = (&self.archive, &self.store) {
             all.push(("archive", "a log has no tables: write `archive = \"folder:<path>\"`".to_owned()));
+        }
+        let mut all: Vec<_> = all.into_iter().map(|(key, message)| (key.to_owned(), message)).collect();
+        if !self.sources.is_empty() {
+            let stores = self.sources.iter().map(|(name, url)| (format!("sources.{name}"), url));
+            let alone =
+                iter::once(("store".to_owned(), &self.store)).chain(stores).filter(|(_, url)| !url.is_database());
+            all.extend(alone.map(|(key, url)| {
+                let kind = url.scheme();
+                (key, format!("`{kind}` can't be one of several sources: use databases of PostgreSQL or MySQL"))
+            }));
         }
         all
     }

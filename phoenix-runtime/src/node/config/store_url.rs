@@ -86,6 +86,25 @@ impl FromStr for StoreUrl {
     }
 }
 
+impl StoreUrl {
+    /// Whether it is a database, which several processes reach at once.
+    pub(crate) const fn is_database(&self) -> bool {
+        matches!(self, Self::Postgres(_) | Self::MySql(_))
+    }
+
+    /// What stands before the colon.
+    pub(crate) const fn scheme(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::None => "none",
+            Self::Sqlite(_) => "sqlite",
+            Self::Log(_) => "log",
+            Self::Postgres(_) => "postgres",
+            Self::MySql(_) => "mysql",
+        }
+    }
+}
+
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
