@@ -40,14 +40,12 @@ pub(crate) struct Archive {
 
 /// Brings the events of one aggregate back from the archive.
 ///
-/// A file or a log belongs to its service: stop it first, or ask it, POST /archive/TYPE/ID/restore.
+/// The archive keeps them as well. A file or a log belongs to its service: stop it first, or ask it, POST
+/// /archive/TYPE/ID/restore.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Restore {
     #[command(flatten)]
     whose: Whose,
-    /// Removes the blocks from the archive afterwards
-    #[arg(long)]
-    remove: bool,
 }
 
 /// Lists what the archive has of one aggregate.
@@ -131,20 +129,17 @@ async fn moved(whose: Whose, up_to: u64) -> Result<String, ArchiveError> {
 }
 
 /// Brings events back.
-pub(crate) async fn restore(Restore { whose, remove }: Restore) -> miette::Result<()> {
-    println!("{}", restored(whose, remove).await?);
+pub(crate) async fn restore(Restore { whose }: Restore) -> miette::Result<()> {
+    println!("{}", restored(whose).await?);
     Ok(())
 }
 
-async fn restored(whose: Whose, remove: bool) -> Result<String, ArchiveError> {
+async fn restored(whose: Whose) -> Result<String, ArchiveError> {
     let (store, stream) = open(whose).await?;
-    let restored = store.restore(stream.clone(), remove).await;
+    let restored = store.restore(stream.clone()).await;
     let failed = |source| ArchiveError::Failed { what: "restore", stream: stream.clone(), source };
     Ok(match restored.map_err(failed)? {
         Restored { blocks: 0, .. } => format!("the archive has nothing of {stream}"),
-        Restored { up_to, .. } if remove => {
-            format!("{stream} is whole up to version {up_to}, and not in the archive any more")
-        }
         Restored { up_to, .. } => format!("{stream} is whole up to version {up_to}; its blocks stay in the archive"),
     })
 }

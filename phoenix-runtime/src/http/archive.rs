@@ -66,11 +66,10 @@ pub(super) async fn archive(State(gateway): State<Arc<Gateway>>, names: Names, u
     Ok(answer(&stream, &format!("\"archived\":{{\"events\":{events},\"blocks\":{blocks},\"up_to\":{up_to}}}")))
 }
 
-/// Brings events back, with `?remove=true` for good.
-pub(super) async fn restore(State(gateway): State<Arc<Gateway>>, names: Names, uri: Uri) -> Result<Response, Problem> {
+/// Brings events back.
+pub(super) async fn restore(State(gateway): State<Arc<Gateway>>, names: Names) -> Result<Response, Problem> {
     let (archived, stream) = asked(&gateway, names)?;
-    let remove = said(&uri, "remove", "true")?.unwrap_or(false);
-    let restored = archived.restore(stream.clone(), remove).await;
+    let restored = archived.restore(stream.clone()).await;
     let Restored { blocks, up_to } = restored.map_err(|e| failed(&e))?;
     Ok(answer(&stream, &format!("\"restored\":{{\"blocks\":{blocks},\"up_to\":{up_to}}}")))
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use phoenix_runtime::event_store::archive::{BlockInfo, Moved, Restored};
 use phoenix_runtime::event_store::port::{Load, Position};
-use phoenix_runtime::event_store::{Archive, Archived, EventStore, StoreError};
+use phoenix_runtime::event_store::{Archive, Archived, EventStore, MemoryArchive, StoreError};
 
 use crate::world::{Below, Faulty, dedup, seen, stream};
 
@@ -52,11 +52,11 @@ async fn nobody_who_reads_can_tell_what_is_archived() {
         }
         assert_eq!(found, below.archived().read_stream(stream("a"), 1, 100).await.unwrap());
         assert_eq!(archived.archived_blocks(stream("a")).await, Ok(vec![block(1, 20)]));
-        // and given back, with and without the block
-        assert_eq!(archived.restore(stream("a"), false).await, Ok(Restored { blocks: 1, up_to: 20 }));
+        // and given back
+        assert_eq!(archived.restore(stream("a")).await, Ok(Restored { blocks: 1, up_to: 20 }));
         assert_eq!(archived.archived_blocks(stream("a")).await, Ok(vec![block(1, 20)]));
-        assert_eq!(archived.restore(stream("b"), true).await, Ok(Restored { blocks: 1, up_to: 3 }));
-        assert_eq!(archived.archived_blocks(stream("b")).await, Ok(vec![]));
+        assert_eq!(archived.restore(stream("b")).await, Ok(Restored { blocks: 1, up_to: 3 }));
+        assert_eq!(archived.archived_blocks(stream("b")).await, Ok(vec![block(1, 3)]));
         assert_eq!(seen(&*below.store).await.unwrap(), before, "{}", below.name);
     }
 }
@@ -98,7 +98,7 @@ async fn blocks_are_small_enough_to_be_read_as_a_whole() {
         let moved = archived.archive(stream("a"), versions).await;
         assert_eq!(moved, Ok(Moved { events: versions, blocks, up_to: versions }));
         assert_eq!(seen(&archived).await.unwrap(), before);
-        archived.restore(stream("a"), true).await.unwrap();
+        archived.restore(stream("a")).await.unwrap();
         assert_eq!(seen(&*below.store).await.unwrap(), before);
     }
 }
@@ -131,7 +131,7 @@ async fn a_crash_between_block_and_strip_leaves_a_block_that_is_used() {
         assert_eq!(below.archive.blocks(stream("a"), 0, 9).await, Ok(blocks.to_vec()));
         below.store.drop_snapshots(stream("a"), u64::MAX).await.unwrap();
         assert_eq!(seen(&below.archived()).await.unwrap(), before);
-        below.archived().restore(stream("a"), false).await.unwrap();
+        below.archived().restore(stream("a")).await.unwrap();
         assert_eq!(seen(&*below.store).await.unwrap(), before);
     }
 }
@@ -161,7 +161,7 @@ async fn a_restored_stream_is_archived_again_with_the_blocks_that_stayed() {
         let before = seen(&*below.store).await.unwrap();
         let archived = below.archived();
         archived.archive(stream("a"), 2500).await.unwrap();
-        archived.restore(stream("a"), false).await.unwrap();
+        archived.restore(stream("a")).await.unwrap();
         assert_eq!(below.stripped().await, [0; 0]);
         assert_eq!(archived.archive(stream("a"), 1500).await, Ok(Moved { events: 1500, blocks: 0, up_to: 1500 }));
         assert_eq!(archived.archive(stream("a"), 2500).await, Ok(Moved { events: 1000, blocks: 0, up_to: 2500 }));
@@ -196,7 +196,7 @@ async fn a_damaged_block_is_found_and_never_served() {
         damaged(store.outcomes(vec![(stream("a"), dedup(2))]).await, &says);
         let load = Load { stream: stream("a"), fingerprint: None, keys: 9, events: 9 };
         damaged(store.load(vec![load.clone()]).await, &says);
-        damaged(store.restore(stream("a"), true).await, &says);
+        damaged(store.restore(stream("a")).await, &says);
         // what does not rest on it goes on; the newer block was given back before the bad one was met
         assert_eq!(below.stripped().await, [1, 2, 3]);
         store.archive(stream("a"), 8).await.unwrap();
@@ -230,11 +230,10 @@ async fn a_missing_block_is_told() {
         below.fill(12, 0).await;
         below.snapshot("a", 9).await;
         below.archived().archive(stream("a"), 8).await.unwrap();
-        below.archive.remove(stream("a"), block(1, 8)).await.unwrap();
-        let name = below.archive.name();
-        let says = ["version 2 of account/a", name.as_str(), "has no block", "backup"];
-        damaged(below.archived().read_stream(stream("a"), 2, 9).await, &says);
-        damaged(below.archived().outcomes(vec![(stream("a"), dedup(2))]).await, &says);
+        let another = Archived::new(Arc::clone(&below.store), Arc::new(MemoryArchive::new()));
+        let says = ["version 2 of account/a", "memory", "has no block", "backup"];
+        damaged(another.read_stream(stream("a"), 2, 9).await, &says);
+        damaged(another.outcomes(vec![(stream("a"), dedup(2))]).await, &says);
         let without = Archived::without_archive(Arc::clone(&below.store));
         let says = ["version 2 of account/a", "none is configured", "set `archive`"];
         damaged(without.read_stream(stream("a"), 2, 9).await, &says);
@@ -255,13 +254,16 @@ async fn a_store_and_an_archive_of_different_times_are_told_apart() {
         let other = Below::memory();
         other.fill(12, 1).await;
         other.snapshot("a", 9).await;
-        crashing(&other).archive(stream("a"), 8).await.unwrap_err();
+        for one in [&below, &other] {
+            crashing(one).archive(stream("a"), 8).await.unwrap_err();
+        }
+        let own = below.archive.get(stream("a"), block(1, 8)).await.unwrap().unwrap();
         let strange = other.archive.get(stream("a"), block(1, 8)).await.unwrap().unwrap();
-        below.archive.put(stream("a"), block(1, 8), strange.clone()).await.unwrap();
+        below.archive.put(stream("a"), block(1, 8), strange).await.unwrap();
         // before anything is stripped
         damaged(below.archived().archive(stream("a"), 8).await, &["not of one time", "versions 1-8"]);
         assert_eq!(below.stripped().await, [0; 0]);
-        below.archive.remove(stream("a"), block(1, 8)).await.unwrap();
+        below.archive.put(stream("a"), block(1, 8), own).await.unwrap();
         below.archived().archive(stream("a"), 8).await.unwrap();
         // and after: these events say to be of another stream
         other.snapshot("b", 9).await;
@@ -306,30 +308,25 @@ async fn two_nodes_may_archive_a_stream_at_once() {
         }
         assert_eq!(below.stripped().await, up_to(2999));
         assert_eq!(seen(&below.archived()).await.unwrap(), before, "{}", below.name);
-        below.archived().restore(stream("a"), true).await.unwrap();
+        below.archived().restore(stream("a")).await.unwrap();
         assert_eq!(seen(&*below.store).await.unwrap(), before, "{}", below.name);
     }
 }
 
 #[tokio::test]
-async fn a_block_is_not_removed_from_under_another_node() {
-    let below = Below::memory();
-    below.fill(12, 0).await;
-    below.snapshot("a", 9).await;
-    let before = seen(&*below.store).await.unwrap();
-    let faulty = Faulty::over(&below.archive);
-    let archived = Archived::new(Arc::clone(&below.store), faulty.clone());
-    archived.archive(stream("a"), 8).await.unwrap();
-    // which finds the block, and strips what the restore has just given back
-    *faulty.after_remove.lock().unwrap() = Some(Arc::clone(&below.store));
-    let refused = archived.restore(stream("a"), true).await;
-    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-    assert_eq!(seen(&below.archived()).await.unwrap(), before);
-    assert_eq!(archived.restore(stream("a"), true).await, Ok(Restored { blocks: 1, up_to: 8 }));
-    assert_eq!(seen(&*below.store).await.unwrap(), before);
-    // who has read the stripped event before, and looks for its block now, finds it in the store
-    let stripped = Below::memory();
-    stripped.fill(12, 0).await;
-    stripped.store.strip(stream("a"), 8).await.unwrap();
-    damaged(stripped.archived().read_stream(stream("a"), 1, 1).await, &["has no block"]);
+async fn a_block_stays_for_a_node_that_has_just_found_it() {
+    for below in Below::all().await {
+        below.fill(12, 0).await;
+        below.snapshot("a", 9).await;
+        let before = seen(&*below.store).await.unwrap();
+        below.archived().archive(stream("a"), 8).await.unwrap();
+        below.archived().restore(stream("a")).await.unwrap();
+        // another node restores after this one has compared the block, and before it strips
+        let faulty = Faulty::over(&below.archive);
+        *faulty.after_get.lock().unwrap() = Some(below.archived());
+        let archived = Archived::new(Arc::clone(&below.store), faulty.clone());
+        assert_eq!(archived.archive(stream("a"), 8).await, Ok(Moved { events: 8, blocks: 0, up_to: 8 }));
+        assert!(faulty.after_get.lock().unwrap().is_none());
+        assert_eq!(seen(&below.archived()).await.unwrap(), before, "{}", below.name);
+    }
 }

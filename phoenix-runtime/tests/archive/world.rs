@@ -152,8 +152,8 @@ pub(crate) struct Faulty {
     pub(crate) failing_puts: AtomicU64,
     /// How many calls of `put` put their block, and fail as if the process had been killed right after.
     pub(crate) killed_puts: AtomicU64,
-    /// What is done right after a block was removed, once.
-    pub(crate) after_remove: Mutex<Option<Arc<dyn EventStore>>>,
+    /// Who restores "a" right after a block was read, once.
+    pub(crate) after_get: Mutex<Option<Archived>>,
 }
 
 impl Faulty {
@@ -163,7 +163,7 @@ impl Faulty {
             asked: AtomicU64::new(0),
             failing_puts: AtomicU64::new(0),
             killed_puts: AtomicU64::new(0),
-            after_remove: Mutex::new(None),
+            after_get: Mutex::new(None),
         })
     }
 }
@@ -199,22 +199,18 @@ impl Archive for Faulty {
 
     fn get(&self, stream: StreamId, block: BlockInfo) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        self.inner.get(stream, block)
+        Box::pin(async move {
+            let found = self.inner.get(stream.clone(), block).await?;
+            let other = self.after_get.lock().unwrap().take();
+            if let Some(other) = other {
+                other.restore(stream).await?;
+            }
+            Ok(found)
+        })
     }
 
     fn blocks(&self, stream: StreamId, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<BlockInfo>, StoreError>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.inner.blocks(stream, from, limit)
-    }
-
-    fn remove(&self, stream: StreamId, block: BlockInfo) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.inner.remove(stream.clone(), block).await?;
-            let store = self.after_remove.lock().unwrap().take();
-            if let Some(store) = store {
-                store.strip(stream, block.to).await?;
-            }
-            Ok(())
-        })
     }
 }

@@ -261,16 +261,4 @@ impl Archive for FolderArchive {
     fn blocks(&self, stream: StreamId, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<BlockInfo>, StoreError>> {
         self.run(stream, "list the blocks of", move |archive, stream| archive.list(stream, from, limit))
     }
-
-    fn remove(&self, stream: StreamId, block: BlockInfo) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.run(stream, "remove a block of", move |archive, stream| {
-            if !archive.is_own(stream)? {
-                return Ok(());
-            }
-            match fs::remove_file(archive.file(stream, block)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-                _ => Ok(sync_folder(&archive.folder(stream))?),
-            }
-        })
-    }
 }

@@ -56,11 +56,4 @@ impl Archive for MemoryArchive {
         let found = of_stream.into_iter().flatten().take(limit).map(|(info, _)| *info).collect();
         Box::pin(ready(Ok(found)))
     }
-
-    fn remove(&self, stream: StreamId, block: BlockInfo) -> BoxFuture<'_, Result<(), StoreError>> {
-        if let Some(blocks) = self.contents().get_mut(&stream) {
-            blocks.remove(&block);
-        }
-        Box::pin(ready(Ok(())))
-    }
 }

@@ -59,12 +59,13 @@ impl Archived {
         Ok(moved)
     }
 
-    /// Gives a stream's events their bytes back. The blocks stay in the archive unless they are to be removed; a type
-    /// with `archive = true` moves its events there again after its next snapshot.
+    /// Gives a stream's events their bytes back. A type with `archive = true` moves them again after its next snapshot.
+    ///
+    /// The blocks stay: another node may have found one of them, and strip in the next moment what rests on it.
     ///
     /// # Errors
     /// As [`Archived::archive`]. What was given back until then stays.
-    pub async fn restore(&self, stream: StreamId, remove: bool) -> Result<Restored, StoreError> {
+    pub async fn restore(&self, stream: StreamId) -> Result<Restored, StoreError> {
         let archive = self.blocks().archive().ok_or_else(none)?;
         let _alone = self.alone(&stream).await;
         let blocks = archive.blocks(stream.clone(), 0, usize::MAX).await?;
@@ -72,11 +73,6 @@ impl Archived {
         for info in blocks.iter().rev() {
             let Some(bytes) = archive.get(stream.clone(), *info).await? else { continue };
             self.store().refill(decode(archive, &bytes, &stream, *info)?).await?;
-        }
-        if remove {
-            for info in &blocks {
-                self.remove(archive, &stream, *info).await?;
-            }
         }
         let up_to = blocks.last().map_or(0, |info| info.to);
         Ok(Restored { blocks: blocks.len() as u64, up_to })
@@ -158,23 +154,6 @@ impl Archived {
             }
             Err(bad) => Err(bad),
         }
-    }
-
-    /// Removes a block whose events the store has.
-    async fn remove(&self, archive: &dyn Archive, stream: &StreamId, info: BlockInfo) -> Result<(), StoreError> {
-        let Some(bytes) = archive.get(stream.clone(), info).await? else { return Ok(()) };
-        archive.remove(stream.clone(), info).await?;
-        let count = usize::try_from(info.to.saturating_sub(info.from)).unwrap_or(usize::MAX).saturating_add(1);
-        let stored = self.store().read_stream(stream.clone(), info.from, count).await;
-        // another node may have stripped them meanwhile, because the block was there
-        if stored.as_ref().is_ok_and(|events| !events.iter().any(StoredEvent::is_archived)) {
-            return Ok(());
-        }
-        archive.put(stream.clone(), info, bytes).await?;
-        stored?;
-        Err(StoreError::Unavailable(format!(
-            "versions {info} of {stream} were archived again while they were restored: their block stays"
-        )))
     }
 }
 

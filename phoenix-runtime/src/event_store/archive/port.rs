@@ -36,7 +36,7 @@ impl fmt::Display for BlockInfo {
 /// [`StoreError::Damaged`] for what needs a person.
 ///
 /// # Cancel safety
-/// Dropping a future of [`Archive::put`] or [`Archive::remove`] leaves it done or not done; both may be asked again.
+/// Dropping a future of [`Archive::put`] leaves it done or not done; it may be asked again.
 pub trait Archive: Send + Sync + fmt::Debug + 'static {
     /// A name for logs and errors, for example ``folder `data/archive` ``.
     fn name(&self) -> String;
@@ -55,7 +55,4 @@ pub trait Archive: Send + Sync + fmt::Debug + 'static {
 
     /// The blocks of a stream that hold a version from `from` on, at most `limit`, in order.
     fn blocks(&self, stream: StreamId, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<BlockInfo>, StoreError>>;
-
-    /// Removes a block, if it is there.
-    fn remove(&self, stream: StreamId, block: BlockInfo) -> BoxFuture<'_, Result<(), StoreError>>;
 }

@@ -112,7 +112,7 @@ impl ArchiveReader {
         if let Some(event) = last.as_ref().and_then(|block| block.event(version)) {
             return Ok(event.clone());
         }
-        // it may have been restored, and its block removed, since the store was read
+        // it may have been restored, and its block deleted by hand, since the store was read
         let again = (self.again)(stream.clone(), version).await?;
         again.into_iter().next().filter(|stored| !stored.is_archived()).ok_or_else(|| {
             StoreError::Damaged(match self.archive() {

@@ -82,13 +82,4 @@ impl<D: Dialect> Archive for SqlStore<D> {
             Ok(rows.into_iter().map(info).collect())
         })
     }
-
-    fn remove(&self, stream: StreamId, block: BlockInfo) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let Some(number) = self.number_of(&stream).await? else { return Ok(()) };
-            let key = (number, signed(block.to), signed(block.from));
-            let removed = Entity::delete_by_id(key).exec(self.dialect.database()).await;
-            removed.map(drop).map_err(|e| self.dialect.failed(&e))
-        })
-    }
 }

@@ -15,21 +15,12 @@ use crate::event_store::port::{StoreError, StreamId};
 
 const PUT_BLOCK: &str = "INSERT OR REPLACE INTO archive (aggregate, id, to_version, from_version, block) \
      VALUES (?1, ?2, ?3, ?4, ?5)";
-const REMOVE_BLOCK: &str =
-    "DELETE FROM archive WHERE aggregate = ?1 AND id = ?2 AND to_version = ?3 AND from_version = ?4";
 
 /// Keeps a block; one of the same versions is replaced.
 pub(super) fn put_block(db: &Connection, stream: &StreamId, block: BlockInfo, bytes: &[u8]) -> rusqlite::Result<()> {
     let BlockInfo { to, from } = block;
     let row = params![&*stream.aggregate, stream.id.as_str(), signed(to), signed(from), bytes];
     db.prepare_cached(PUT_BLOCK)?.execute(row).map(drop)
-}
-
-/// Removes a block, if it is there.
-pub(super) fn remove_block(db: &Connection, stream: &StreamId, block: BlockInfo) -> rusqlite::Result<()> {
-    let BlockInfo { to, from } = block;
-    let key = params![&*stream.aggregate, stream.id.as_str(), signed(to), signed(from)];
-    db.prepare_cached(REMOVE_BLOCK)?.execute(key).map(drop)
 }
 
 /// The table `archive` of the same file.
@@ -56,10 +47,6 @@ impl Archive for SqliteStore {
 
     fn blocks(&self, stream: StreamId, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<BlockInfo>, StoreError>> {
         Archive::blocks(self.reader(), stream, from, limit)
-    }
-
-    fn remove(&self, stream: StreamId, block: BlockInfo) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.send(|reply| Job::RemoveBlock(stream, block, reply))
     }
 }
 
@@ -110,9 +97,5 @@ impl Archive for SqliteReader {
                 .map(|(to, from)| BlockInfo { to: to.cast_unsigned(), from: from.cast_unsigned() })
                 .collect())
         })
-    }
-
-    fn remove(&self, _: StreamId, _: BlockInfo) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(ready(Err(self.only_reads())))
     }
 }

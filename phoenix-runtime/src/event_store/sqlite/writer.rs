@@ -28,7 +28,6 @@ pub(super) enum Job {
     /// Of events that were found to be stripped, and the same.
     Refill(Vec<StoredEvent>, Reply<()>),
     PutBlock(StreamId, BlockInfo, Vec<u8>, Reply<()>),
-    RemoveBlock(StreamId, BlockInfo, Reply<()>),
 }
 
 impl Job {
@@ -47,8 +46,7 @@ impl Job {
                 Self::Append(_, reply)
                 | Self::Snapshot(_, reply)
                 | Self::Refill(_, reply)
-                | Self::PutBlock(_, _, _, reply)
-                | Self::RemoveBlock(_, _, reply),
+                | Self::PutBlock(_, _, _, reply),
                 answer,
             ) => drop(reply.send(if let Answer::Failed(error) = answer { Err(error) } else { Ok(()) })),
             (Self::Acquire(_, reply), Answer::Acquired(epochs)) => drop(reply.send(Ok(epochs))),
@@ -174,10 +172,6 @@ impl Writer {
                 }
                 Job::PutBlock(stream, block, bytes, _) => {
                     archive::put_block(&self.db, stream, *block, bytes)?;
-                    Answer::Done
-                }
-                Job::RemoveBlock(stream, block, _) => {
-                    archive::remove_block(&self.db, stream, *block)?;
                     Answer::Done
                 }
             });
