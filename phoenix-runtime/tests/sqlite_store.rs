@@ -69,6 +69,21 @@ async fn a_file_has_one_owner() {
     assert_eq!(store.read_stream(stream(), 1, 10).await.unwrap().len(), 6);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_has_one_owner_by_whatever_path() {
+    let (folder, path) = place();
+    let link = folder.path().join("link.db");
+    // also before the file is there
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    for (first, second) in [(&link, &path), (&path, &link)] {
+        let store = open(first).await;
+        says(SqliteStore::open(SqliteOptions::at(second)).await, second, &["events.db.lock", "stop that one first"]);
+        drop(store);
+    }
+}
+
 #[tokio::test]
 async fn readers_need_no_lock_and_see_what_is_appended() {
     let (_folder, path) = place();

@@ -14,13 +14,12 @@ pub(crate) struct OwnerLock {
 }
 
 impl OwnerLock {
-    /// Takes the lock, or says who has it.
+    /// Takes the lock of a file or folder that is there, or says who has it.
     pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
-        let lock = lock_path(path);
+        // one lock, whatever the path to it looks like
+        let real = path.canonicalize().map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        let lock = lock_path(&real);
         let io = |source| OpenError::Io { path: lock.clone(), source };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(io)?;
-        }
         let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&lock).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}

@@ -40,6 +40,27 @@ async fn a_folder_has_one_owner() {
 }
 
 #[tokio::test]
+async fn a_folder_has_one_owner_by_whatever_path() {
+    let (folder, path) = place();
+    let slash = PathBuf::from(format!("{}/", path.display()));
+    // also where the folder is not there yet
+    drop(open(&slash).await);
+    assert!(path.with_extension("lock").is_file());
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let dots = path.join("../log");
+    let paths = [&path, &slash, &link, &dots];
+    for first in paths {
+        let store = open(first).await;
+        for second in paths {
+            let refused = LogStore::open(LogStoreOptions::at(second)).await;
+            says(refused, second, &["log.lock", "stop that one first"]);
+        }
+        drop(store);
+    }
+}
+
+#[tokio::test]
 async fn readers_need_no_lock_and_see_what_is_durable() {
     let (_folder, path) = place();
     says(LogReader::open(&path).await, &path, &["no such file"]);

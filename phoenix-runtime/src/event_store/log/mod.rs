@@ -87,9 +87,9 @@ impl LogStore {
     /// # Errors
     /// A folder that has another owner, was written by a newer release, is damaged, or can't be read and written.
     pub async fn open(options: LogStoreOptions) -> Result<Self, OpenError> {
-        let lock = OwnerLock::take(&options.path)?;
         let io = |source| OpenError::Io { path: options.path.clone(), source };
         let folder = Folder::make(&options.path).map_err(io)?;
+        let lock = OwnerLock::take(&options.path)?;
         Self::start(Arc::new(folder), options, Some(lock)).await
     }
 

@@ -72,6 +72,7 @@ impl SqliteStore {
     /// # Errors
     /// A file that has another owner, was written by a newer release, is no database, or can't be read and written.
     pub async fn open(options: SqliteOptions) -> Result<Self, OpenError> {
+        make(&options.path).map_err(|source| OpenError::Io { path: options.path.clone(), source })?;
         let lock = OwnerLock::take(&options.path)?;
         migrate(&options).await?;
         let writer = Writer::open(&options)?;
@@ -137,6 +138,14 @@ impl Drop for SqliteStore {
             let _ = thread.join();
         }
     }
+}
+
+/// Makes an empty database where there is none: only what is there has a name that is the same for everybody.
+fn make(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::File::options().create(true).append(true).open(path).map(drop)
 }
 
 async fn migrate(options: &SqliteOptions) -> Result<(), OpenError> {
