@@ -6,7 +6,7 @@ use phoenix_runtime::event_store::port::Partition;
 use phoenix_runtime::event_store::{EventStore, LogStore};
 use proptest::prelude::*;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Faults};
 use crate::rows::{Rows, block_on, everything, open_small, snapshot, stream};
 
 const STREAMS: u64 = 4;
@@ -121,6 +121,31 @@ async fn a_bad_frame_before_others_stops_the_start() {
     );
     files.get_mut(&name).unwrap()[start..start + 200].fill(0);
     assert!(opened(files).await.is_err(), "also when it was lost as a whole");
+}
+
+#[tokio::test]
+async fn segments_behind_the_end_are_removed_without_a_gap() {
+    let states = written(40).await;
+    // nothing but a batch was written between the two
+    let began = |number: &usize| {
+        number % 5 != 4 && *number != 11 && last_segment(&states[*number].0) != last_segment(&states[*number + 1].0)
+    };
+    let number = (0..40).find(began).unwrap();
+    let (before, after) = (&states[number], &states[number + 1]);
+    // the first batch of a segment did not last, and the segment behind it was made in advance
+    let name = last_segment(&after.0);
+    let mut files = after.0.clone();
+    files.get_mut(&name).unwrap()[64..].fill(0);
+    let segment: u32 = name.trim_end_matches(".log").parse().unwrap();
+    files.insert(format!("{:08}.log", segment + 1), Vec::new());
+    files.insert("synced".to_owned(), before.0["synced"].clone());
+    files.remove("checkpoint");
+    for changes in 0..30 {
+        let disk = Disk::of(files.clone());
+        disk.set(Faults { power: Some(changes), ..Faults::default() });
+        drop(open_small(disk.clone()).await);
+        assert_eq!(opened(disk.files()).await.unwrap().1, before.1, "after {changes} changes");
+    }
 }
 
 #[tokio::test]

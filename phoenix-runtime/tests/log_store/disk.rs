@@ -8,6 +8,8 @@ use phoenix_runtime::event_store::log::files::{Files, LogFile};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
+/// How much of a file is really reserved.
+const ROOM: usize = 1 << 20;
 
 /// Copies are the same disk.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +21,7 @@ struct State {
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     faults: Faults,
+    largest_reserved: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -56,15 +59,17 @@ impl Disk {
         self.0.lock().unwrap().faults = faults;
     }
 
-    /// What is left once the power is back: each name, length and sector old or new, by lot; or all new, as after the
-    /// death of the process alone.
-    pub(crate) fn after_power_failure(&self, lot: Option<&mut Lot>) -> Self {
+    /// What the next process finds after the death of one: everything, but what was not synced is not durable yet.
+    pub(crate) fn after_death(&self) -> Self {
+        let State { contents, names, durable_names, .. } = &*self.0.lock().unwrap();
+        let (contents, names, durable_names) = (contents.clone(), names.clone(), durable_names.clone());
+        Self(Arc::new(Mutex::new(State { contents, names, durable_names, ..State::default() })))
+    }
+
+    /// What is left once the power is back: each name, length and sector old or new, by lot.
+    pub(crate) fn after_power_failure(&self, lot: &mut Lot) -> Self {
         let state = self.0.lock().unwrap();
         let mut files = BTreeMap::new();
-        let Some(lot) = lot else {
-            files.extend(state.names.iter().map(|(name, at)| (name.clone(), state.contents[*at].seen.clone())));
-            return Self::of(files);
-        };
         // a folder's changes last in their order, or they do not
         let names = if lot.below(2) == 0 { &state.names } else { &state.durable_names };
         for (name, at) in names {
@@ -98,6 +103,11 @@ impl Disk {
     pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let state = self.0.lock().unwrap();
         state.names.iter().map(|(name, at)| (name.clone(), state.contents[*at].seen.clone())).collect()
+    }
+
+    /// The largest file that was asked for.
+    pub(crate) fn largest_reserved(&self) -> u64 {
+        self.0.lock().unwrap().largest_reserved
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
@@ -192,8 +202,11 @@ impl LogFile for Open {
             if state.faults.full {
                 return Err(io::ErrorKind::StorageFull.into());
             }
+            state.largest_reserved = state.largest_reserved.max(len);
             let seen = &mut state.contents[self.at].seen;
-            seen.resize(seen.len().max(usize::try_from(len).unwrap()), 0);
+            // memory is scarcer than a disk
+            let len = usize::try_from(len).unwrap().min(ROOM);
+            seen.resize(seen.len().max(len), 0);
             Ok(())
         })
     }

@@ -7,3 +7,4 @@ mod disk;
 mod faults;
 mod folder;
 mod rows;
+mod sizes;

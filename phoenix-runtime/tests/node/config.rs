@@ -131,6 +131,11 @@ fn each_mistake_is_named_with_its_place() {
         &["phoenix.toml:1:1: `store`: `memory` can't be one of several sources: use databases of PostgreSQL or MySQL"],
     );
     check(
+        "[log_store]\nsegment_size = \"8GiB\"\n",
+        &[],
+        &["phoenix.toml:2:1: `log_store.segment_size`: 8GiB is larger than 2GiB"],
+    );
+    check(
         "",
         &[("PHOENIX__ARCHIVE", "data/archive")],
         &["environment variable PHOENIX__ARCHIVE: `archive`: there is no archive `data/archive`: write one of `off`, \

@@ -39,9 +39,26 @@ impl Default for LogStoreOptions {
     }
 }
 
+/// No address in a segment reaches 4 GiB, not even behind the largest batch.
+pub(super) const LARGEST_SEGMENT: usize = 2 << 30;
+
 impl LogStoreOptions {
     /// The defaults for this folder.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), ..Self::default() }
+    }
+
+    /// How large a segment is made.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.segment_size.clamp(4096, LARGEST_SEGMENT) as u64
+    }
+
+    /// Values that make no sense: the key and what is wrong with it.
+    pub(crate) fn contradictions(&self) -> Vec<(&'static str, String)> {
+        if self.segment_size <= LARGEST_SEGMENT {
+            return Vec::new();
+        }
+        let most = units::format_size(LARGEST_SEGMENT);
+        vec![("log_store.segment_size", format!("{} is larger than {most}", units::format_size(self.segment_size)))]
     }
 }

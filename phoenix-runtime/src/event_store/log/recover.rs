@@ -83,7 +83,7 @@ pub(super) fn open(files: Arc<dyn Files>, options: &LogStoreOptions, role: Role)
             return Err(StoreError::Unavailable(format!("`{}`: {what}", path.display())));
         }
         let seed = uuid::Uuid::new_v4().as_u64_pair().1;
-        segments.make(seed, 1, options.segment_size as u64)?;
+        segments.make(seed, 1, options.segment_bytes())?;
         let index = Index::new(State::empty(Address::new(1, FIRST)), Vec::new(), options.index_memory);
         return Ok(Shared::new(path, files, seed, index));
     };
@@ -239,6 +239,10 @@ impl Scan<'_> {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
+        // the checkpoint says that the log is durable, and what the last owner wrote it perhaps did not sync
+        let segment = self.shared.index().state.end.segment();
+        let synced = self.shared.segments.writable(segment)?.sync();
+        synced.map_err(|e| failed(&self.shared.segments.path_of(segment), "sync it", &e))?;
         let frozen = self.shared.index_mut().freeze();
         let flushed = frozen.map_or(Ok(()), |frozen| flush(self.shared, &frozen));
         flushed.map_err(|e| failed(&self.shared.path, "write the index", &e))
@@ -267,7 +271,8 @@ impl Scan<'_> {
 
     /// Makes the log end there: what lies behind it was never acknowledged, and must never be found again.
     fn cut(&self, End { at, clean }: End, options: &LogStoreOptions) -> Result<(), StoreError> {
-        for number in self.numbers.iter().filter(|number| **number > at.segment()) {
+        // the last one first, so that there is no gap when this is interrupted
+        for number in self.numbers.iter().rev().take_while(|number| **number > at.segment()) {
             self.shared.segments.remove(*number)?;
         }
         let path = self.shared.segments.path_of(at.segment());
@@ -276,7 +281,7 @@ impl Scan<'_> {
             if !clean {
                 file.cut(at.offset())?;
             }
-            let size = (options.segment_size as u64).max(at.offset());
+            let size = options.segment_bytes().max(at.offset());
             if !clean || file.length()? < size {
                 file.reserve(size)?;
             }

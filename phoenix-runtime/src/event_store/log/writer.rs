@@ -11,7 +11,7 @@ use super::error::failed;
 use super::files::LogFile;
 use super::flush::flush;
 use super::frame::LARGEST;
-use super::options::LogStoreOptions;
+use super::options::{LARGEST_SEGMENT, LogStoreOptions};
 use super::recover::publish_end;
 use super::segment::FIRST;
 use super::shared::Shared;
@@ -87,8 +87,9 @@ impl Writer {
         let stage = Stage::new(&shared, options.streams_in_memory);
         let segment = stage.draft.start().segment();
         let file = shared.segments.writable(segment)?;
-        let reserved = file.length().map_err(|e| failed(&shared.segments.path_of(segment), "read its length", &e))?;
-        let segment_size = (options.segment_size.clamp(4096, 1 << 31)) as u64;
+        let length = file.length().map_err(|e| failed(&shared.segments.path_of(segment), "read its length", &e))?;
+        // a file may be longer than addresses reach
+        let reserved = length.min(LARGEST_SEGMENT as u64);
         let mut writer = Self {
             shared,
             stage,
@@ -96,7 +97,7 @@ impl Writer {
             reserved,
             end,
             waiting: Vec::new(),
-            segment_size,
+            segment_size: options.segment_bytes(),
             records_a_commit: options.records_a_commit.max(1),
             next: None,
             flushing: None,
@@ -191,12 +192,13 @@ impl Writer {
             return drop(reply.send(Ok(())));
         }
         let bounds = batch.records.iter().map(|record| stage::bound(&record.into()));
-        if let Some(index) = bounds.clone().position(|bound| bound > LARGEST) {
-            let reason = "it is larger than 1 GiB; events should be small".to_owned();
-            return drop(reply.send(Err(StoreError::Refused { index, reason })));
+        let bytes = bounds.clone().sum();
+        if bytes > LARGEST {
+            let index = bounds.enumerate().max_by_key(|(_, bound)| *bound).map_or(0, |(index, _)| index);
+            return drop(reply.send(Err(too_large(index))));
         }
         let staged =
-            self.room_for(bounds.sum()).map_err(Refusal::Failed).and_then(|()| self.stage.append(&self.shared, batch));
+            self.room_for(bytes).map_err(Refusal::Failed).and_then(|()| self.stage.append(&self.shared, batch));
         match staged {
             Ok(()) => self.waiting.push(Answer::Done(reply)),
             Err(refusal) => {
@@ -255,6 +257,9 @@ impl Writer {
 
     /// Makes sure that so many bytes fit behind what is staged. If there is no room, nothing has changed.
     fn room_for(&mut self, bytes: usize) -> Result<(), StoreError> {
+        if bytes > LARGEST {
+            return Err(too_large(0));
+        }
         let needed = |at: Address| at.offset() + (bytes + super::frame::HEADER + 8) as u64;
         if needed(self.stage.draft.end()) <= self.reserved {
             return Ok(());
@@ -345,6 +350,12 @@ impl Writer {
             }
         }
     }
+}
+
+/// The largest record of a frame that nobody could read again.
+fn too_large(index: usize) -> StoreError {
+    let reason = "with it more than 1 GiB would be written at once; events and snapshots should be small".to_owned();
+    StoreError::Refused { index, reason }
 }
 
 fn refuse(job: Job, error: StoreError) {

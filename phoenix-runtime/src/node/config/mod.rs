@@ -158,6 +158,7 @@ impl NodeConfig {
 
     fn contradictions(&self) -> Vec<(String, String)> {
         let mut all = self.http.contradictions();
+        all.extend(self.log_store.contradictions());
         if let (ArchiveUrl::Table, StoreUrl::Log(_)) = (&self.archive, &self.store) {
             all.push(("archive", "a log has no tables: write `archive = \"folder:<path>\"`".to_owned()));
         }
