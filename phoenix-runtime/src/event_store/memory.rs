@@ -317,12 +317,14 @@ impl EventStore for MemoryStore {
 
     fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
         let mut contents = self.contents();
-        let raised = partitions.into_iter().map(|partition| {
-            let epoch = contents.epochs.entry(partition).or_insert(Epoch(0));
-            epoch.0 += 1;
-            (partition, *epoch)
+        let raised = rules::acquired(&partitions).map(|once| {
+            for partition in once {
+                contents.epochs.entry(partition).or_insert(Epoch(0)).0 += 1;
+            }
+            let epoch = |partition| contents.epochs.get(&partition).copied().unwrap_or(Epoch(0));
+            partitions.into_iter().map(|partition| (partition, epoch(partition))).collect()
         });
-        Box::pin(ready(Ok(raised.collect())))
+        Box::pin(ready(raised))
     }
 
     fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -1,7 +1,7 @@
 //! What every store checks in the same way: fences, records that nobody can take, and which rows are in conflict.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -25,6 +25,14 @@ pub(crate) fn fence(
         }
     }
     Ok(())
+}
+
+/// The partitions that are to be acquired, each once; refuses one that does not exist.
+pub(crate) fn acquired(partitions: &[Partition]) -> Result<BTreeSet<Partition>, StoreError> {
+    match partitions.iter().position(|partition| partition.0 >= SLICES) {
+        Some(index) => Err(StoreError::Refused { index, reason: "there are 1024 partitions at most".to_owned() }),
+        None => Ok(partitions.iter().copied().collect()),
+    }
 }
 
 /// Refuses records that no store can take, and a batch that hides under whose epoch it was decided.

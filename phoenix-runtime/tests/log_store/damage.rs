@@ -1,9 +1,12 @@
 //! Bytes that are not what was written: found, or harmlessly cut, and never served.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
 
+use phoenix_runtime::event_store::log::files::{Files as _, LogFile};
 use phoenix_runtime::event_store::port::Partition;
-use phoenix_runtime::event_store::{EventStore, LogStore};
+use phoenix_runtime::event_store::{EventStore, LogReader, LogStore};
 use proptest::prelude::*;
 
 use crate::disk::{Disk, Faults};
@@ -125,16 +128,22 @@ async fn a_bad_frame_before_others_stops_the_start() {
 
 #[tokio::test]
 async fn segments_behind_the_end_are_removed_without_a_gap() {
-    let states = written(40).await;
-    // nothing but a batch was written between the two
-    let began = |number: &usize| {
-        number % 5 != 4 && *number != 11 && last_segment(&states[*number].0) != last_segment(&states[*number + 1].0)
-    };
-    let number = (0..40).find(began).unwrap();
-    let (before, after) = (&states[number], &states[number + 1]);
+    let disk = Disk::default();
+    let store = open_small(disk.clone()).await.unwrap();
+    store.acquire(vec![Partition(0)]).await.unwrap();
+    let mut rows = Rows::new(usize::try_from(STREAMS).unwrap());
+    let mut before = (disk.files(), everything(&store, STREAMS).await);
+    loop {
+        let records = vec![rows.event(1, 900)];
+        store.append(rows.batch(records)).await.unwrap();
+        if last_segment(&disk.files()) != last_segment(&before.0) {
+            break;
+        }
+        before = (disk.files(), everything(&store, STREAMS).await);
+    }
     // the first batch of a segment did not last, and the segment behind it was made in advance
-    let name = last_segment(&after.0);
-    let mut files = after.0.clone();
+    let mut files = disk.files();
+    let name = last_segment(&files);
     files.get_mut(&name).unwrap()[64..].fill(0);
     let segment: u32 = name.trim_end_matches(".log").parse().unwrap();
     files.insert(format!("{:08}.log", segment + 1), Vec::new());
@@ -145,6 +154,76 @@ async fn segments_behind_the_end_are_removed_without_a_gap() {
         disk.set(Faults { power: Some(changes), ..Faults::default() });
         drop(open_small(disk.clone()).await);
         assert_eq!(opened(disk.files()).await.unwrap().1, before.1, "after {changes} changes");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_older_than_its_index_stops_the_start() {
+    let states = written(40).await;
+    let (new, _) = states.last().unwrap();
+    for (old, expected) in &states[..40] {
+        let mut files = new.clone();
+        files.retain(|name, _| !is_segment(name));
+        files
+            .extend(old.iter().filter(|(name, _)| is_segment(name)).map(|(name, bytes)| (name.clone(), bytes.clone())));
+        // the checkpoint alone knows better
+        files.remove("synced");
+        match opened(files).await {
+            Err(error) => assert!(error.contains("damaged"), "{error}"),
+            // only what was written since the checkpoint is not there, and nobody can know of it
+            Ok((_, found)) => assert_eq!(found, *expected),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_misses_a_merged_run_takes_the_new_checkpoint() {
+    let states = written(40).await;
+    let (new, _) = states.last().unwrap();
+    let runs = |files: &Files| files.keys().filter(|name| name.ends_with(".run")).cloned().collect::<Vec<_>>();
+    let (old, _) = states.iter().rfind(|(old, _)| runs(old).iter().any(|run| !new.contains_key(run))).unwrap();
+    // the segments' old parts are unreadable, so that no index can be made anew from them
+    let mut files = new.clone();
+    files.get_mut("00000001.log").unwrap()[64..].fill(0);
+    let changing = Changing { disk: Disk::of(files), checkpoint: Mutex::new(Some(old["checkpoint"].clone())) };
+    LogReader::open_on(Arc::new(changing), "log").await.unwrap();
+}
+
+/// A disk whose checkpoint was another one at first.
+#[derive(Debug)]
+struct Changing {
+    disk: Disk,
+    checkpoint: Mutex<Option<Vec<u8>>>,
+}
+
+impl phoenix_runtime::event_store::log::files::Files for Changing {
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.disk.names()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.disk.create(name)
+    }
+
+    fn open(&self, name: &str, write: bool) -> io::Result<Arc<dyn LogFile>> {
+        if name == "checkpoint"
+            && let Some(old) = self.checkpoint.lock().unwrap().take()
+        {
+            return Disk::of([(name.to_owned(), old)].into()).open(name, write);
+        }
+        self.disk.open(name, write)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync()
     }
 }
 

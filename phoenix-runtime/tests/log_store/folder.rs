@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use futures_util::future::join_all;
 use phoenix_runtime::event_store::port::{Epoch, Partition, Position};
 use phoenix_runtime::event_store::sqlite::OpenError;
 use phoenix_runtime::event_store::{EventStore, LogReader, LogStore, LogStoreOptions};
@@ -87,6 +88,25 @@ async fn readers_need_no_lock_and_see_what_is_durable() {
     assert_eq!(reader.read_all(position, 100).await.unwrap().0, []);
     let reader = LogReader::open(&path).await.unwrap();
     assert_eq!(reader.read_stream(stream(1), 1, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn those_who_ask_for_ids_at_once_are_all_told() {
+    const STREAMS: u64 = 2000;
+    let (_folder, path) = place();
+    let store = open(&path).await;
+    store.acquire(vec![Partition(0)]).await.unwrap();
+    let mut rows = Rows::new(usize::try_from(STREAMS).unwrap());
+    let records = (0..STREAMS).map(|of| rows.event(of, 10)).collect();
+    store.append(rows.batch(records)).await.unwrap();
+    drop(store);
+    for _ in 0..5 {
+        let store = open(&path).await;
+        let asked = (0..4).map(|_| store.ids("account".into(), None, usize::MAX));
+        for told in join_all(asked).await {
+            assert_eq!(told.unwrap().len() as u64, STREAMS);
+        }
+    }
 }
 
 #[tokio::test]

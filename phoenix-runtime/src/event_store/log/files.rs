@@ -95,12 +95,15 @@ impl Folder {
     /// # Errors
     /// A folder that can't be made.
     pub fn make(path: &Path) -> io::Result<Self> {
-        if !path.is_dir() {
+        let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.is_dir()).collect();
+        if !missing.is_empty() {
             fs::create_dir_all(path)?;
-            // the folder's own name has to last as well
-            if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
-                File::open(above)?.sync_all()?;
-            }
+        }
+        // the names of all that were made have to last as well
+        for above in missing.into_iter().filter_map(Path::parent) {
+            // a relative path begins where the process is
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            File::open(above)?.sync_all()?;
         }
         Ok(Self(path.to_owned()))
     }

@@ -339,8 +339,9 @@ impl Shared {
         }
         let mut found = self.find_ids()?;
         let mut ids = self.ids();
-        if let Ids::Finding(noted) = std::mem::take(&mut *ids) {
-            for (aggregate, noted) in noted {
+        // somebody who asked at the same time may have been faster
+        if let Ids::Finding(noted) = &mut *ids {
+            for (aggregate, noted) in std::mem::take(noted) {
                 found.entry(aggregate).or_default().extend(noted);
             }
             *ids = Ids::Known(found);

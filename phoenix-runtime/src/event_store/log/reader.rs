@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::blocking;
-use super::files::Folder;
+use super::files::{Files, Folder};
 use super::options::LogStoreOptions;
 use super::recover::{Role, catch_up, open};
 use super::shared::Shared;
@@ -29,12 +29,21 @@ impl LogReader {
     /// # Errors
     /// A folder that is missing or no log of this release, and one that is damaged.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = path.as_ref().to_owned();
+        let path = path.as_ref();
         if !path.is_dir() {
-            return Err(OpenError::Missing(path));
+            return Err(OpenError::Missing(path.to_owned()));
         }
+        Self::open_on(Arc::new(Folder::at(path)), path).await
+    }
+
+    /// Opens a log on another disk than the operating system's; errors name it by the path.
+    ///
+    /// # Errors
+    /// No log of this release, and one that is damaged.
+    pub async fn open_on(files: Arc<dyn Files>, path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref().to_owned();
         let options = LogStoreOptions::at(&path);
-        let opened = blocking(move || open(Arc::new(Folder::at(&options.path)), &options, Role::Reader)).await;
+        let opened = blocking(move || open(files, &options, Role::Reader)).await;
         let shared = opened.map_err(|e| OpenError::database(&path, &e))?;
         Ok(Self(Arc::new(Inner { shared, turn: Mutex::default() })))
     }

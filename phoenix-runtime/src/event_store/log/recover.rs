@@ -21,8 +21,9 @@ use super::index::{Changes, Index, State};
 use super::options::LogStoreOptions;
 use super::run::{self, Run};
 use super::segment::{self, FIRST, Segments};
-use super::shared::Shared;
+use super::shared::{Reading, Shared};
 use super::unit::Unit;
+use crate::domain::id::Slice;
 use crate::event_store::encoding::{Input, Names};
 use crate::event_store::port::StoreError;
 
@@ -96,6 +97,10 @@ pub(super) fn open(files: Arc<dyn Files>, options: &LogStoreOptions, role: Role)
     let index = index.unwrap_or_else(from_start);
     let mark = published_end(&*files).max(index.state.end);
     let shared = Shared::new(path, files, seed, index);
+    if role == Role::Owner && !has_newest(&shared)? {
+        tracing::warn!(path = %shared.path.display(), "the index is not that of the log; it is made anew from the log");
+        *shared.index_mut() = from_start();
+    }
     let mut scan = Scan { shared: &shared, role, mark, numbers };
     let end = scan.run()?;
     if role == Role::Owner {
@@ -115,17 +120,41 @@ fn saved_index(files: &dyn Files, path: &Path, seed: u64, bytes: usize) -> Resul
         }
         Err(failed(path, "read the index", &error))
     };
-    let saved = match checkpoint::read(files) {
-        Ok(Some(saved)) => saved,
-        Ok(None) => return Ok(None),
-        Err(error) => return spoilt(error),
-    };
-    let Checkpoint { seed: of_index, state, runs } = saved;
-    if of_index != seed {
-        return Err(damaged(path, "its checkpoint belongs to another log"));
+    let mut before = None;
+    loop {
+        let Checkpoint { seed: of_index, state, runs: numbers } = match checkpoint::read(files) {
+            Ok(Some(saved)) => saved,
+            Ok(None) => return Ok(None),
+            Err(error) => return spoilt(error),
+        };
+        if of_index != seed {
+            return Err(damaged(path, "its checkpoint belongs to another log"));
+        }
+        let runs: io::Result<Vec<_>> = numbers.iter().map(|number| Run::open(files, *number).map(Arc::new)).collect();
+        match runs {
+            Ok(runs) => return Ok(Some(Index::new(state, runs, bytes))),
+            // the owner may have merged it into another one meanwhile, and then there is another checkpoint
+            Err(error) if error.kind() == io::ErrorKind::NotFound && before.as_ref() != Some(&numbers) => {
+                before = Some(numbers);
+            }
+            Err(error) => return spoilt(error),
+        }
     }
-    let runs: io::Result<Vec<_>> = runs.into_iter().map(|number| Run::open(files, number).map(Arc::new)).collect();
-    runs.map_or_else(spoilt, |runs| Ok(Some(Index::new(state, runs, bytes))))
+}
+
+/// Whether the log has the last record of each slice that the index knows: it may be older than the index, as a whole or
+/// in parts.
+fn has_newest(shared: &Shared) -> Result<bool, StoreError> {
+    let slices = shared.index().state.slices.clone();
+    let mut reading = Reading::new(shared);
+    for (slice, (last, at)) in (0..).map(Slice).zip(slices).filter(|(_, (last, _))| *last > 0) {
+        match reading.record(at) {
+            Ok((_, view)) if (view.slice, view.sequence) == (slice, last) => {}
+            Ok(_) | Err(StoreError::Damaged(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// Removes what an interrupted flush left behind.
@@ -195,8 +224,10 @@ impl Scan<'_> {
                 at = next;
                 continue;
             }
-            let later = self.marks_behind(at, rest)?;
-            if at < self.mark.max(later) && !(self.role == Role::Reader && at >= self.mark) {
+            // those who only read have nothing to do with what comes behind the mark
+            let reads_on = self.role == Role::Reader && at >= self.mark;
+            let later = if reads_on { Address::NONE } else { self.marks_behind(at, rest)? };
+            if at < self.mark.max(later) {
                 let what = format!(
                     "the log is damaged at byte {}, and was durable at least up to {}",
                     at.offset(),

@@ -1,6 +1,6 @@
 //! What is about to be written: frames, and what they will change in the index once they are durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -82,7 +82,7 @@ impl Stage {
         self.epochs.get(&partition).copied().unwrap_or(Epoch(0))
     }
 
-    pub(super) fn acquire(&mut self, partitions: &[Partition]) -> Vec<(Partition, Epoch)> {
+    pub(super) fn acquire(&mut self, partitions: &BTreeSet<Partition>) {
         let raise = |partition: &Partition| {
             let epoch = self.epochs.entry(*partition).or_insert(Epoch(0));
             epoch.0 += 1;
@@ -95,7 +95,6 @@ impl Stage {
             self.draft.finish(self.durable);
             self.changes.epochs.extend(&raised);
         }
-        raised
     }
 
     /// Stages a batch whole. Where it is refused, what is remembered of its streams is wrong: see [`Stage::forget`].

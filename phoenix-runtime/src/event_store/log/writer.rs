@@ -137,11 +137,14 @@ impl Writer {
         match job {
             Job::Append(batch, reply) => self.append(&batch, reply),
             Job::Acquire(partitions, reply) => {
-                if let Err(error) = self.room_for(64 + 16 * partitions.len()) {
-                    return drop(reply.send(Err(error)));
-                }
-                let epochs = self.stage.acquire(&partitions);
-                self.waiting.push(Answer::Acquired(reply, epochs));
+                let once = rules::acquired(&partitions);
+                let once = match once.and_then(|once| self.room_for(64 + 16 * once.len()).map(|()| once)) {
+                    Err(error) => return drop(reply.send(Err(error))),
+                    Ok(once) => once,
+                };
+                self.stage.acquire(&once);
+                let epochs = partitions.into_iter().map(|partition| (partition, self.stage.epoch(partition)));
+                self.waiting.push(Answer::Acquired(reply, epochs.collect()));
             }
             Job::Snapshot(snapshot, reply) => {
                 let bound = 4096 + snapshot.payload.len();

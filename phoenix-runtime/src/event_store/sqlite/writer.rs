@@ -1,5 +1,6 @@
 //! The one thread that writes: it takes all jobs that wait, and makes them durable with one commit.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -14,6 +15,7 @@ use super::options::SqliteOptions;
 use super::retention;
 use crate::event_store::archive::BlockInfo;
 use crate::event_store::port::{Batch, Epoch, Partition, Snapshot, StoreError, StoredEvent, StreamId};
+use crate::event_store::rules;
 
 /// Where the answer to a job goes. Who does not wait any more is not told.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -157,7 +159,14 @@ impl Writer {
                     Some(answer) => answer,
                     None => return Ok(None),
                 },
-                Job::Acquire(partitions, _) => Answer::Acquired(self.acquire(partitions)?),
+                Job::Acquire(partitions, _) => match rules::acquired(partitions) {
+                    Ok(once) => {
+                        let epochs = self.acquire(&once)?;
+                        let epoch = |p: &Partition| Some((*p, epochs.get(p).copied()?));
+                        Answer::Acquired(partitions.iter().filter_map(epoch).collect())
+                    }
+                    Err(error) => Answer::Failed(error),
+                },
                 Job::Snapshot(snapshot, _) => {
                     self.put_snapshot(snapshot)?;
                     Answer::Done
@@ -207,7 +216,7 @@ impl Writer {
         Ok(Some(failed.unwrap_or(Answer::Done)))
     }
 
-    fn acquire(&mut self, partitions: &[Partition]) -> rusqlite::Result<Vec<(Partition, Epoch)>> {
+    fn acquire(&mut self, partitions: &BTreeSet<Partition>) -> rusqlite::Result<BTreeMap<Partition, Epoch>> {
         let raise = |&partition: &Partition| {
             let Epoch(last) = self.known.epoch(&self.db, partition)?;
             let epoch = Epoch(last + 1);

@@ -24,7 +24,13 @@ async fn acquiring_raises_the_epoch(place: Place<'_>) -> Checked {
     equal("the first epochs", &first, &vec![(Partition(3), Epoch(1)), (Partition(0), Epoch(1))])?;
     let second = store.acquire(vec![Partition(0), Partition(1023)]).await?;
     equal("the next epochs", &second, &vec![(Partition(0), Epoch(2)), (Partition(1023), Epoch(1))])?;
-    equal("no partition at all", &store.acquire(Vec::new()).await?, &Vec::new())
+    equal("no partition at all", &store.acquire(Vec::new()).await?, &Vec::new())?;
+    let twice = store.acquire(vec![Partition(3), Partition(3)]).await?;
+    equal("a partition that is named twice", &twice, &vec![(Partition(3), Epoch(2)); 2])?;
+    let refused = store.acquire(vec![Partition(0), Partition(1024)]).await;
+    holds("no such partition", matches!(refused, Err(StoreError::Refused { index: 1, .. })))?;
+    let third = store.acquire(vec![Partition(0)]).await?;
+    equal("what was refused with it is as it was", &third, &vec![(Partition(0), Epoch(3))])
 }
 
 async fn an_old_epoch_can_append_nothing(place: Place<'_>) -> Checked {
