@@ -41,6 +41,10 @@ pub(crate) fn well_formed(batch: &Batch) -> Result<(), StoreError> {
     if batch.epochs.is_empty() && !batch.records.is_empty() {
         return refused(0, "its batch names no epoch, so nobody can tell whether its owner still owns it");
     }
+    let partitions: HashSet<_> = batch.epochs.iter().map(|(partition, _)| partition).collect();
+    if partitions.len() != batch.epochs.len() {
+        return refused(0, "its batch names a partition twice, perhaps with two epochs");
+    }
     for (index, record) in batch.records.iter().enumerate() {
         if record.slice.0 >= SLICES {
             return refused(index, "its slice does not exist; slices go from 0 to 1023");

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use phoenix_runtime::event_store::port::{ConflictKind, StoreError};
+use phoenix_runtime::domain::id::{AggregateId, Slice};
+use phoenix_runtime::event_store::port::{Conflict, ConflictKind, StoreError};
 use phoenix_runtime::event_store::sql::postgres;
 use phoenix_runtime::event_store::{DatabaseOptions, DatabaseUrl};
 use phoenix_test_servers::{Kind, Private, Server};
 
-use crate::fixture::{Checked, Database, batch, equal, execute, own, says, until, versions};
+use crate::fixture::{Checked, Database, batch, batch_of, equal, event, execute, own, says, until, versions};
 use crate::proxy::{Door, Proxy};
 use crate::tests;
 
@@ -18,6 +19,7 @@ tests! {
     connections_that_ended_while_idle_cost_latency_only
     a_statement_that_takes_too_long_is_not_done
     a_server_that_was_killed_is_found_again
+    another_server_may_know_less
 }
 
 async fn an_answer_that_is_lost_leaves_the_outcome_unknown(server: &'static Server) -> Checked {
@@ -115,4 +117,33 @@ async fn a_server_that_was_killed_is_found_again(_: &'static Server) -> Checked 
     let (store, again) = (Arc::clone(&store), batch(epoch, 2..=2));
     until("it appends again", async || Ok(store.append(Arc::clone(&again)).await.is_ok())).await?;
     equal("what is stored", versions(&*store).await?, vec![1, 2])
+}
+
+/// A new connection may lead to a standby that has taken over and lacks the last rows: what was stored through an
+/// older one proves nothing there.
+async fn another_server_may_know_less(server: &'static Server) -> Checked {
+    let database = Database::new(server, "knows_less")?;
+    let store = database.open().await?;
+    let epoch = own(&*store).await?;
+    store.append(batch(epoch, 1..=5)).await?;
+    // the one connection for appends is in use, so that the next append makes another
+    let mut holder = database.administrator().await?;
+    execute(&mut holder, "BEGIN").await?;
+    execute(&mut holder, "INSERT INTO event_names VALUES ('a', 'held')").await?;
+    let mut held = event(1);
+    (held.slice, held.stream.id) = (Slice(8), AggregateId::new("2").unwrap());
+    held.event.as_mut().unwrap().name = "held".into();
+    let waiting = tokio::spawn({
+        let (store, held) = (Arc::clone(&store), batch_of(epoch, vec![held]));
+        async move { store.append(held).await }
+    });
+    database.waiting(1).await?;
+    database.execute("DELETE FROM events WHERE version = 5").await?;
+    let kinds = [ConflictKind::Predecessor, ConflictKind::Sequence];
+    let expected = Err(StoreError::Conflict(kinds.map(|kind| Conflict { index: 0, kind }).to_vec()));
+    equal("v6 on v4", store.append(batch(epoch, 6..=6)).await, expected)?;
+    execute(&mut holder, "ROLLBACK").await?;
+    equal("the open append", waiting.await?, Ok(()))?;
+    store.append(batch(epoch, 5..=6)).await?;
+    equal("what is stored", versions(&*store).await?, vec![1, 2, 3, 4, 5, 6])
 }

@@ -1,6 +1,10 @@
 //! Rows that can't be told apart, are missing, or are not what Phoenix wrote.
 
-use phoenix_runtime::event_store::port::{Position, StoreError};
+use std::sync::Arc;
+
+use phoenix_runtime::domain::id::{AggregateId, Slice};
+use phoenix_runtime::event_store::DatabaseOptions;
+use phoenix_runtime::event_store::port::{Position, Record, StoreError};
 use phoenix_test_servers::Server;
 
 use crate::fixture::{Checked, Database, batch, batch_of, command, equal, event, own, says, stream, versions};
@@ -11,6 +15,8 @@ tests! {
     a_reader_of_all_events_stops_in_front_of_a_gap
     rows_that_are_missing_or_spoilt_are_damage
     what_no_text_can_hold_is_refused
+    a_batch_may_have_more_streams_than_are_remembered
+    names_of_events_are_added_in_one_order
 }
 
 async fn keys_with_one_short_hash_are_refused(server: &'static Server) -> Checked {
@@ -82,4 +88,46 @@ async fn what_no_text_can_hold_is_refused(server: &'static Server) -> Checked {
     equal("which record", matches!(refused, Err(StoreError::Refused { index: 1, .. })), true)?;
     store.append(batch_of(epoch, vec![event(1)])).await?;
     Ok(())
+}
+
+async fn a_batch_may_have_more_streams_than_are_remembered(server: &'static Server) -> Checked {
+    let database = Database::new(server, "many_streams")?;
+    let store = database.open_with(DatabaseOptions { remembered_streams: 4, ..DatabaseOptions::default() }).await?;
+    let epoch = own(&*store).await?;
+    let of = |id: u64, version: u64| {
+        let mut record = event(version);
+        record.stream.id = AggregateId::new(id.to_string()).unwrap();
+        record.sequence = (version - 1) * 10 + id;
+        record
+    };
+    for version in 1..=3 {
+        store.append(batch_of(epoch, (1..=10).map(|id| of(id, version)).collect())).await?;
+    }
+    equal("rows", database.count("SELECT count(*) FROM events").await?, 30)
+}
+
+/// Two shards that meet the same new names.
+async fn names_of_events_are_added_in_one_order(server: &'static Server) -> Checked {
+    let database = Database::new(server, "names")?;
+    let store = database.open().await?;
+    let epoch = own(&*store).await?;
+    let named = |slice: u16, round: u64| -> Vec<Record> {
+        let rows = (1..=200).map(|n| {
+            let mut record = event((round - 1) * 200 + n);
+            (record.slice, record.stream.id) = (Slice(slice), AggregateId::new(slice.to_string()).unwrap());
+            record.event.as_mut().unwrap().name = format!("{round}-{n}").into();
+            record
+        });
+        rows.collect()
+    };
+    for round in 1..=5 {
+        let appends = [1, 2].map(|slice| {
+            let (store, batch) = (Arc::clone(&store), batch_of(epoch, named(slice, round)));
+            tokio::spawn(async move { store.append(batch).await })
+        });
+        for append in appends {
+            equal("an append", append.await?, Ok(()))?;
+        }
+    }
+    equal("names", store.event_names("a".into()).await?.len(), 1000)
 }

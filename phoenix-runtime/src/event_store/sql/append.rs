@@ -14,6 +14,8 @@ use crate::event_store::rules::{self, SEQUENCE_BITS, Stored, place, position};
 
 /// How often an append is tried again whose grounds changed while it was made.
 const TRIES: usize = 5;
+/// How often it is tried again because a connection was made meanwhile: more than there are connections.
+const MOST_SERVERS: usize = 1000;
 /// The most bytes of one statement: what databases take is a little more.
 const MOST_BYTES: usize = 900 << 20;
 
@@ -22,6 +24,18 @@ const MOST_BYTES: usize = 900 << 20;
 struct Asked<'a> {
     streams: HashMap<&'a StreamId, Stream, RandomState>,
     sequences: HashMap<Slice, u64, RandomState>,
+    /// How many connections had been made before.
+    connections: u64,
+}
+
+impl<'a> Asked<'a> {
+    /// Adds later answers: what is remembered may have room for neither.
+    fn add(&mut self, later: Self) {
+        // what an earlier server said is dropped before the next use
+        self.connections = self.connections.min(later.connections);
+        self.streams.extend(later.streams);
+        self.sequences.extend(later.sequences);
+    }
 }
 
 /// What a batch needs before it can be inserted.
@@ -42,29 +56,40 @@ impl<D: Dialect> SqlStore<D> {
             return refused;
         }
         let mut asked = Asked::default();
-        for _ in 0..TRIES {
-            let prepared = prepare(batch, &mut self.known(), &asked);
+        let (mut tries, mut servers) = (0, 0);
+        while tries < TRIES && servers < MOST_SERVERS {
+            let prepared = {
+                let mut known = self.known();
+                if asked.connections != known.connections() {
+                    asked = Asked { connections: known.connections(), ..Asked::default() };
+                    servers += 1;
+                }
+                prepare(batch, &mut known, &asked)
+            };
             let failed = match prepared {
                 Prepared::Ready(insert) => match self.dialect.insert(&insert).await {
                     Ok(Inserted::Done) => {
-                        note(&mut self.known(), &insert);
+                        self.learn(insert.connections, |known| note(known, &insert));
                         self.commit_records.record(u32::try_from(batch.records.len()).unwrap_or(u32::MAX));
                         return Ok(());
                     }
                     // the epochs are current if this returns, so slices have come or gone
                     Ok(Inserted::NotHeld) => {
                         self.confirm(batch).await?;
+                        tries += 1;
                         continue;
                     }
+                    Ok(Inserted::OtherServer) => continue,
                     Err(failure) => failure,
                 },
                 Prepared::Ask(streams, slices) => {
-                    asked = self.ask(streams, &slices).await?;
+                    asked.add(self.ask(streams, &slices).await?);
                     continue;
                 }
                 Prepared::Apart => Failure::Taken,
             };
             self.known().forget(batch);
+            tries += 1;
             match failed {
                 Failure::Store(error) => {
                     if matches!(error, StoreError::Unknown(_) | StoreError::Unavailable(_)) {
@@ -113,7 +138,7 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     async fn ask<'a>(&self, streams: Vec<&'a StreamId>, slices: &[Slice]) -> Result<Asked<'a>, StoreError> {
-        let mut asked = Asked::default();
+        let mut asked = Asked { connections: self.dialect.connections(), ..Asked::default() };
         if !streams.is_empty() {
             for (index, found) in self.dialect.streams(&streams).await? {
                 if let Some(stream) = streams.get(index) {
@@ -127,10 +152,10 @@ impl<D: Dialect> SqlStore<D> {
         if !slices.is_empty() {
             asked.sequences = self.last(slices).await?.into_iter().collect();
         }
-        let mut known = self.known();
-        asked.streams.iter().for_each(|(stream, found)| known.note_stream(stream, *found));
-        asked.sequences.iter().for_each(|(slice, sequence)| known.note_sequence(*slice, *sequence));
-        drop(known);
+        self.learn(asked.connections, |known| {
+            asked.streams.iter().for_each(|(stream, found)| known.note_stream(stream, *found));
+            asked.sequences.iter().for_each(|(slice, sequence)| known.note_sequence(*slice, *sequence));
+        });
         Ok(asked)
     }
 
@@ -205,12 +230,8 @@ fn prepare<'a>(batch: &'a Batch, known: &mut Known, asked: &Asked<'_>) -> Prepar
     let mut sequences: HashMap<Slice, u64, RandomState> = HashMap::default();
     let mut names: HashSet<(&str, &str), RandomState> = HashSet::default();
     let mut ask_slices = Vec::new();
-    let mut insert = Insert {
-        fence: Vec::new(),
-        names: Vec::new(),
-        streams: Vec::new(),
-        rows: Vec::with_capacity(batch.records.len()),
-    };
+    let mut insert =
+        Insert { rows: Vec::with_capacity(batch.records.len()), connections: known.connections(), ..Insert::default() };
     for record in &batch.records {
         let Some(position) = position(record.slice, record.sequence).filter(|_| record.sequence > 0) else {
             return Prepared::Apart;
@@ -265,6 +286,8 @@ fn prepare<'a>(batch: &'a Batch, known: &mut Known, asked: &Asked<'_>) -> Prepar
         return Prepared::Ask(ask_streams, ask_slices);
     }
     insert.names = names.into_iter().collect();
+    // appends that add the same names wait for each other, and must not do so in a circle
+    insert.names.sort_unstable();
     let epochs: BTreeMap<_, _> = batch.epochs.iter().copied().collect();
     let held = |(partition, epoch)| Held { partition, epoch, moves: known.moves(partition) };
     insert.fence = epochs.into_iter().map(held).collect();

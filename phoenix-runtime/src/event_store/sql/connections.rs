@@ -3,6 +3,7 @@
 //! sqlx's own pool asks a connection whether it is alive each time it comes back; that would double the round trips of
 //! an append. Here a connection that failed is dropped, one that was idle for a while is asked, and others are used.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,17 +19,34 @@ const STALE: Duration = Duration::from_secs(1);
 /// Makes a connection whose session is set up.
 pub(super) type Connect<C> = Arc<dyn Fn() -> BoxFuture<'static, Result<C, sqlx::Error>> + Send + Sync>;
 
+/// How many connections to a database have been made. With each one perhaps another server answers, which may know less
+/// than the one before it: what was learned is counted on while this number stays the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Made(Arc<AtomicU64>);
+
+impl Made {
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn one_more(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 /// Connections to one database.
 pub(super) struct Connections<C: Connection> {
     connect: Connect<C>,
     connect_timeout: Duration,
+    made: Made,
     idle: Mutex<Vec<(C, Instant)>>,
     room: Semaphore,
 }
 
 impl<C: Connection> Connections<C> {
-    pub(super) fn new(connect: Connect<C>, connect_timeout: Duration, most: u32) -> Self {
-        Self { connect, connect_timeout, idle: Mutex::default(), room: Semaphore::new(most.max(1) as usize) }
+    pub(super) fn new(connect: Connect<C>, connect_timeout: Duration, most: u32, made: &Made) -> Self {
+        let room = Semaphore::new(most.max(1) as usize);
+        Self { connect, connect_timeout, made: made.clone(), idle: Mutex::default(), room }
     }
 
     /// A connection, perhaps a new one.
@@ -37,16 +55,20 @@ impl<C: Connection> Connections<C> {
     /// A database that can't be reached: nothing was sent.
     pub(super) async fn take(&self) -> Result<Lease<'_, C>, sqlx::Error> {
         let room = self.room.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
-        while let Some((mut connection, since)) = self.pop() {
+        if let Some((mut connection, since)) = self.pop() {
             if since.elapsed() < STALE {
                 return Ok(Lease { connection, owner: self, _room: room });
             }
             if let Ok(Ok(())) = timeout(self.connect_timeout, connection.ping()).await {
                 return Ok(Lease { connection, owner: self, _room: room });
             }
+            // the others lead where this one led, and each would be waited for
+            self.discard_idle();
         }
         let connection = timeout(self.connect_timeout, (self.connect)()).await;
-        Ok(Lease { connection: connection.map_err(|_| sqlx::Error::PoolTimedOut)??, owner: self, _room: room })
+        let connection = connection.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        self.made.one_more();
+        Ok(Lease { connection, owner: self, _room: room })
     }
 
     /// Closes all connections that are not in use: they lead to a server that is gone.

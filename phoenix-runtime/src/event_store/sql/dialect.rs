@@ -11,7 +11,7 @@ use crate::domain::id::{Dedup, Slice};
 use crate::event_store::port::{Epoch, Load, Partition, Record, StoreError, StreamId};
 
 /// Everything that one append writes, if the fence holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Insert<'a> {
     /// In ascending order, each once.
     pub(super) fence: Vec<Held>,
@@ -21,6 +21,8 @@ pub(super) struct Insert<'a> {
     pub(super) streams: Vec<(i64, &'a StreamId)>,
     /// The rows.
     pub(super) rows: Vec<Row<'a>>,
+    /// [`Dialect::connections`] before anything was learned that this rests on.
+    pub(super) connections: u64,
 }
 
 /// A row of the table of events.
@@ -47,6 +49,8 @@ pub(super) enum Inserted {
     Done,
     /// An epoch, or the number of moves, is another one. Nothing is stored.
     NotHeld,
+    /// A connection has been made since, perhaps to another server, which may know less. Nothing was sent.
+    OtherServer,
 }
 
 /// Why an append was not done.
@@ -86,11 +90,14 @@ pub(super) trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// What an error of [`Dialect::database`] means.
     fn failed(&self, error: &sea_orm::DbErr) -> StoreError;
 
+    /// How many connections have been made so far, but for those of [`Dialect::database`].
+    fn connections(&self) -> u64;
+
     /// Raises the epochs of partitions, durably, once all open appends under the old ones have ended.
     fn raise(&self, partitions: &[Partition]) -> impl Future<Output = Result<Vec<Held>, StoreError>> + Send;
 
     /// Inserts everything, durably, if the fence holds until then: whoever raises an epoch meanwhile waits, or this
-    /// one is not done.
+    /// one is not done. Sends nothing if a connection has been made meanwhile.
     fn insert(&self, insert: &Insert<'_>) -> impl Future<Output = Result<Inserted, Failure>> + Send;
 
     /// These partitions as they are now.

@@ -3,6 +3,9 @@
 //! Everything here stays true whoever appends: that a stream has a version, that a slice has a sequence number, where
 //! a stream begins. It proves predecessors; whether a row is new is for the unique indexes to say. The one fact that
 //! may become false is that a stream is not there yet, and then its insertion fails, and the database is asked.
+//!
+//! All of it is true of one server alone: a standby that takes over may lack what was stored last. So everything is
+//! forgotten whenever a connection has been made.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -31,6 +34,8 @@ pub(super) struct Known {
     names: HashMap<Arc<str>, HashSet<Arc<str>, RandomState>, RandomState>,
     moves: Vec<i64>,
     away: SliceSet,
+    /// How many connections there had been when the first of this was learned.
+    connections: u64,
 }
 
 impl Known {
@@ -41,7 +46,21 @@ impl Known {
             names: HashMap::default(),
             moves: vec![0; usize::from(SLICES)],
             away: SliceSet::default(),
+            connections: 0,
         }
+    }
+
+    /// Forgets everything if a connection has been made since it was learned.
+    pub(super) fn hold_for(&mut self, connections: u64) {
+        if self.connections != connections {
+            self.connections = connections;
+            self.forget_all();
+        }
+    }
+
+    /// How many connections there had been when all of this was learned.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections
     }
 
     pub(super) fn stream(&mut self, stream: &StreamId) -> Option<Stream> {
@@ -110,7 +129,6 @@ impl Known {
                 *sequence = 0;
             }
         }
-        self.names.clear();
     }
 
     /// Drops what is known of all streams and slices: another owner, or another server, may have come.

@@ -76,8 +76,20 @@ impl<D: Dialect> SqlStore<D> {
         }
     }
 
+    /// What is known of the servers that the connections lead to.
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.hold_for(self.dialect.connections());
+        known
+    }
+
+    /// Notes what was read when so many connections had been made; if one was made since, then perhaps to a server of
+    /// which it is not true.
+    fn learn(&self, connections: u64, note: impl FnOnce(&mut Known)) {
+        let mut known = self.known();
+        if known.connections() == connections {
+            note(&mut known);
+        }
     }
 
     async fn acquire_now(&self, partitions: Vec<Partition>) -> Result<Vec<(Partition, Epoch)>, StoreError> {
@@ -129,12 +141,9 @@ impl<D: Dialect> EventStore for SqlStore<D> {
 
     fn last_sequences(&self, slices: Vec<Slice>) -> BoxFuture<'_, Result<BTreeMap<Slice, u64>, StoreError>> {
         Box::pin(async move {
+            let connections = self.dialect.connections();
             let last = self.last(&slices).await?;
-            let mut known = self.known();
-            for (slice, sequence) in &last {
-                known.note_sequence(*slice, *sequence);
-            }
-            drop(known);
+            self.learn(connections, |known| last.iter().for_each(|(slice, last)| known.note_sequence(*slice, *last)));
             Ok(last)
         })
     }

@@ -22,6 +22,7 @@ impl<D: Dialect> SqlStore<D> {
         limit: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let from = from.max(1);
+        let connections = self.dialect.connections();
         let rows = self.dialect.stream_page(&stream, signed(from), signed(limit as u64)).await?;
         let mut read = Rows::new(self.dialect.place());
         let mut found = Vec::with_capacity(rows.len());
@@ -29,7 +30,8 @@ impl<D: Dialect> SqlStore<D> {
             self.push_event(&mut read, row, &stream, from, &mut found)?;
         }
         if let Some(last) = found.last() {
-            self.known().note_stream(&stream, Stream { number: None, version: last.event.version });
+            let version = last.event.version;
+            self.learn(connections, |known| known.note_stream(&stream, Stream { number: None, version }));
         }
         Ok(found)
     }
@@ -152,6 +154,7 @@ impl<D: Dialect> SqlStore<D> {
         if loads.is_empty() {
             return Ok(Vec::new());
         }
+        let connections = self.dialect.connections();
         let rows = self.dialect.load(&loads).await?;
         let nothing =
             || Loaded { snapshot: None, events: Vec::new(), keys: KnownKeys { keys: Vec::new(), complete: true } };
@@ -178,12 +181,12 @@ impl<D: Dialect> SqlStore<D> {
                 None => {}
             }
         }
-        let mut known = self.known();
-        for ((load, loaded), number) in loads.iter().zip(&all).zip(numbers) {
-            let version = loaded.events.last().map_or(0, |event| event.event.version);
-            known.note_stream(&load.stream, Stream { number, version });
-        }
-        drop(known);
+        self.learn(connections, |known| {
+            for ((load, loaded), number) in loads.iter().zip(&all).zip(numbers) {
+                let version = loaded.events.last().map_or(0, |event| event.event.version);
+                known.note_stream(&load.stream, Stream { number, version });
+            }
+        });
         Ok(all)
     }
 
@@ -192,9 +195,10 @@ impl<D: Dialect> SqlStore<D> {
         if let Some(number) = self.known().stream(stream).and_then(|known| known.number) {
             return Ok(Some(number));
         }
+        let connections = self.dialect.connections();
         let found = self.dialect.streams(&[stream]).await?.pop();
         if let Some((_, found)) = found {
-            self.known().note_stream(stream, found);
+            self.learn(connections, |known| known.note_stream(stream, found));
         }
         Ok(found.and_then(|(_, found)| found.number))
     }

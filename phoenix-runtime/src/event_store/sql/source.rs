@@ -337,6 +337,7 @@ impl<D: Dialect> SqlStore<D> {
 
     async fn copy_in_now(&self, slice: Slice, number: u64, rows: Copied) -> Result<(), StoreError> {
         for _ in 0..TRIES {
+            let connections = self.dialect.connections();
             let held = self.dialect.held(&[LAST]).await?;
             // after the number of moves: a turn that comes later raises it
             if !self.tenures_now(None).await?.unwrap_or_default().of(slice).receives(number) {
@@ -354,10 +355,11 @@ impl<D: Dialect> SqlStore<D> {
             let numbers = self.numbers(distinct(new.iter().map(|record| &record.stream))).await?;
             let mut insert = prepare(&new, numbers)?;
             insert.fence = held;
+            insert.connections = connections;
             match self.dialect.insert(&insert).await {
                 Ok(Inserted::Done) => return self.copy_snapshots(rows.snapshots).await,
-                // a turn, or another copy of the same rows
-                Ok(Inserted::NotHeld) | Err(Failure::Taken) => {}
+                // a turn, another server, or another copy of the same rows
+                Ok(Inserted::NotHeld | Inserted::OtherServer) | Err(Failure::Taken) => {}
                 Err(Failure::Store(error)) => return Err(error),
             }
         }
@@ -443,7 +445,7 @@ fn distinct<'a>(streams: impl Iterator<Item = &'a StreamId>) -> Vec<&'a StreamId
 
 /// Everything that is to be inserted but the fence.
 fn prepare<'a>(records: &[&'a Record], mut numbers: HashMap<&'a StreamId, i64>) -> Result<Insert<'a>, StoreError> {
-    let mut insert = Insert { fence: Vec::new(), names: Vec::new(), streams: Vec::new(), rows: Vec::new() };
+    let mut insert = Insert::default();
     for (index, record) in records.iter().copied().enumerate() {
         let refused = |reason: &str| StoreError::Refused { index, reason: reason.to_owned() };
         let position =

@@ -12,6 +12,7 @@ promises! {
     an_old_epoch_is_told_before_anything_else
     a_partition_that_nobody_acquired_is_refused
     every_partition_of_a_batch_is_checked
+    a_partition_is_named_once
 }
 
 fn fenced(partition: u16, current: u64, given: u64) -> Result<(), StoreError> {
@@ -82,4 +83,22 @@ async fn every_partition_of_a_batch_is_checked(place: Place<'_>) -> Checked {
     both.append(vec![decided("a", 2, 3)]).await?;
     one.append(vec![decided("b", 2, 4)]).await?;
     equal("versions", &one.versions("b").await?, &vec![1, 2])
+}
+
+async fn a_partition_is_named_once(place: Place<'_>) -> Checked {
+    let store = place.open().await?;
+    let mut owner = Owner::of(Arc::clone(&store)).await?;
+    owner.append(vec![decided("a", 1, 1)]).await?;
+    let mut owner = Owner::of(store).await?;
+    let (old, current) = ((Partition(0), Epoch(1)), (Partition(0), Epoch(2)));
+    for both in [[old, current], [current, old]] {
+        owner.epochs = both.to_vec();
+        equal("an old epoch beside the current one", &owner.append(vec![decided("a", 2, 2)]).await, &fenced(0, 2, 1))?;
+    }
+    owner.epochs = vec![current, current];
+    let refused = owner.append(vec![decided("a", 2, 2)]).await;
+    holds("the current epoch twice", matches!(refused, Err(StoreError::Refused { index: 0, .. })))?;
+    owner.epochs = vec![current];
+    owner.append(vec![decided("a", 2, 2)]).await?;
+    equal("versions", &owner.versions("a").await?, &vec![1, 2])
 }

@@ -6,7 +6,7 @@ use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOption
 use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, raw_sql};
 use sea_orm::{DatabaseConnection, SqlxMySqlConnector};
 
-use super::super::connections::{Connect, Connections};
+use super::super::connections::{Connect, Connections, Made};
 use super::super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, TlsMode, reach, schema};
 use super::{MySqlDatabase, error, migration};
 
@@ -136,7 +136,8 @@ impl Server {
 }
 
 fn database(url: &DatabaseUrl, options: &DatabaseOptions, session: &Session, server: &Server) -> MySqlDatabase {
-    let connections = |most| Connections::new(session.connecting(), options.connect_timeout, most);
+    let made = Made::default();
+    let connections = |most| Connections::new(session.connecting(), options.connect_timeout, most, &made);
     let kind = if server.is_mariadb { "mariadb" } else { "mysql" };
     MySqlDatabase {
         place: url.to_string(),
@@ -146,6 +147,7 @@ fn database(url: &DatabaseUrl, options: &DatabaseOptions, session: &Session, ser
         max_packet: server.max_packet,
         writers: connections(options.append_connections),
         readers: connections(options.read_connections),
+        made,
         database: session.pool(options, OTHER_CONNECTIONS),
         answer_timeout: options.statement_timeout + options.connect_timeout,
     }

@@ -21,7 +21,7 @@ use sea_orm::sqlx::mysql::MySqlConnection;
 use sea_orm::{DatabaseConnection, DbErr};
 
 use self::cells::ServerRow;
-use super::connections::Connections;
+use super::connections::{Connections, Made};
 use super::dialect::{Dialect, Failure, Held, Insert, Inserted};
 use super::known::Stream;
 use super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, SqlStore, StoreWithTable};
@@ -60,6 +60,7 @@ struct MySqlDatabase {
     /// How long a text may be that is sent at once.
     max_packet: usize,
     database: DatabaseConnection,
+    made: Made,
     writers: Connections<MySqlConnection>,
     readers: Connections<MySqlConnection>,
     /// How long an answer is waited for: a little longer than the server works on it.
@@ -93,6 +94,10 @@ impl Dialect for MySqlDatabase {
 
     fn failed(&self, error: &DbErr) -> StoreError {
         error::database_failed(&self.place, error)
+    }
+
+    fn connections(&self) -> u64 {
+        self.made.count()
     }
 
     async fn raise(&self, partitions: &[Partition]) -> Result<Vec<Held>, StoreError> {

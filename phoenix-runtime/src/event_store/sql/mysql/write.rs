@@ -40,8 +40,8 @@ impl MySqlDatabase {
         transaction
             .statement(Text::new("UPDATE partitions AS p SET p.epoch = p.epoch + 1").sql(&rows.0))
             .statement(Text::new("SELECT p.`partition`, p.epoch, p.moves FROM partitions AS p").sql(&rows.0));
-        let rows = self.transact(&transaction.commit()).await.map_err(|undone| undone.error)?;
-        self.held_of(rows)
+        let rows = self.transact(&transaction.commit(), None).await.map_err(|undone| undone.error)?;
+        self.held_of(rows.unwrap_or_default())
     }
 
     pub(super) async fn insert_all(&self, insert: &Insert<'_>) -> Result<Inserted, Failure> {
@@ -53,8 +53,9 @@ impl MySqlDatabase {
             );
             StoreError::Refused { index: too_large.item, reason }
         })?;
-        match self.transact(&parts).await {
-            Ok(_) => Ok(Inserted::Done),
+        match self.transact(&parts, Some(insert.connections)).await {
+            Ok(Some(_)) => Ok(Inserted::Done),
+            Ok(None) => Ok(Inserted::OtherServer),
             Err(Undone { done: FENCE, number: Some(error::OUT_OF_RANGE), .. }) => Ok(Inserted::NotHeld),
             Err(Undone { number: Some(error::DUPLICATE), .. }) => Err(Failure::Taken),
             Err(Undone { error: StoreError::Refused { reason, .. }, .. }) => {
@@ -76,20 +77,25 @@ impl MySqlDatabase {
         Ok(transaction.commit())
     }
 
-    /// Does a transaction, and again where the server has ended it for the sake of others.
-    async fn transact(&self, parts: &[Part]) -> Result<Vec<MySqlRow>, Undone> {
+    /// Does a transaction, and again where the server has ended it for the sake of others. `None` if it rests on what
+    /// was learned when so many connections had been made, and there are more: then nothing was sent.
+    async fn transact(&self, parts: &[Part], connections: Option<u64>) -> Result<Option<Vec<MySqlRow>>, Undone> {
         let mut tries = 1;
         loop {
-            match self.transact_once(parts).await {
+            match self.transact_once(parts, connections).await {
                 Err(undone) if undone.number == Some(error::DEADLOCK) && tries < TRIES => tries += 1,
                 result => return result,
             }
         }
     }
 
-    async fn transact_once(&self, parts: &[Part]) -> Result<Vec<MySqlRow>, Undone> {
+    async fn transact_once(&self, parts: &[Part], connections: Option<u64>) -> Result<Option<Vec<MySqlRow>>, Undone> {
         let not_sent = |error: sqlx::Error| Undone { done: 0, error: error::failed(&self.place, &error), number: None };
         let mut lease = self.writers.take().await.map_err(not_sent)?;
+        if connections.is_some_and(|connections| connections != self.made.count()) {
+            lease.keep();
+            return Ok(None);
+        }
         let (mut rows, mut done) = (Vec::new(), 0);
         for (n, part) in parts.iter().enumerate() {
             let before = done;
@@ -130,7 +136,7 @@ impl MySqlDatabase {
             }
         }
         lease.keep();
-        Ok(rows)
+        Ok(Some(rows))
     }
 }
 

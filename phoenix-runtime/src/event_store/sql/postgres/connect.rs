@@ -7,7 +7,7 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, P
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, Row as _, query};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 
-use super::super::connections::{Connect, Connections};
+use super::super::connections::{Connect, Connections, Made};
 use super::super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, TlsMode, reach, schema};
 use super::PostgresDatabase;
 use super::migration::Migrator;
@@ -51,13 +51,15 @@ async fn database(
     let (version, fsync, synchronous) = (text(0)?, text(1)?, text(2)?);
     // it only was to show that the database answers
     let _ = connection.close().await;
-    let connections = |most| Connections::new(connecting(&connect), options.connect_timeout, most);
+    let made = Made::default();
+    let connections = |most| Connections::new(connecting(&connect), options.connect_timeout, most, &made);
     Ok(PostgresDatabase {
         place: url.to_string(),
         name: format!("postgresql {version} (fsync={fsync}, synchronous_commit={synchronous})"),
         durable: fsync == "on" && synchronous != "off",
         writers: connections(options.append_connections),
         readers: connections(options.read_connections),
+        made,
         database: pool(options, &connect, OTHER_CONNECTIONS),
         answer_timeout: options.statement_timeout + options.connect_timeout,
     })

@@ -20,7 +20,7 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::connections::{Connections, Lease};
+use super::connections::{Connections, Lease, Made};
 use super::dialect::{Dialect, Failure, Held, Insert, Inserted};
 use super::known::Stream;
 use super::row::{Cells as _, Rows};
@@ -58,6 +58,7 @@ struct PostgresDatabase {
     name: String,
     durable: bool,
     database: DatabaseConnection,
+    made: Made,
     writers: Connections<PgConnection>,
     readers: Connections<PgConnection>,
     /// How long an answer is waited for: a little longer than the server works on it.
@@ -154,7 +155,7 @@ fn numbers(partitions: impl Iterator<Item = Partition>) -> impl Iterator<Item = 
 
 /// The statement that appends, with its values.
 fn append<'q>(insert: &Insert<'_>) -> Query<'q> {
-    let Insert { fence, names, streams, rows } = insert;
+    let Insert { fence, names, streams, rows, connections: _ } = insert;
     let events = || rows.iter().map(|row| row.record.event.as_ref());
     let commands = || rows.iter().map(|row| row.record.command.as_deref());
     let outcomes = || commands().map(|command| command.map(|command| &command.outcome));
@@ -212,6 +213,10 @@ impl Dialect for PostgresDatabase {
         error::database_failed(&self.place, error)
     }
 
+    fn connections(&self) -> u64 {
+        self.made.count()
+    }
+
     async fn raise(&self, partitions: &[Partition]) -> Result<Vec<Held>, StoreError> {
         let mut lease = self.writer().await?;
         let raise = query(statements::RAISE).bind(numbers(partitions.iter().copied()).bind_iter());
@@ -225,6 +230,10 @@ impl Dialect for PostgresDatabase {
 
     async fn insert(&self, insert: &Insert<'_>) -> Result<Inserted, Failure> {
         let mut lease = self.writer().await?;
+        if insert.connections != self.made.count() {
+            lease.keep();
+            return Ok(Inserted::OtherServer);
+        }
         let answer = timeout(self.answer_timeout, append(insert).execute(&mut lease.connection)).await;
         match self.written(lease, answer)?.rows_affected() {
             0 => Ok(Inserted::NotHeld),
