@@ -11,7 +11,7 @@ use phoenix_runtime::node::config::{ArchiveUrl, StoreUrl};
 pub(crate) struct Place {
     /// The SQLite file, the log's folder or the database's address, for example data/phoenix.db
     store: String,
-    /// Where its archive is: table, or folder:<path> [default: table]
+    /// Where its archive is: table, or folder:PATH [default: table]
     #[arg(long, value_name = "WHERE")]
     archive: Option<ArchiveUrl>,
 }

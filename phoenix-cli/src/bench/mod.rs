@@ -3,8 +3,8 @@
 //! # Layout
 //! - [`workload`]: the aggregate and its messages; [`prefill`]: events that are there beforehand
 //! - [`whole`]: client, engine and store; [`subject`]: which store, and the same rows without client and engine
-//! - [`cold`]: activation and replay; [`idle`]: memory of idle aggregates; [`macros`]: what a build costs
-//! - [`suite`]: what is run in which order; [`run`]: one run; [`goals`]: what is to be reached
+//! - [`cold`]: activation and replay; [`idle`]: memory of idle aggregates; [`mod@macros`]: what a build costs
+//! - [`suite`]: what is run in which order; [`mod@run`]: one run; [`goals`]: what is to be reached
 //! - [`error`]: why there are no figures
 //!
 //! Callers, latencies and tables are those of [`phoenix_bench`], which peers are measured with as well.

@@ -4,7 +4,7 @@
 //! `PHOENIX_TEST_MYSQL`, as `tests/servers run cargo test` sets them), or one that is started at the first call and ends
 //! with the process. Each test takes a database of its own from it. A test that kills its server starts a [`Private`] one.
 //!
-//! Suites that need servers run under libtest-mimic (`harness = false`) and make their tests with [`trial`]: where the
+//! Suites that need servers run under libtest-mimic (`harness = false`) and make their tests with [`trial()`]: where the
 //! packages are missing they are reported as ignored, with the reason. `PHOENIX_REQUIRE_SERVERS=1` makes that a failure.
 //!
 //! # Layout
