@@ -1,6 +1,6 @@
 //! A message meets its aggregate.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::task::Context as TaskContext;
 
@@ -51,7 +51,7 @@ impl Shard {
                 self.lanes.overflowing += 1;
                 self.lanes.hold(mail.slice(), 1);
                 busy.queue.push_back(mail);
-                self.overflow.push_back((until, cell));
+                self.overflow.insert((until, cell));
             }
             Some(busy) => {
                 self.lanes.hold(mail.slice(), 1);
@@ -63,7 +63,10 @@ impl Shard {
 
     /// Refuses those that have waited too long behind a queue that is still full.
     pub(super) fn poll_overflow(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        let Some((until, _)) = self.overflow.front().copied() else {
+        if self.lanes.overflowing == 0 {
+            self.overflow.clear();
+        }
+        let Some((until, _)) = self.overflow.first().copied() else {
             self.overflow_timer = None;
             return false;
         };
@@ -76,7 +79,15 @@ impl Shard {
             }
             return false;
         }
-        while let Some((_, cell)) = self.overflow.pop_front_if(|(until, _)| *until <= self.now) {
+        let mut due = BTreeSet::new();
+        while let Some((until, cell)) = self.overflow.pop_first() {
+            if until > self.now {
+                self.overflow.insert((until, cell));
+                break;
+            }
+            due.insert(cell);
+        }
+        for cell in due {
             let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) else { continue };
             let queue = std::mem::take(&mut busy.queue);
             let bound = self.options.aggregate_queue;

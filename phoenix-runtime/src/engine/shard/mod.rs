@@ -19,7 +19,7 @@ mod deliver;
 pub(crate) mod keep;
 mod settle;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -144,8 +144,8 @@ pub(crate) struct Shard {
     /// Empty, for the events of the next decision.
     spare_records: Vec<Recorded>,
     sweep: Option<BoxFuture<'static, ()>>,
-    /// Those behind queues that are full, by when they give up.
-    overflow: VecDeque<(Duration, CellRef)>,
+    /// Whose queues are more than full, by when somebody there gives up.
+    overflow: BTreeSet<(Duration, CellRef)>,
     overflow_timer: Option<BoxFuture<'static, ()>>,
     draining: bool,
 }
@@ -193,7 +193,7 @@ impl Shard {
             parked: HashMap::new(),
             suspicious_until: Duration::ZERO,
             sweep: None,
-            overflow: VecDeque::new(),
+            overflow: BTreeSet::new(),
             overflow_timer: None,
             draining: false,
         }
