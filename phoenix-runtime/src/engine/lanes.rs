@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::domain::id::{SLICES, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::engine::activation::Wish;
 use crate::engine::again::Again;
 use crate::engine::batch::{OpenBatch, Sealed};
 use crate::engine::cell::CellRef;
@@ -30,6 +31,8 @@ pub(crate) struct Work {
     pub(crate) wanted: Vec<CellRef>,
     /// How many loads of them are in flight.
     pub(crate) loads: usize,
+    /// Those that the store did not give.
+    pub(crate) loaded_again: Again<Wish>,
     /// Snapshots of durable versions, on their way into the store.
     pub(crate) keeping: VecDeque<Keeping>,
     /// How many of them are being written.
@@ -240,6 +243,7 @@ impl Lanes {
                 && work.in_flight.is_none()
                 && work.asked_again.is_empty()
                 && work.wanted.is_empty()
+                && work.loaded_again.is_empty()
                 && work.keeping.is_empty()
         };
         self.held == 0 && self.all.iter().all(idle)
