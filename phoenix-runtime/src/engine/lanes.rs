@@ -4,6 +4,9 @@
 //! answer keeps its own share of held messages and leaves the others alone.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 use crate::domain::id::{SLICES, Slice};
 use crate::domain::ports::BoxFuture;
@@ -12,7 +15,7 @@ use crate::engine::again::Again;
 use crate::engine::batch::{OpenBatch, Sealed};
 use crate::engine::cell::CellRef;
 use crate::engine::journal::Failed;
-use crate::engine::mailbox::Mail;
+use crate::engine::mailbox::{self, Mail};
 use crate::engine::options::EngineOptions;
 use crate::engine::questions::Question;
 use crate::engine::shard::keep::Keeping;
@@ -65,6 +68,9 @@ pub(crate) struct Lanes {
     held: usize,
     /// How many messages the lanes may hold together.
     capacity: usize,
+    /// What the larger messages of each lane may take together, in KiB.
+    rooms: Vec<Arc<Semaphore>>,
+    most_room: u32,
     max_batch: usize,
     max_batch_bytes: usize,
     /// Messages that wait behind queues that are full.
@@ -78,12 +84,15 @@ impl Lanes {
     pub(crate) fn new(store: &dyn EventStore, options: &EngineOptions) -> Self {
         let count = store.lanes().max(1);
         let all = (0..count).map(|_| Work::default()).collect();
+        let most_room = (mailbox::room_of(options.max_held_bytes) / u32::from(count)).max(1);
         let mut lanes = Self {
             all,
             of: vec![Lane(0); usize::from(SLICES)],
             held_of: vec![0; usize::from(SLICES)],
             held: 0,
             capacity: options.mailbox_capacity,
+            rooms: (0..count).map(|_| Arc::new(Semaphore::new(most_room as usize))).collect(),
+            most_room,
             max_batch: options.max_batch,
             max_batch_bytes: options.max_batch_bytes,
             overflowing: 0,
@@ -193,6 +202,18 @@ impl Lanes {
             }
             _ => Admission::Now,
         }
+    }
+
+    /// Takes a message's part of its lane's bytes, until it is told. One lane alone has all bytes of the shard.
+    pub(crate) fn claim(&self, mail: &mut Mail) -> bool {
+        mail.lane_room = None;
+        let wanted = mail.kibibytes().min(self.most_room);
+        if wanted == 0 || self.all.len() < 2 {
+            return true;
+        }
+        let Some(room) = self.rooms.get(usize::from(self.of(mail.slice()).0)) else { return true };
+        mail.lane_room = Arc::clone(room).try_acquire_many_owned(wanted).ok();
+        mail.lane_room.is_some()
     }
 
     /// Keeps a message until its lane's open batch has room.

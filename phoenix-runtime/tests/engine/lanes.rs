@@ -10,7 +10,7 @@ use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::lane_map::LaneMap;
 use phoenix_runtime::testkit::scripted_store::{Appended, Call, ScriptedStore, Step};
 
-use crate::tally::{add, steps, take};
+use crate::tally::{add, say, steps, take};
 use crate::world::{World, answers, options, sent, simulate, tallies};
 
 const LEFT: Lane = Lane(0);
@@ -86,6 +86,31 @@ fn a_database_that_does_not_answer_does_not_stop_the_others() {
             stored += world.events("tally", &tally(&world, LEFT, nth)).await.len();
         }
         assert_eq!(stored, done + 1, "what was refused was not done, and all else once");
+    });
+}
+
+#[test]
+fn a_database_that_does_not_answer_holds_its_own_share_of_the_bytes() {
+    simulate(|world| async move {
+        let world = divided(world);
+        let engine = world.engine(EngineOptions { max_held_bytes: 128 * 1024, ..options() }).await;
+        let of = tallies(&engine);
+        let (stuck, healthy, large) = (tally(&world, LEFT, 0), tally(&world, RIGHT, 0), "x".repeat(20 * 1024));
+        answers(vec![sent(of.ask(add(&stuck, 1))).await, sent(of.ask(add(&healthy, 1))).await]).await;
+        world.store.hold_lane(LEFT);
+        let mut all = Vec::new();
+        for _ in 0..10 {
+            all.push(sent(of.ask(say(&stuck, &large)).timeout(Duration::from_hours(1))).await);
+            world.quiet().await;
+            let told = of.ask(say(&healthy, &large)).timeout(Duration::from_secs(1)).await;
+            assert!(told.is_ok(), "{told:?}");
+        }
+        world.store.release_lane(LEFT);
+        let told: Vec<_> =
+            answers(all).await.into_iter().map(|answer| answer.map(drop).map_err(|e| e.code())).collect();
+        assert_eq!(told.iter().filter(|told| told.is_ok()).count(), 3, "half of the bytes: {told:?}");
+        assert!(told.iter().all(|told| matches!(told, Ok(()) | Err(Code::MailboxFull))), "{told:?}");
+        assert!(of.ask(say(&stuck, &large)).await.is_ok(), "there is room again");
     });
 }
 

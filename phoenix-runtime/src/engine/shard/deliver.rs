@@ -14,14 +14,14 @@ use crate::engine::shard::{Shard, ownership_lost};
 
 impl Shard {
     /// Takes a message from the mailbox.
-    pub(super) fn deliver(&mut self, mail: Mail) {
+    pub(super) fn deliver(&mut self, mut mail: Mail) {
+        if !self.lanes.claim(&mut mail) {
+            return mail.fail(lane_full("as many bytes"));
+        }
         match self.lanes.admit(mail.slice(), mail.inside) {
             Admission::Now => self.accept(mail),
             Admission::Later => self.lanes.put_off(mail.slice(), mail),
-            Admission::Refused => mail.fail(Fault::new(
-                Code::MailboxFull,
-                "the database that has this aggregate is too slow: as many messages as may wait for it do; try again later",
-            )),
+            Admission::Refused => mail.fail(lane_full("as many messages")),
         }
     }
 
@@ -195,6 +195,12 @@ impl Shard {
             self.forget(cell);
         }
     }
+}
+
+fn lane_full(what: &str) -> Fault {
+    let text =
+        format!("the database that has this aggregate is too slow: {what} as may wait for it do; try again later");
+    Fault::new(Code::MailboxFull, text)
 }
 
 fn queue_full(waiting: usize) -> Fault {
