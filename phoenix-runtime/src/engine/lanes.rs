@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -42,6 +43,8 @@ pub(crate) struct Work {
     pub(crate) keepers: usize,
     /// Mail that came while the open batch was full. Only with several lanes: with one it stays in the mailbox.
     backlog: VecDeque<Mail>,
+    /// Mail that came while the lane held as many messages as it may, by when it gives up.
+    behind: VecDeque<(Duration, Mail)>,
     /// How many messages are held back for aggregates of this lane.
     held: usize,
     /// Reads of sequence numbers that must end before the next batch is sent.
@@ -55,7 +58,7 @@ pub(crate) enum Admission {
     /// It waits until the open batch has room.
     Later,
     /// The lane holds as many messages as it may.
-    Refused,
+    Over,
 }
 
 /// The lanes of a shard.
@@ -68,6 +71,8 @@ pub(crate) struct Lanes {
     held: usize,
     /// How many messages the lanes may hold together.
     capacity: usize,
+    /// How many messages may wait until their lane holds less, all lanes together.
+    most_behind: usize,
     /// What the larger messages of each lane may take together, in KiB.
     rooms: Vec<Arc<Semaphore>>,
     most_room: u32,
@@ -91,6 +96,7 @@ impl Lanes {
             held_of: vec![0; usize::from(SLICES)],
             held: 0,
             capacity: options.mailbox_capacity,
+            most_behind: options.aggregate_queue,
             rooms: (0..count).map(|_| Arc::new(Semaphore::new(most_room as usize))).collect(),
             most_room,
             max_batch: options.max_batch,
@@ -192,8 +198,8 @@ impl Lanes {
         match self.all.get(usize::from(self.of(slice).0)) {
             // asks from inside a handler get through, or those who wait for them would never end
             Some(work) if several && !inside => {
-                if self.is_over(work) {
-                    Admission::Refused
+                if self.is_over(work) || !work.behind.is_empty() {
+                    Admission::Over
                 } else if self.room_of(work) == 0 || !work.backlog.is_empty() {
                     Admission::Later
                 } else {
@@ -232,6 +238,40 @@ impl Lanes {
         Some(mail)
     }
 
+    /// Keeps a message until its lane holds less, as long as not too many wait for that.
+    ///
+    /// # Errors
+    /// The message, where too many do.
+    pub(crate) fn put_behind(&mut self, until: Duration, mail: Mail) -> Result<(), Mail> {
+        let most = (self.most_behind / self.all.len()).max(1);
+        let behind = &mut self.work(self.of(mail.slice())).behind;
+        if behind.len() >= most {
+            return Err(mail);
+        }
+        behind.push_back((until, mail));
+        Ok(())
+    }
+
+    /// The next message that waited until its lane holds less, if that is so now.
+    pub(crate) fn next_behind(&mut self, lane: Lane) -> Option<Mail> {
+        let work = self.all.get(usize::from(lane.0))?;
+        if self.is_over(work) || !work.backlog.is_empty() || self.room_of(work) == 0 {
+            return None;
+        }
+        self.work(lane).behind.pop_front().map(|(_, mail)| mail)
+    }
+
+    /// When the first of those gives up that wait until their lane holds less.
+    pub(crate) fn first_to_give_up(&self) -> Option<Duration> {
+        self.all.iter().filter_map(|work| work.behind.front()).map(|(until, _)| *until).min()
+    }
+
+    /// One of them whose time is over.
+    pub(crate) fn next_in_vain(&mut self, now: Duration) -> Option<Mail> {
+        let due = |(until, _): &mut (Duration, Mail)| *until <= now;
+        self.all.iter_mut().find_map(|work| work.behind.pop_front_if(due)).map(|(_, mail)| mail)
+    }
+
     /// Takes the messages of some slices that were put off.
     pub(crate) fn take_put_off(&mut self, lane: Lane, concerns: impl Fn(Slice) -> bool) -> Vec<Mail> {
         let work = self.work(lane);
@@ -244,9 +284,14 @@ impl Lanes {
             (taken, kept)
         };
         work.backlog = kept;
+        let behind = std::mem::take(&mut work.behind);
         for mail in &mut taken {
             self.let_go(mail);
         }
+        let (newer, kept) = behind.into_iter().partition(|(_, mail)| concerns(mail.slice()));
+        self.work(lane).behind = kept;
+        let newer: VecDeque<(Duration, Mail)> = newer;
+        taken.extend(newer.into_iter().map(|(_, mail)| mail));
         taken
     }
 
@@ -266,6 +311,7 @@ impl Lanes {
                 && work.wanted.is_empty()
                 && work.loaded_again.is_empty()
                 && work.keeping.is_empty()
+                && work.behind.is_empty()
         };
         self.held == 0 && self.all.iter().all(idle)
     }

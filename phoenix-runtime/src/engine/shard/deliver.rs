@@ -21,7 +21,16 @@ impl Shard {
         match self.lanes.admit(mail.slice(), mail.inside) {
             Admission::Now => self.accept(mail),
             Admission::Later => self.lanes.put_off(mail.slice(), mail),
-            Admission::Refused => mail.fail(lane_full("as many messages")),
+            Admission::Over => {
+                let until = self.now.saturating_add(self.options.overflow_wait);
+                let kept = match self.options.overflow {
+                    Overflow::Wait => self.lanes.put_behind(until, mail),
+                    Overflow::Fail => Err(mail),
+                };
+                if let Err(mail) = kept {
+                    mail.fail(lane_full("as many messages"));
+                }
+            }
         }
     }
 
@@ -61,12 +70,13 @@ impl Shard {
         }
     }
 
-    /// Refuses those that have waited too long behind a queue that is still full.
+    /// Refuses those that have waited too long behind a queue, or for a lane, that is still full.
     pub(super) fn poll_overflow(&mut self, cx: &mut TaskContext<'_>) -> bool {
         if self.lanes.overflowing == 0 {
             self.overflow.clear();
         }
-        let Some((until, _)) = self.overflow.first().copied() else {
+        let first = self.overflow.first().map(|(until, _)| *until);
+        let Some(until) = first.into_iter().chain(self.lanes.first_to_give_up()).min() else {
             self.overflow_timer = None;
             return false;
         };
@@ -78,6 +88,9 @@ impl Shard {
                 return true;
             }
             return false;
+        }
+        while let Some(mail) = self.lanes.next_in_vain(self.now) {
+            mail.fail(lane_full("as many messages"));
         }
         let mut due = BTreeSet::new();
         while let Some((until, cell)) = self.overflow.pop_first() {

@@ -305,7 +305,7 @@ impl Shard {
                 self.send(lane);
                 progress = true;
             }
-            while let Some(mail) = self.lanes.next_put_off(lane) {
+            while let Some(mail) = self.lanes.next_put_off(lane).or_else(|| self.lanes.next_behind(lane)) {
                 self.accept(mail);
                 progress = true;
             }
