@@ -16,6 +16,7 @@ use hashbrown::hash_table::Entry;
 use self::source::Shared;
 use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::archive::MemoryArchive;
 use crate::event_store::port::{
     ARCHIVED, Batch, Epoch, EventStore, KnownKeys, Partition, Position, Record, Snapshot, SnapshotInfo, StoreError,
     StoredEvent, StoredOutcome, StreamId,
@@ -76,6 +77,7 @@ struct Contents {
     ids: BTreeMap<Arc<str>, BTreeSet<AggregateId>>,
     snapshots: BTreeMap<StreamId, BTreeMap<u64, Snapshot>>,
     shared: Shared,
+    table: MemoryArchive,
 }
 
 impl Default for Contents {
@@ -90,6 +92,7 @@ impl Default for Contents {
             ids: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             shared: Shared::default(),
+            table: MemoryArchive::new(),
         }
     }
 }

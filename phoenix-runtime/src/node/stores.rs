@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::id::AggregateId;
 use crate::domain::ports::BoxFuture;
@@ -15,6 +16,9 @@ use crate::event_store::{
 };
 use crate::node::archives;
 use crate::node::config::{NodeConfig, StoreUrl};
+
+/// After which time a source that is waited for is named.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Opens the store that the configuration names, and its archive, for a node, to which they belong from now on.
 ///
@@ -30,8 +34,7 @@ type WithTable = (Arc<dyn EventStore>, Option<Arc<dyn Archive>>);
 
 async fn open(config: &NodeConfig) -> Result<WithTable, OpenError> {
     if !config.sources.is_empty() {
-        let store = Sources::open(open_members(config).await?).await;
-        return Ok((Arc::new(store.map_err(MembersError::at_home)?), None));
+        return Ok(with_tables(open_members(config).await?).await?);
     }
     match &config.store {
         StoreUrl::Memory => Ok((Arc::new(MemoryStore::new()), Some(Arc::new(MemoryArchive::new())))),
@@ -92,9 +95,31 @@ async fn members(config: &NodeConfig, wanted: Use) -> Result<Members, OpenError>
     let home = open(&config.store, "store").await?;
     let mut others = BTreeMap::new();
     for (name, url) in &config.sources {
-        others.insert(name.clone(), open(url, &format!("sources.{name}")).await?);
+        let key = format!("sources.{name}");
+        others.insert(name.clone(), announced(name, open(url, &key)).await?);
     }
     Ok(Members::open(home, others).await?)
+}
+
+/// Waits for a source, and says now and then that nothing else is waited for.
+async fn announced<T>(name: &str, opened: impl Future<Output = T>) -> T {
+    let mut opened = std::pin::pin!(opened);
+    loop {
+        match tokio::time::timeout(PATIENCE, opened.as_mut()).await {
+            Ok(done) => return done,
+            Err(_) => tracing::warn!(
+                source = name,
+                "waiting for the source `{name}`: a node starts, and takes over, only when each of its sources answers, \
+                 because an owner before it could still append there; bring its database back, or put its new address \
+                 into `sources.{name}`"
+            ),
+        }
+    }
+}
+
+async fn with_tables(members: Members) -> Result<WithTable, MembersError> {
+    let store = Arc::new(Sources::open(members).await.map_err(MembersError::at_home)?);
+    Ok((Arc::clone(&store) as Arc<dyn EventStore>, Some(store)))
 }
 
 fn both(store: Arc<dyn sql::StoreWithTable>) -> WithTable {
@@ -172,8 +197,8 @@ enum Source {
 impl Source {
     async fn open(config: &NodeConfig) -> Result<(Self, Option<Arc<dyn Archive>>), OpenError> {
         if !config.sources.is_empty() {
-            let store = Sources::open(members(config, Use::Look).await?).await;
-            return Ok((Self::Store(Arc::new(store.map_err(MembersError::at_home)?)), None));
+            let (store, table) = with_tables(members(config, Use::Look).await?).await?;
+            return Ok((Self::Store(store), table));
         }
         Ok(match &config.store {
             // nothing of it outlives its process, so another one sees it empty

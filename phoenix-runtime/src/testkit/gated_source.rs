@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::archive::{Archive, BlockInfo};
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Load, Loaded, Partition, Position, Record, Snapshot, SnapshotInfo, StoreError,
     StoredEvent, StoredOutcome, StreamId,
 };
-use crate::event_store::sources::port::{Document, Joined, Page, Rows, SnapshotKey, Source, Tenure, Tenures, Turn};
+use crate::event_store::sources::port::{
+    BlockKey, Document, Joined, Page, Rows, SnapshotKey, Source, Tenure, Tenures, Turn,
+};
 
 /// What stands before and behind every call.
 pub trait Gate: Send + Sync + 'static {
@@ -93,7 +96,37 @@ impl EventStore for GatedSource {
     }
 }
 
+impl Archive for GatedSource {
+    fn name(&self) -> String {
+        format!("gated {}", self.inner.table().name())
+    }
+
+    fn is_durable(&self) -> bool {
+        self.inner.table().is_durable()
+    }
+
+    fn place(&self, stream: &StreamId, block: BlockInfo) -> String {
+        self.inner.table().place(stream, block)
+    }
+
+    fn put(&self, stream: StreamId, block: BlockInfo, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.pass("put", move |inner| inner.table().put(stream, block, bytes))
+    }
+
+    fn get(&self, stream: StreamId, block: BlockInfo) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        self.pass("get", move |inner| inner.table().get(stream, block))
+    }
+
+    fn blocks(&self, stream: StreamId, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<BlockInfo>, StoreError>> {
+        self.pass("blocks", move |inner| inner.table().blocks(stream, from, limit))
+    }
+}
+
 impl Source for GatedSource {
+    fn table(&self) -> &dyn Archive {
+        self
+    }
+
     gated! {
         document(name: &'static str) -> Option<Document>;
         put_document(name: &'static str, document: Document) -> bool;
@@ -104,6 +137,7 @@ impl Source for GatedSource {
         read_slices(behind: Vec<(Slice, u64)>, limit: usize) -> Page;
         copy_out(slice: Slice, after: u64, limit: usize) -> Vec<Record>;
         snapshot_keys(slice: Slice) -> Vec<SnapshotKey>;
+        block_keys(slice: Slice) -> Vec<BlockKey>;
         copy_in(slice: Slice, number: u64, rows: Rows) -> ();
         purge(slice: Slice, number: u64, limit: usize) -> bool;
     }

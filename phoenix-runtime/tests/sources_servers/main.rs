@@ -5,6 +5,9 @@
 #[path = "../sources/support.rs"]
 mod support;
 
+// its tests in memory are not seen here, for this target has no harness
+#[path = "../sources/blocks.rs"]
+mod blocks;
 mod load;
 
 use std::future::Future;
@@ -37,6 +40,15 @@ fn main() {
             on_two("a_mover_that_dies_at_any_call_is_resumed").trial(movers_die),
             on_two("rows_are_copied_once_and_without_a_gap").trial(rows_are_copied_once),
             on_two("bytes_stay_while_they_are_copied").trial(bytes_stay),
+            on_two("blocks_move_with_their_slice").trial(|two| async move {
+                blocks::blocks_move_with_their_slice(two.open().await).await;
+            }),
+            on_two("a_mover_that_dies_at_any_call_is_resumed_with_blocks").trial(|two| async move {
+                blocks::movers_die_with_blocks(two.open().await).await;
+            }),
+            on_two("blocks_stay_while_they_are_copied").trial(|two| async move {
+                blocks::blocks_stay_while_they_are_copied(two.open().await).await;
+            }),
             on_two("a_service_under_load_while_its_slices_move").trial(load::moves_under_load),
         ];
         promises.chain(moves).collect::<Vec<_>>()
@@ -160,7 +172,7 @@ async fn rows_are_copied_once(two: Two) {
     let Databases { home, b } = &databases;
     let rows = async |after| {
         let records = home.copy_out(Slice(5), after, 12).await.unwrap();
-        Rows { records, snapshots: Vec::new() }
+        Rows { records, ..Rows::default() }
     };
     let refused = b.copy_in(Slice(5), 1, rows(0).await).await;
     assert_eq!(refused, Err(StoreError::Moved(vec![Slice(5)])), "nobody expects them");

@@ -1,7 +1,8 @@
 //! `crash-bank`: the service that crash tests kill. It says on standard output where it listens, and serves until then.
 //! File and environment configure it as any service.
 //!
-//! Small limits make rare paths common: snapshots, passivation, and idempotency keys that only the store remembers.
+//! Small limits make rare paths common: snapshots, passivation, and idempotency keys that only the store remembers. Events
+//! go to an archive where the configuration names one.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -64,7 +65,7 @@ struct Withdrawn {
 }
 
 /// An account.
-#[aggregate(name = "bank-account", snapshot_every = 20, idempotency_window = 8, max_resident = 12)]
+#[aggregate(name = "bank-account", snapshot_every = 20, idempotency_window = 8, max_resident = 12, archive = true)]
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct BankAccount {
     balance: Cents,

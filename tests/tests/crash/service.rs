@@ -52,8 +52,8 @@ impl Setup {
     }
 
     /// With another database that shares the slices.
-    pub(crate) fn with_source(mut self, name: &str, url: String) -> Self {
-        self.sources.insert(name.to_owned(), url);
+    pub(crate) fn with_source(mut self, name: &str, url: &str) -> Self {
+        self.sources.insert(name.to_owned(), url.to_owned());
         self
     }
 

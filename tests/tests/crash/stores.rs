@@ -176,11 +176,29 @@ pub(crate) fn cases(stores: &[Store], module: &str, name: &str, test: fn(&Place)
 }
 
 /// A test on two databases of each of these stores; the second one by its URL.
-pub(crate) fn cases_on_two(stores: &[Store], module: &str, name: &str, test: fn(&Place, String)) -> Vec<Trial> {
+pub(crate) fn cases_on_two(stores: &[Store], module: &str, name: &str, test: fn(&Place, &str)) -> Vec<Trial> {
     let case = |store: &Store| {
         let store = *store;
         let run = move |server: &'static Server| {
-            test(&Place::new(store, Some(server)), server.database("source")?);
+            test(&Place::new(store, Some(server)), &server.database("source")?);
+            Ok(())
+        };
+        Some(trial(store.server()?, case_name(module, name, store), run))
+    };
+    stores.iter().filter_map(case).collect()
+}
+
+/// A test on a database of each of these stores, with another server of this kind that it may kill.
+pub(crate) fn cases_with_another_server(
+    stores: &[Store],
+    module: &str,
+    name: &str,
+    test: fn(&Place, &Private),
+) -> Vec<Trial> {
+    let case = |store: &Store| {
+        let store = *store;
+        let run = move |server: &'static Server| {
+            test(&Place::new(store, Some(server)), &Private::start(server.kind())?);
             Ok(())
         };
         Some(trial(store.server()?, case_name(module, name, store), run))

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use crate::domain::id::{SLICES, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::archive::{Archive, BlockInfo};
 use crate::event_store::memory::{Contents, MemoryStore, record_of, stored_event};
-use crate::event_store::port::{Batch, Epoch, Partition, Record, StoreError};
+use crate::event_store::port::{Batch, Epoch, Partition, Record, StoreError, StreamId};
 use crate::event_store::sources::port::{
-    Document, Hold, Joined, MEMBER_DOCUMENT, Page, Rows, SnapshotKey, Source, Tenure, Tenures, Turn,
+    BlockKey, Document, Hold, Joined, MEMBER_DOCUMENT, Page, Rows, SnapshotKey, Source, Tenure, Tenures, Turn,
 };
 
 /// What a database knows of being one of several.
@@ -118,6 +119,9 @@ impl Contents {
             let batch = Arc::new(Batch { epochs: Vec::new(), records });
             self.take(&batch).map_err(|e| StoreError::Damaged(format!("copied rows of slice {}: {e}", slice.0)))?;
         }
+        for (BlockKey { stream, info }, bytes) in rows.blocks {
+            self.table.keep(stream, info, bytes);
+        }
         for snapshot in rows.snapshots {
             self.snapshots.entry(snapshot.stream.clone()).or_default().insert(snapshot.version, snapshot);
         }
@@ -129,6 +133,7 @@ impl Contents {
             return Err(StoreError::Moved(vec![slice]));
         }
         self.snapshots.retain(|stream, _| stream.slice() != slice);
+        self.table.forget(slice);
         let Some(places) = self.slices.get(usize::from(slice.0)) else { return Ok(false) };
         let newest: Vec<_> = places.iter().rev().take(limit).copied().collect();
         for place in newest {
@@ -141,6 +146,15 @@ impl Contents {
 }
 
 impl Source for MemoryStore {
+    fn table(&self) -> &dyn Archive {
+        self
+    }
+
+    fn block_keys(&self, slice: Slice) -> BoxFuture<'_, Result<Vec<BlockKey>, StoreError>> {
+        let keys = self.contents().table.keys(slice);
+        Box::pin(ready(Ok(keys.into_iter().map(|(stream, info)| BlockKey { stream, info }).collect())))
+    }
+
     fn document(&self, name: &'static str) -> BoxFuture<'_, Result<Option<Document>, StoreError>> {
         Box::pin(ready(Ok(self.contents().shared.documents.get(name).cloned())))
     }
@@ -192,5 +206,34 @@ impl Source for MemoryStore {
 
     fn purge(&self, slice: Slice, number: u64, limit: usize) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(ready(self.contents().purge(slice, number, limit)))
+    }
+}
+
+/// As the table beside the events in a database.
+impl Archive for MemoryStore {
+    fn name(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    fn place(&self, stream: &StreamId, block: BlockInfo) -> String {
+        self.contents().table.place(stream, block)
+    }
+
+    fn put(&self, stream: StreamId, block: BlockInfo, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let contents = self.contents();
+        let settled = contents.shared.settled(stream.slice());
+        Box::pin(ready(settled.map(|()| contents.table.keep(stream, block, bytes))))
+    }
+
+    fn get(&self, stream: StreamId, block: BlockInfo) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(ready(Ok(self.contents().table.found(&stream, block))))
+    }
+
+    fn blocks(&self, stream: StreamId, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<BlockInfo>, StoreError>> {
+        Box::pin(ready(Ok(self.contents().table.list(&stream, from, limit))))
     }
 }

@@ -12,6 +12,7 @@
 //! - `map`: which slice is where
 //! - `members`: the databases by their names, and how they come to belong together
 //! - `store`: the event store over all of them
+//! - `table`: their tables of archived events as one
 //! - `standing`: whether an answer counts that a database gave of a slice
 //! - `mover`: moves slices from one to another while nodes work
 
@@ -21,6 +22,7 @@ mod mover;
 pub mod port;
 mod standing;
 mod store;
+mod table;
 
 pub use self::map::{HOME, Moving, Placement, SliceMap};
 pub use self::members::{Members, MembersError, sole};

@@ -9,12 +9,14 @@ use crate::domain::id::{SLICES, Slice};
 use crate::event_store::port::StoreError;
 use crate::event_store::sources::map::{Moving, Placement, SliceMap};
 use crate::event_store::sources::members::{Member, Members};
-use crate::event_store::sources::port::{Hold, Rows, SnapshotKey, Tenure, Turn};
+use crate::event_store::sources::port::{BlockKey, Hold, Rows, SnapshotKey, Tenure, Turn};
 
 /// How many rows are copied or removed at once.
 const PAGE: usize = 500;
 /// How many snapshots are copied at once.
 const SNAPSHOTS: usize = 50;
+/// How many blocks of the archive are copied at once; each is about a megabyte at most.
+const BLOCKS: usize = 8;
 
 /// Why a slice was not moved, or not yet.
 #[derive(Debug, thiserror::Error)]
@@ -260,6 +262,10 @@ impl Member {
     async fn snapshot_keys(&self, slice: Slice) -> Result<BTreeSet<SnapshotKey>, StoreError> {
         Ok(self.source.snapshot_keys(slice).await.map_err(|e| self.says(e))?.into_iter().collect())
     }
+
+    async fn block_keys(&self, slice: Slice) -> Result<BTreeSet<BlockKey>, StoreError> {
+        Ok(self.source.block_keys(slice).await.map_err(|e| self.says(e))?.into_iter().collect())
+    }
 }
 
 impl Move<'_> {
@@ -287,6 +293,8 @@ impl Move<'_> {
         // until one page has all that there is: what is left to copy while appends wait is less than that
         let mut copied = self.copy_rows(&mut step, 0, true).await?;
         self.copy_snapshots().await?;
+        // none comes or goes since the old one knows that it is about to leave
+        self.copy_blocks().await?;
         copied = self.copy_rows(&mut step, copied, true).await?;
 
         let taken = from.turn(slice, Turn::TakeAway, number).await?;
@@ -298,6 +306,12 @@ impl Move<'_> {
         // where another mover has finished this move, the old rows may be purged and new ones be there
         if new < old {
             let text = format!("slice {} ends at {old} on `{}` and at {new} on `{}`", slice.0, from.name, to.name);
+            return Err(StoreError::Damaged(text).into());
+        }
+        let missing = self.missing_blocks().await?;
+        if let Some(BlockKey { stream, info }) = missing.first() {
+            let text =
+                format!("block {info} of {stream} was copied from `{}` to `{}`, and is not there", from.name, to.name);
             return Err(StoreError::Damaged(text).into());
         }
         let now = to.turn(slice, Turn::Hold, number).await?;
@@ -318,7 +332,7 @@ impl Move<'_> {
             let records = from.source.copy_out(slice, to.last(slice).await?, PAGE).await.map_err(|e| from.says(e))?;
             let (count, full) = (records.len() as u64, records.len() == PAGE);
             if count > 0 {
-                let rows = Rows { records, snapshots: Vec::new() };
+                let rows = Rows { records, ..Rows::default() };
                 to.source.copy_in(slice, number, rows).await.map_err(|e| to.says(e))?;
                 copied += count;
                 step(MoveStep::Copied(copied));
@@ -341,10 +355,34 @@ impl Move<'_> {
                 // dropped meanwhile, perhaps
                 snapshots.extend(found.filter(|snapshot| snapshot.version == *version));
             }
-            let rows = Rows { records: Vec::new(), snapshots };
+            let rows = Rows { snapshots, ..Rows::default() };
             to.source.copy_in(slice, number, rows).await.map_err(|e| to.says(e))?;
         }
         Ok(())
+    }
+
+    /// Copies blocks of the archive that the new database does not have; their streams are there.
+    async fn copy_blocks(&self) -> Result<(), MoveError> {
+        let Self { slice, number, from, to } = *self;
+        for keys in self.missing_blocks().await?.chunks(BLOCKS) {
+            let mut rows = Rows::default();
+            for key in keys {
+                let found = from.source.table().get(key.stream.clone(), key.info).await.map_err(|e| from.says(e))?;
+                // purged meanwhile, where another mover has finished this move
+                rows.blocks.extend(found.map(|bytes| (key.clone(), bytes)));
+            }
+            to.source.copy_in(slice, number, rows).await.map_err(|e| to.says(e))?;
+        }
+        Ok(())
+    }
+
+    async fn missing_blocks(&self) -> Result<Vec<BlockKey>, StoreError> {
+        let wanted = self.from.block_keys(self.slice).await?;
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there = self.to.block_keys(self.slice).await?;
+        Ok(wanted.difference(&there).cloned().collect())
     }
 
     fn expect(&self, member: &Member, found: Tenure, expected: bool) -> Result<(), MoveError> {

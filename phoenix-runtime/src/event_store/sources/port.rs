@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::id::Slice;
 use crate::domain::ports::BoxFuture;
+use crate::event_store::archive::{Archive, BlockInfo};
 use crate::event_store::port::{Epoch, EventStore, Partition, Record, Snapshot, StoreError, StoredEvent, StreamId};
 
 /// What a database is to a slice.
@@ -141,6 +142,15 @@ pub struct SnapshotKey {
     pub fingerprint: u64,
 }
 
+/// A block of the archive that is a table of the database, by its key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockKey {
+    /// Whose events it holds.
+    pub stream: StreamId,
+    /// Which of them.
+    pub info: BlockInfo,
+}
+
 /// Rows of a slice on their way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rows {
@@ -148,6 +158,8 @@ pub struct Rows {
     pub records: Vec<Record>,
     /// Snapshots; those of streams that are not there yet are passed over.
     pub snapshots: Vec<Snapshot>,
+    /// Blocks of the archive, whose streams are there.
+    pub blocks: Vec<(BlockKey, Vec<u8>)>,
 }
 
 /// Events of some slices, and how far each slice was read where it was read any further.
@@ -163,9 +175,13 @@ pub const MEMBER_DOCUMENT: &str = "member";
 /// As an event store it answers from all of its rows, whatever it holds: who asks compares [`Source::tenures`] afterwards.
 /// Only these look at what it holds, each under a lock that no turn can pass:
 /// - [`EventStore::append`]: [`StoreError::Moved`] names the slices that it does not hold
-/// - [`EventStore::strip`] and [`EventStore::refill`]: not available unless the slice is [`Hold::Held`]
+/// - [`EventStore::strip`], [`EventStore::refill`] and [`Archive::put`] of [`Source::table`]: not available unless the
+///   slice is [`Hold::Held`]
 /// - [`Source::copy_in`] and [`Source::purge`]
 pub trait Source: EventStore {
+    /// The archive that is a table of this database.
+    fn table(&self) -> &dyn Archive;
+
     /// A document.
     fn document(&self, name: &'static str) -> BoxFuture<'_, Result<Option<Document>, StoreError>>;
 
@@ -195,6 +211,9 @@ pub trait Source: EventStore {
 
     /// The keys of all snapshots of a slice.
     fn snapshot_keys(&self, slice: Slice) -> BoxFuture<'_, Result<Vec<SnapshotKey>, StoreError>>;
+
+    /// The keys of all blocks of a slice in [`Source::table`].
+    fn block_keys(&self, slice: Slice) -> BoxFuture<'_, Result<Vec<BlockKey>, StoreError>>;
 
     /// Takes rows of a slice under the keys and numbers that they have. Those that are there already are passed over.
     ///

@@ -28,7 +28,7 @@ pub struct SourcesStore {
 
 /// Whether an answer counts that was given while nobody had the slice.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Frozen {
+pub(super) enum Frozen {
     Counts,
     Waits,
 }
@@ -42,6 +42,15 @@ impl SourcesStore {
         let (version, map) = members.map().await?;
         let seats = RwLock::new(Arc::new(Seats::new(version, &map, &members)));
         Ok(Self { members, seats })
+    }
+
+    pub(super) fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// The database that has a slice, as far as is known here.
+    pub(super) fn member_of(&self, slice: Slice) -> Option<&Member> {
+        self.members.all().get(usize::from(self.seats().of(slice).lane?.0))
     }
 
     fn seats(&self) -> Arc<Seats> {
@@ -81,9 +90,10 @@ impl SourcesStore {
     }
 
     /// Asks the database of one slice, and again where the slice moved meanwhile.
-    async fn ask<'a, T>(
+    pub(super) async fn ask<'a, T>(
         &'a self,
         slice: Slice,
+        frozen: Frozen,
         question: impl Fn(&'a dyn Source) -> BoxFuture<'a, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         for _ in 0..ROUNDS {
@@ -94,7 +104,7 @@ impl SourcesStore {
             if !doubts.gone.is_empty() {
                 continue;
             }
-            if !doubts.frozen.is_empty() {
+            if frozen == Frozen::Waits && !doubts.frozen.is_empty() {
                 break;
             }
             return answer.map_err(|e| member.says(e));
@@ -361,7 +371,7 @@ impl EventStore for SourcesStore {
         from: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-        Box::pin(self.ask(stream.slice(), move |source| source.read_stream(stream.clone(), from, limit)))
+        Box::pin(self.ask(stream.slice(), Frozen::Waits, move |source| source.read_stream(stream.clone(), from, limit)))
     }
 
     fn read_all(
@@ -381,15 +391,15 @@ impl EventStore for SourcesStore {
     }
 
     fn known_keys(&self, stream: StreamId, limit: usize) -> BoxFuture<'_, Result<KnownKeys, StoreError>> {
-        Box::pin(self.ask(stream.slice(), move |source| source.known_keys(stream.clone(), limit)))
+        Box::pin(self.ask(stream.slice(), Frozen::Waits, move |source| source.known_keys(stream.clone(), limit)))
     }
 
     fn put_snapshot(&self, snapshot: Snapshot) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.ask(snapshot.stream.slice(), move |source| source.put_snapshot(snapshot.clone())))
+        Box::pin(self.ask(snapshot.stream.slice(), Frozen::Waits, move |source| source.put_snapshot(snapshot.clone())))
     }
 
     fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>> {
-        Box::pin(self.ask(stream.slice(), move |source| source.snapshot(stream.clone(), at_most)))
+        Box::pin(self.ask(stream.slice(), Frozen::Waits, move |source| source.snapshot(stream.clone(), at_most)))
     }
 
     fn load(&self, loads: Vec<Load>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
@@ -398,15 +408,15 @@ impl EventStore for SourcesStore {
     }
 
     fn snapshots(&self, stream: StreamId) -> BoxFuture<'_, Result<Vec<SnapshotInfo>, StoreError>> {
-        Box::pin(self.ask(stream.slice(), move |source| source.snapshots(stream.clone())))
+        Box::pin(self.ask(stream.slice(), Frozen::Waits, move |source| source.snapshots(stream.clone())))
     }
 
     fn drop_snapshots(&self, stream: StreamId, below: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.ask(stream.slice(), move |source| source.drop_snapshots(stream.clone(), below)))
+        Box::pin(self.ask(stream.slice(), Frozen::Waits, move |source| source.drop_snapshots(stream.clone(), below)))
     }
 
     fn strip(&self, stream: StreamId, up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.ask(stream.slice(), move |source| source.strip(stream.clone(), up_to)))
+        Box::pin(self.ask(stream.slice(), Frozen::Waits, move |source| source.strip(stream.clone(), up_to)))
     }
 
     fn refill(&self, events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -416,7 +426,7 @@ impl EventStore for SourcesStore {
                 by_slice.entry(stored.slice).or_default().push(stored);
             }
             for (slice, events) in by_slice {
-                self.ask(slice, |source| source.refill(events.clone())).await?;
+                self.ask(slice, Frozen::Waits, |source| source.refill(events.clone())).await?;
             }
             Ok(())
         })

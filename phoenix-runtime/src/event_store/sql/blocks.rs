@@ -2,7 +2,8 @@
 
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, Insert, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    TransactionTrait as _,
 };
 
 use super::SqlStore;
@@ -18,6 +19,20 @@ use crate::event_store::sources::Source;
 pub trait StoreWithTable: Source + Archive {}
 
 impl<S: Source + Archive> StoreWithTable for S {}
+
+/// Keeps a block, in the place of one with the same key.
+pub(super) fn keep_block(number: i64, block: BlockInfo, bytes: Vec<u8>) -> Insert<ActiveModel> {
+    let row = ActiveModel {
+        stream: Set(number),
+        to_version: Set(signed(block.to)),
+        from_version: Set(signed(block.from)),
+        block: Set(bytes),
+    };
+    let replace = OnConflict::columns([Column::Stream, Column::ToVersion, Column::FromVersion])
+        .update_column(Column::Block)
+        .to_owned();
+    Entity::insert(row).on_conflict(replace)
+}
 
 impl<D: Dialect> Archive for SqlStore<D> {
     fn name(&self) -> String {
@@ -40,17 +55,11 @@ impl<D: Dialect> Archive for SqlStore<D> {
                 let reason = format!("{stream} has no events, so there is nothing of it to archive");
                 return Err(StoreError::Refused { index: 0, reason });
             };
-            let row = ActiveModel {
-                stream: Set(number),
-                to_version: Set(signed(block.to)),
-                from_version: Set(signed(block.from)),
-                block: Set(bytes),
-            };
-            let replace = OnConflict::columns([Column::Stream, Column::ToVersion, Column::FromVersion])
-                .update_column(Column::Block)
-                .to_owned();
-            let kept = Entity::insert(row).on_conflict(replace).exec_without_returning(self.dialect.database()).await;
-            kept.map(drop).map_err(|e| self.dialect.failed(&e))
+            let failed = |e| self.dialect.failed(&e);
+            let transaction = self.dialect.database().begin().await.map_err(failed)?;
+            self.settled_in(&transaction, stream.slice()).await?;
+            keep_block(number, block, bytes).exec_without_returning(&transaction).await.map_err(failed)?;
+            transaction.commit().await.map_err(failed)
         })
     }
 

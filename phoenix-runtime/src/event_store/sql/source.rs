@@ -12,17 +12,19 @@ use sea_orm::{
 };
 
 use super::SqlStore;
+use super::blocks::keep_block;
 use super::dialect::{Dialect, Failure, Insert, Inserted, Row};
 use super::entity::{archive, away_slices, documents, events, partitions, slices, snapshots, streams};
 use super::reader::signed;
 use super::row::{Rows, column, damaged};
 use crate::domain::id::{AggregateId, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::archive::{Archive, BlockInfo};
 use crate::event_store::port::{Epoch, Partition, Record, Snapshot, StoreError, StreamId};
 use crate::event_store::rules;
 use crate::event_store::sources::port::{
-    Document, Hold, Joined, MEMBER_DOCUMENT, Page, Rows as Copied, SLICES_DOCUMENT, SnapshotKey, Source, Tenure,
-    Tenures, Turn,
+    BlockKey, Document, Hold, Joined, MEMBER_DOCUMENT, Page, Rows as Copied, SLICES_DOCUMENT, SnapshotKey, Source,
+    Tenure, Tenures, Turn,
 };
 
 /// The document whose version is raised by every turn.
@@ -273,9 +275,6 @@ impl<D: Dialect> SqlStore<D> {
         if after == before {
             return Ok(before);
         }
-        if turn == Turn::Leave {
-            self.refuse_blocks(slice, &transaction).await?;
-        }
         let taken = slices::Entity::update_many()
             .col_expr(slices::Column::Hold, Expr::val(number_of_hold(after.hold)))
             .col_expr(slices::Column::Since, Expr::val(signed(after.since)))
@@ -292,20 +291,6 @@ impl<D: Dialect> SqlStore<D> {
         self.raise_tenures(&transaction).await?;
         self.end(transaction).await?;
         Ok(after)
-    }
-
-    /// Refuses to let a slice go whose archive is a table of this database.
-    async fn refuse_blocks(&self, slice: Slice, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
-        let (start, end) = range(slice);
-        let of_slice = archive::Column::Stream.gte(start).and(archive::Column::Stream.lt(end));
-        let blocks = self.db(archive::Entity::find().filter(of_slice).count(transaction).await)?;
-        if blocks == 0 {
-            return Ok(());
-        }
-        Err(StoreError::Unavailable(format!(
-            "slice {} has {blocks} blocks in the table `archive` of its database, which do not move: restore them first",
-            slice.0
-        )))
     }
 
     async fn copy_out_now(&self, slice: Slice, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
@@ -350,14 +335,18 @@ impl<D: Dialect> SqlStore<D> {
                 return Err(self.is_damaged(what));
             }
             if new.is_empty() {
-                return self.copy_snapshots(rows.snapshots).await;
+                self.copy_snapshots(rows.snapshots).await?;
+                return self.copy_blocks(slice, number, rows.blocks).await;
             }
             let numbers = self.numbers(distinct(new.iter().map(|record| &record.stream))).await?;
             let mut insert = prepare(&new, numbers)?;
             insert.fence = held;
             insert.connections = connections;
             match self.dialect.insert(&insert).await {
-                Ok(Inserted::Done) => return self.copy_snapshots(rows.snapshots).await,
+                Ok(Inserted::Done) => {
+                    self.copy_snapshots(rows.snapshots).await?;
+                    return self.copy_blocks(slice, number, rows.blocks).await;
+                }
                 // a turn, another server, or another copy of the same rows
                 Ok(Inserted::NotHeld | Inserted::OtherServer) | Err(Failure::Taken) => {}
                 Err(Failure::Store(error)) => return Err(error),
@@ -379,6 +368,62 @@ impl<D: Dialect> SqlStore<D> {
         Ok(())
     }
 
+    async fn copy_blocks(&self, slice: Slice, number: u64, blocks: Vec<(BlockKey, Vec<u8>)>) -> Result<(), StoreError> {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let numbers = self.numbers(distinct(blocks.iter().map(|(key, _)| &key.stream))).await?;
+        let transaction = self.begin().await?;
+        if !self.tenure_in(&transaction, slice).await?.receives(number) {
+            return Err(StoreError::Moved(vec![slice]));
+        }
+        for (BlockKey { stream, info }, bytes) in &blocks {
+            let number = numbers.get(stream).copied();
+            let number = number.ok_or_else(|| self.is_damaged(format_args!("a block of {stream} came before it")))?;
+            self.db(keep_block(number, *info, bytes.clone()).exec_without_returning(&transaction).await)?;
+        }
+        self.end(transaction).await
+    }
+
+    async fn block_keys_now(&self, slice: Slice) -> Result<Vec<BlockKey>, StoreError> {
+        let (start, end) = range(slice);
+        let rows: Vec<(i64, i64, i64)> = self.db(archive::Entity::find()
+            .select_only()
+            .columns([archive::Column::Stream, archive::Column::ToVersion, archive::Column::FromVersion])
+            .filter(archive::Column::Stream.gte(start).and(archive::Column::Stream.lt(end)))
+            .order_by_asc(archive::Column::Stream)
+            .into_tuple()
+            .all(self.dialect.database())
+            .await)?;
+        let named = self.named(&rows, |(stream, ..)| *stream).await?;
+        let key = |(stream, (_, to, from)): (StreamId, &(i64, i64, i64))| {
+            let info = BlockInfo { to: to.cast_unsigned(), from: from.cast_unsigned() };
+            BlockKey { stream, info }
+        };
+        Ok(named.into_iter().map(key).collect())
+    }
+
+    /// Rows with the names of their streams; those of streams that are gone are left out.
+    async fn named<'a, R>(
+        &self,
+        rows: &'a [R],
+        number: impl Fn(&R) -> i64,
+    ) -> Result<Vec<(StreamId, &'a R)>, StoreError> {
+        let mut named = Vec::with_capacity(rows.len());
+        for part in rows.chunks(STREAMS) {
+            let wanted = part.iter().map(&number);
+            let streams = streams::Entity::find().filter(streams::Column::Stream.is_in(wanted));
+            let streams = self.db(streams.all(self.dialect.database()).await)?;
+            let streams: HashMap<i64, &streams::Model> = streams.iter().map(|row| (row.stream, row)).collect();
+            for row in part {
+                let Some(stream) = streams.get(&number(row)) else { continue };
+                let id = AggregateId::new(&stream.id).map_err(|e| self.is_damaged(e))?;
+                named.push((StreamId { aggregate: stream.aggregate.as_str().into(), id }, row));
+            }
+        }
+        Ok(named)
+    }
+
     async fn snapshot_keys_now(&self, slice: Slice) -> Result<Vec<SnapshotKey>, StoreError> {
         let (start, end) = range(slice);
         let rows: Vec<(i64, i64, i64)> = self.db(snapshots::Entity::find()
@@ -389,21 +434,12 @@ impl<D: Dialect> SqlStore<D> {
             .into_tuple()
             .all(self.dialect.database())
             .await)?;
-        let mut keys = Vec::with_capacity(rows.len());
-        for part in rows.chunks(STREAMS) {
-            let wanted = part.iter().map(|(stream, ..)| *stream);
-            let streams = streams::Entity::find().filter(streams::Column::Stream.is_in(wanted));
-            let streams = self.db(streams.all(self.dialect.database()).await)?;
-            let streams: HashMap<i64, &streams::Model> = streams.iter().map(|row| (row.stream, row)).collect();
-            for (number, version, fingerprint) in part {
-                let Some(row) = streams.get(number) else { continue };
-                let id = AggregateId::new(&row.id).map_err(|e| self.is_damaged(e))?;
-                let stream = StreamId { aggregate: row.aggregate.as_str().into(), id };
-                let (version, fingerprint) = (version.cast_unsigned(), fingerprint.cast_unsigned());
-                keys.push(SnapshotKey { stream, version, fingerprint });
-            }
-        }
-        Ok(keys)
+        let named = self.named(&rows, |(stream, ..)| *stream).await?;
+        let key = |(stream, (_, version, fingerprint)): (StreamId, &(i64, i64, i64))| {
+            let (version, fingerprint) = (version.cast_unsigned(), fingerprint.cast_unsigned());
+            SnapshotKey { stream, version, fingerprint }
+        };
+        Ok(named.into_iter().map(key).collect())
     }
 
     async fn purge_now(&self, slice: Slice, number: u64, limit: usize) -> Result<bool, StoreError> {
@@ -430,6 +466,8 @@ impl<D: Dialect> SqlStore<D> {
         self.db(streams::Entity::delete_many().filter(begun).exec(&transaction).await)?;
         let kept = snapshots::Column::Stream.gte(from).and(snapshots::Column::Stream.lt(end));
         self.db(snapshots::Entity::delete_many().filter(kept).exec(&transaction).await)?;
+        let blocks = archive::Column::Stream.gte(from).and(archive::Column::Stream.lt(end));
+        self.db(archive::Entity::delete_many().filter(blocks).exec(&transaction).await)?;
         self.end(transaction).await?;
         self.known().forget_all();
         Ok(from > start)
@@ -465,6 +503,10 @@ fn prepare<'a>(records: &[&'a Record], mut numbers: HashMap<&'a StreamId, i64>) 
 }
 
 impl<D: Dialect> Source for SqlStore<D> {
+    fn table(&self) -> &dyn Archive {
+        self
+    }
+
     fn document(&self, name: &'static str) -> BoxFuture<'_, Result<Option<Document>, StoreError>> {
         Box::pin(async move {
             let row = self.db(documents::Entity::find_by_id(name).one(self.dialect.database()).await)?;
@@ -502,6 +544,10 @@ impl<D: Dialect> Source for SqlStore<D> {
 
     fn snapshot_keys(&self, slice: Slice) -> BoxFuture<'_, Result<Vec<SnapshotKey>, StoreError>> {
         Box::pin(self.snapshot_keys_now(slice))
+    }
+
+    fn block_keys(&self, slice: Slice) -> BoxFuture<'_, Result<Vec<BlockKey>, StoreError>> {
+        Box::pin(self.block_keys_now(slice))
     }
 
     fn copy_in(&self, slice: Slice, number: u64, rows: Copied) -> BoxFuture<'_, Result<(), StoreError>> {
