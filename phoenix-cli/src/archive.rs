@@ -6,12 +6,11 @@ use std::fmt::Write as _;
 use phoenix_runtime::domain::id::{AggregateId, InvalidId};
 use phoenix_runtime::event_store::archive::{Moved, Restored};
 use phoenix_runtime::event_store::port::StreamId;
-use phoenix_runtime::event_store::{Archived, OpenError, StoreError};
-use phoenix_runtime::node::config::store_url::InvalidStoreUrl;
+use phoenix_runtime::event_store::{Archived, EventStore as _, OpenError, StoreError};
 use phoenix_runtime::node::config::{ConfigError, StoreUrl};
 use phoenix_runtime::node::open_store;
 
-use crate::place::Place;
+use crate::place::{Place, PlaceError};
 
 /// Which stream.
 #[derive(Debug, clap::Args)]
@@ -66,7 +65,8 @@ enum ArchiveError {
     ))]
     Open(#[from] OpenError),
     #[error(transparent)]
-    Url(#[from] InvalidStoreUrl),
+    #[diagnostic(transparent)]
+    Place(#[from] PlaceError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("there is no such file: `{0}`")]
@@ -78,6 +78,14 @@ enum ArchiveError {
         id: String,
         #[source]
         source: InvalidId,
+    },
+    #[error("the store has no aggregate of the type `{0}`")]
+    #[diagnostic(help("see that it is its wire name"))]
+    NoType(String),
+    #[error("failed to read the store")]
+    Unreadable {
+        #[source]
+        source: StoreError,
     },
     #[error("failed to {what} `{stream}`")]
     Failed {
@@ -92,7 +100,7 @@ enum ArchiveError {
 async fn open(whose: Whose) -> Result<(std::sync::Arc<Archived>, StreamId), ArchiveError> {
     let Whose { place, aggregate, id } = whose;
     let id = AggregateId::new(&id).map_err(|source| ArchiveError::Id { id, source })?;
-    let config = place.config()?;
+    let config = place.to_move()?;
     config.check()?;
     // a service makes its store, and not a slip of the keyboard
     if let StoreUrl::Sqlite(path) | StoreUrl::Log(path) = &config.store
@@ -100,7 +108,12 @@ async fn open(whose: Whose) -> Result<(std::sync::Arc<Archived>, StreamId), Arch
     {
         return Err(ArchiveError::NoFile(path.display().to_string()));
     }
-    Ok((open_store(&config).await?, StreamId { aggregate: aggregate.into(), id }))
+    let store = open_store(&config).await?;
+    let any = store.ids(aggregate.as_str().into(), None, 1).await;
+    if any.map_err(|source| ArchiveError::Unreadable { source })?.is_empty() {
+        return Err(ArchiveError::NoType(aggregate));
+    }
+    Ok((store, StreamId { aggregate: aggregate.into(), id }))
 }
 
 /// Moves events away.
@@ -122,7 +135,7 @@ async fn moved(whose: Whose, up_to: u64) -> Result<String, ArchiveError> {
         Moved { events: 0, up_to, .. } => format!("nothing to move: {stream} is in the archive up to version {up_to}"),
         Moved { events, blocks, up_to } => {
             format!(
-                "moved {events} events of {stream}, {blocks} new blocks: it is in the archive up to version {up_to}"
+                "moved {events} events of {stream} (new blocks: {blocks}); it is in the archive up to version {up_to}"
             )
         }
     })

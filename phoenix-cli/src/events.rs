@@ -10,10 +10,9 @@ use phoenix_runtime::domain::outcome::{Outcome, OutcomeKind};
 use phoenix_runtime::event_store::port::{CommandData, StoredEvent, StreamId};
 use phoenix_runtime::event_store::{OpenError, StoreError};
 use phoenix_runtime::node::History;
-use phoenix_runtime::node::config::store_url::InvalidStoreUrl;
 use serde_json::{Value, json};
 
-use crate::place::Place;
+use crate::place::{Place, PlaceError};
 
 /// How many events are read at once.
 const PAGE: usize = 1000;
@@ -45,13 +44,16 @@ pub(crate) struct Options {
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 enum EventsError {
     #[error(transparent)]
-    #[diagnostic(help(
-        "the store is the one that the service's configuration names: store = \"sqlite:<file>\", \"log:<folder>\" or \
-         \"postgres://...\""
-    ))]
-    Open(#[from] OpenError),
+    Open(OpenError),
     #[error(transparent)]
-    Url(#[from] InvalidStoreUrl),
+    #[diagnostic(help(
+        "the store is the one that the service's configuration names: `sqlite:<file>`, `log:<folder>`, `postgres://...` \
+         or `mysql://...`"
+    ))]
+    NoFile(OpenError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Place(#[from] PlaceError),
     #[error("`{id}` is no id")]
     #[diagnostic(help("{source}"))]
     Id {
@@ -78,6 +80,16 @@ enum EventsError {
     Write(#[source] io::Error),
 }
 
+impl EventsError {
+    fn open(source: OpenError) -> Self {
+        match source {
+            OpenError::File(_) => Self::NoFile(source),
+            // it says by itself what to do
+            _ => Self::Open(source),
+        }
+    }
+}
+
 /// Lists.
 pub(crate) async fn run(options: Options) -> miette::Result<()> {
     match list(options).await {
@@ -91,7 +103,7 @@ async fn list(options: Options) -> Result<(), EventsError> {
     let Options { place, aggregate, id, from, limit, json } = options;
     let id = AggregateId::new(&id).map_err(|source| EventsError::Id { id, source })?;
     let stream = StreamId { aggregate: aggregate.into(), id };
-    let reader = History::open(&place.config()?).await?;
+    let reader = History::open(&place.to_read()?).await.map_err(EventsError::open)?;
     let failed = |source| EventsError::Read { stream: stream.clone(), source };
 
     let (mut next, mut left) = (from.max(1), limit.unwrap_or(usize::MAX));

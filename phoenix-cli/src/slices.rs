@@ -26,6 +26,7 @@ enum Action {
     /// Shows where one slice is
     Status {
         /// From 0 to 1023
+        #[arg(value_parser = number)]
         slice: u16,
     },
     /// Moves slices to a source, one after the other; their old rows stay until they are purged
@@ -62,14 +63,17 @@ enum Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Slices(BTreeSet<u16>);
 
+fn number(text: &str) -> Result<u16, String> {
+    match text.trim().parse::<u16>() {
+        Ok(number) if number < SLICES => Ok(number),
+        _ => Err(format!("`{text}` is no slice: slices go from 0 to {}", SLICES - 1)),
+    }
+}
+
 impl FromStr for Slices {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| match text.trim().parse::<u16>() {
-            Ok(number) if number < SLICES => Ok(number),
-            _ => Err(format!("`{text}` is no slice: slices go from 0 to {}", SLICES - 1)),
-        };
         let mut all = BTreeSet::new();
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -91,8 +95,21 @@ enum SlicesError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
+    Refused(MoveError),
+    #[error(transparent)]
     #[diagnostic(help("what was done stays done: `phoenix-cli slices resume` goes on"))]
-    Move(#[from] MoveError),
+    CutShort(MoveError),
+}
+
+impl From<MoveError> for SlicesError {
+    fn from(error: MoveError) -> Self {
+        match error {
+            MoveError::Busy { .. } | MoveError::Overtaken { .. } | MoveError::TooLate(_) | MoveError::Store(_) => {
+                Self::CutShort(error)
+            }
+            _ => Self::Refused(error),
+        }
+    }
 }
 
 /// Does it.

@@ -64,6 +64,8 @@ async fn a_stream_is_listed_while_its_owner_runs() {
     assert_eq!(list(&["--from", "2"]), [second, third].concat());
     assert_eq!(list(&["--from", "2", "--limit", "1"]), second);
     assert_eq!(list(&["--limit", "0"]), "");
+    let named = phoenix_cli(folder.path(), &["events", "sqlite:phoenix.db", "bank-account", "alice", "--limit", "1"]);
+    assert_eq!(named.out, first, "{named:?}");
 
     let lines: Vec<Value> = list(&["--json"]).lines().map(|line| line.parse().expect("JSON")).collect();
     assert_eq!(lines.len(), 3);
@@ -83,7 +85,13 @@ async fn what_is_not_there_is_said() {
     let check = |arguments: &[&str], messages: &[&str]| {
         refused(folder.path(), &[&["events"], arguments].concat(), 1, messages);
     };
-    check(&["other.db", "bank-account", "alice"], &["other.db", "no such file", "store = \"sqlite:<file>\""]);
+    check(&["other.db", "bank-account", "alice"], &["other.db", "no such file", "`sqlite:<file>`", "`mysql://...`"]);
+    check(&["sqlite:other.db", "bank-account", "alice"], &["other.db", "no such file"]);
+    check(&["log:other", "bank-account", "alice"], &["other", "no such f"]);
+    for inside in ["memory", "none"] {
+        check(&[inside, "bank-account", "alice"], &[&format!("nothing of `{inside}` is found by another process")]);
+    }
+    check(&["oracle://a:secret@b/c", "bank-account", "alice"], &["there is no store `oracle`"]);
     check(
         &["phoenix.db", "bank-account", "bob"],
         &["no events of `bank-account/bob`", "first ids of this type are: alice"],

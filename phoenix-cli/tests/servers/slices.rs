@@ -225,6 +225,7 @@ fn called_off(two: &Two) -> Result<(), Failed> {
 
 fn refused(two: &Two) -> Result<(), Failed> {
     two.refuses("move 5 --to c", 1, &["there is no source `c`; there are `home`, `b`"])?;
+    two.refuses("status 1024", 2, &["`1024` is no slice: slices go from 0 to 1023"])?;
     two.refuses("move 1024 --to b", 2, &["`1024` is no slice: slices go from 0 to 1023"])?;
     two.says("move 5 --to b", "slice 5 is at b; 12 rows were copied\n")?;
     two.refuses("forget b", 1, &["the source `b` still has 1 slices"])?;

@@ -145,7 +145,7 @@ impl Client {
         // a time-out too long for the clock is none
         let deadline = self.router.clock.monotonic().checked_add(timeout);
         let inside = !self.chain.is_empty();
-        Ok(Mail { kind, id, hash, deadline, inside, give_up: None, room: None, body })
+        Ok(Mail { kind, id, hash, deadline, inside, give_up: None, room: None, lane_room: None, body })
     }
 
     /// Makes a command ready for the mailbox.

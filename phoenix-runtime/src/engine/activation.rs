@@ -17,9 +17,6 @@ pub(crate) const MOST_TOGETHER: usize = 256;
 /// The most events that are asked for at once, all aggregates together.
 const MOST_EVENTS: usize = 16 * 1024;
 
-/// How often aggregates are asked for together before each is asked for alone: one of them may be the reason.
-const TOGETHER: u32 = 2;
-
 /// How many bytes cost as much as an event, when replay is cut into pieces.
 const BYTES: usize = 1024;
 
@@ -55,46 +52,35 @@ impl Wish {
 pub(crate) enum Granted {
     All(Vec<(Wish, port::Loaded)>),
     /// Not together: one of them may be the reason.
-    Alone(Vec<Wish>),
+    Failed(Vec<Wish>),
+    /// The store does not answer, at least not all of them.
+    Unanswered(Vec<Wish>),
     /// A text for people: why this aggregate can't be brought into memory until somebody mends it.
     Refused(Wish, String),
 }
 
-/// Asks for aggregates, waiting for the store as long as it takes.
-pub(crate) async fn load(
-    store: Arc<dyn EventStore>,
-    mut wishes: Vec<Wish>,
-    page: usize,
-    mut backoff: Backoff,
-) -> Granted {
+/// Asks for aggregates, once.
+pub(crate) async fn load(store: Arc<dyn EventStore>, mut wishes: Vec<Wish>, page: usize) -> Granted {
     let most = page.min(MOST_EVENTS / wishes.len().max(1)).max(1);
     for wish in &mut wishes {
         wish.load.events = most;
     }
-    let mut attempts = 0;
-    loop {
-        let failed = match store.load(wishes.iter().map(|wish| wish.load.clone()).collect()).await {
-            Ok(found) if found.len() == wishes.len() => return Granted::All(wishes.into_iter().zip(found).collect()),
-            Ok(found) => format!("the store gave {} aggregates where {} were asked for", found.len(), wishes.len()),
-            Err(StoreError::Unavailable(reason) | StoreError::Unknown(reason)) => {
-                attempts += 1;
-                let first = wishes.first().map(|wish| wish.load.stream.to_string());
-                tracing::warn!(aggregates = wishes.len(), first, reason, "can't read aggregates; trying again");
-                backoff.wait().await;
-                if attempts < TOGETHER || wishes.len() == 1 {
-                    continue;
-                }
-                return Granted::Alone(wishes);
-            }
-            Err(error) => error.to_string(),
-        };
-        return match wishes.pop() {
-            Some(wish) if wishes.is_empty() => Granted::Refused(wish, failed),
-            last => {
-                wishes.extend(last);
-                Granted::Alone(wishes)
-            }
-        };
+    let failed = match store.load(wishes.iter().map(|wish| wish.load.clone()).collect()).await {
+        Ok(found) if found.len() == wishes.len() => return Granted::All(wishes.into_iter().zip(found).collect()),
+        Ok(found) => format!("the store gave {} aggregates where {} were asked for", found.len(), wishes.len()),
+        Err(StoreError::Unavailable(reason) | StoreError::Unknown(reason)) => {
+            let first = wishes.first().map(|wish| wish.load.stream.to_string());
+            tracing::warn!(aggregates = wishes.len(), first, reason, "can't read aggregates; trying again");
+            return Granted::Unanswered(wishes);
+        }
+        Err(error) => error.to_string(),
+    };
+    match wishes.pop() {
+        Some(wish) if wishes.is_empty() => Granted::Refused(wish, failed),
+        last => {
+            wishes.extend(last);
+            Granted::Failed(wishes)
+        }
     }
 }
 

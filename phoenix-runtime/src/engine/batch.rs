@@ -13,7 +13,7 @@ use crate::event_store::port::{Batch, Epoch, Partition, Record, Snapshot};
 pub(crate) struct OpenBatch {
     pub(crate) records: Vec<Record>,
     pub(crate) waiters: Vec<Waiter>,
-    /// The bytes of its events and outcomes.
+    /// The bytes of its events, outcomes and snapshots.
     pub(crate) bytes: usize,
     /// Encoded at versions that this batch makes durable: written after it, thrown away if it fails.
     pub(crate) snapshots: Vec<Snapshot>,
@@ -98,6 +98,12 @@ impl OpenBatch {
         let event = record.event.as_ref().map_or(0, |event| event.payload.len());
         self.bytes += event + record.command.as_ref().map_or(0, |command| command.outcome.body.len());
         self.records.push(record);
+    }
+
+    /// Adds a snapshot of a version that this batch makes durable.
+    pub(crate) fn push_snapshot(&mut self, snapshot: Snapshot) {
+        self.bytes += snapshot.payload.len();
+        self.snapshots.push(snapshot);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -4,14 +4,19 @@
 //! answer keeps its own share of held messages and leaves the others alone.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use crate::domain::id::{SLICES, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::engine::activation::Wish;
 use crate::engine::again::Again;
 use crate::engine::batch::{OpenBatch, Sealed};
 use crate::engine::cell::CellRef;
 use crate::engine::journal::Failed;
-use crate::engine::mailbox::Mail;
+use crate::engine::mailbox::{self, Mail};
 use crate::engine::options::EngineOptions;
 use crate::engine::questions::Question;
 use crate::engine::shard::keep::Keeping;
@@ -30,12 +35,16 @@ pub(crate) struct Work {
     pub(crate) wanted: Vec<CellRef>,
     /// How many loads of them are in flight.
     pub(crate) loads: usize,
+    /// Those that the store did not give.
+    pub(crate) loaded_again: Again<Wish>,
     /// Snapshots of durable versions, on their way into the store.
     pub(crate) keeping: VecDeque<Keeping>,
     /// How many of them are being written.
     pub(crate) keepers: usize,
     /// Mail that came while the open batch was full. Only with several lanes: with one it stays in the mailbox.
     backlog: VecDeque<Mail>,
+    /// Mail that came while the lane held as many messages as it may, by when it gives up.
+    behind: VecDeque<(Duration, Mail)>,
     /// How many messages are held back for aggregates of this lane.
     held: usize,
     /// Reads of sequence numbers that must end before the next batch is sent.
@@ -49,7 +58,7 @@ pub(crate) enum Admission {
     /// It waits until the open batch has room.
     Later,
     /// The lane holds as many messages as it may.
-    Refused,
+    Over,
 }
 
 /// The lanes of a shard.
@@ -62,6 +71,11 @@ pub(crate) struct Lanes {
     held: usize,
     /// How many messages the lanes may hold together.
     capacity: usize,
+    /// How many messages may wait until their lane holds less, all lanes together.
+    most_behind: usize,
+    /// What the larger messages of each lane may take together, in KiB.
+    rooms: Vec<Arc<Semaphore>>,
+    most_room: u32,
     max_batch: usize,
     max_batch_bytes: usize,
     /// Messages that wait behind queues that are full.
@@ -75,12 +89,16 @@ impl Lanes {
     pub(crate) fn new(store: &dyn EventStore, options: &EngineOptions) -> Self {
         let count = store.lanes().max(1);
         let all = (0..count).map(|_| Work::default()).collect();
+        let most_room = (mailbox::room_of(options.max_held_bytes) / u32::from(count)).max(1);
         let mut lanes = Self {
             all,
             of: vec![Lane(0); usize::from(SLICES)],
             held_of: vec![0; usize::from(SLICES)],
             held: 0,
             capacity: options.mailbox_capacity,
+            most_behind: options.aggregate_queue,
+            rooms: (0..count).map(|_| Arc::new(Semaphore::new(most_room as usize))).collect(),
+            most_room,
             max_batch: options.max_batch,
             max_batch_bytes: options.max_batch_bytes,
             overflowing: 0,
@@ -180,8 +198,8 @@ impl Lanes {
         match self.all.get(usize::from(self.of(slice).0)) {
             // asks from inside a handler get through, or those who wait for them would never end
             Some(work) if several && !inside => {
-                if self.is_over(work) {
-                    Admission::Refused
+                if self.is_over(work) || !work.behind.is_empty() {
+                    Admission::Over
                 } else if self.room_of(work) == 0 || !work.backlog.is_empty() {
                     Admission::Later
                 } else {
@@ -190,6 +208,18 @@ impl Lanes {
             }
             _ => Admission::Now,
         }
+    }
+
+    /// Takes a message's part of its lane's bytes, until it is told. One lane alone has all bytes of the shard.
+    pub(crate) fn claim(&self, mail: &mut Mail) -> bool {
+        mail.lane_room = None;
+        let wanted = mail.kibibytes().min(self.most_room);
+        if wanted == 0 || self.all.len() < 2 {
+            return true;
+        }
+        let Some(room) = self.rooms.get(usize::from(self.of(mail.slice()).0)) else { return true };
+        mail.lane_room = Arc::clone(room).try_acquire_many_owned(wanted).ok();
+        mail.lane_room.is_some()
     }
 
     /// Keeps a message until its lane's open batch has room.
@@ -208,6 +238,40 @@ impl Lanes {
         Some(mail)
     }
 
+    /// Keeps a message until its lane holds less, as long as not too many wait for that.
+    ///
+    /// # Errors
+    /// The message, where too many do.
+    pub(crate) fn put_behind(&mut self, until: Duration, mail: Mail) -> Result<(), Mail> {
+        let most = (self.most_behind / self.all.len()).max(1);
+        let behind = &mut self.work(self.of(mail.slice())).behind;
+        if behind.len() >= most {
+            return Err(mail);
+        }
+        behind.push_back((until, mail));
+        Ok(())
+    }
+
+    /// The next message that waited until its lane holds less, if that is so now.
+    pub(crate) fn next_behind(&mut self, lane: Lane) -> Option<Mail> {
+        let work = self.all.get(usize::from(lane.0))?;
+        if self.is_over(work) || !work.backlog.is_empty() || self.room_of(work) == 0 {
+            return None;
+        }
+        self.work(lane).behind.pop_front().map(|(_, mail)| mail)
+    }
+
+    /// When the first of those gives up that wait until their lane holds less.
+    pub(crate) fn first_to_give_up(&self) -> Option<Duration> {
+        self.all.iter().filter_map(|work| work.behind.front()).map(|(until, _)| *until).min()
+    }
+
+    /// One of them whose time is over.
+    pub(crate) fn next_in_vain(&mut self, now: Duration) -> Option<Mail> {
+        let due = |(until, _): &mut (Duration, Mail)| *until <= now;
+        self.all.iter_mut().find_map(|work| work.behind.pop_front_if(due)).map(|(_, mail)| mail)
+    }
+
     /// Takes the messages of some slices that were put off.
     pub(crate) fn take_put_off(&mut self, lane: Lane, concerns: impl Fn(Slice) -> bool) -> Vec<Mail> {
         let work = self.work(lane);
@@ -220,9 +284,14 @@ impl Lanes {
             (taken, kept)
         };
         work.backlog = kept;
+        let behind = std::mem::take(&mut work.behind);
         for mail in &mut taken {
             self.let_go(mail);
         }
+        let (newer, kept) = behind.into_iter().partition(|(_, mail)| concerns(mail.slice()));
+        self.work(lane).behind = kept;
+        let newer: VecDeque<(Duration, Mail)> = newer;
+        taken.extend(newer.into_iter().map(|(_, mail)| mail));
         taken
     }
 
@@ -240,7 +309,9 @@ impl Lanes {
                 && work.in_flight.is_none()
                 && work.asked_again.is_empty()
                 && work.wanted.is_empty()
+                && work.loaded_again.is_empty()
                 && work.keeping.is_empty()
+                && work.behind.is_empty()
         };
         self.held == 0 && self.all.iter().all(idle)
     }

@@ -30,8 +30,10 @@ pub(crate) struct Mail {
     pub(crate) inside: bool,
     /// Until when it waits behind a queue that is full; `None` for a place within.
     pub(crate) give_up: Option<Duration>,
-    /// Its share of the bytes that a shard may hold.
+    /// Its part of the bytes that a shard may hold.
     pub(crate) room: Option<OwnedSemaphorePermit>,
+    /// Its part of the bytes that a lane may hold, where there are several.
+    pub(crate) lane_room: Option<OwnedSemaphorePermit>,
     pub(crate) body: Body,
 }
 
@@ -73,7 +75,7 @@ pub(crate) enum Repeat {
 
 impl Mail {
     /// How much of a shard's bytes it takes, in KiB. Small ones are bounded by their count.
-    fn kibibytes(&self) -> u32 {
+    pub(crate) fn kibibytes(&self) -> u32 {
         match &self.body {
             Body::Command(command) if !self.inside => u32::try_from(command.bytes / KIBIBYTE).unwrap_or(u32::MAX),
             _ => 0,
@@ -178,9 +180,14 @@ pub(crate) struct Mailbox {
     closed: bool,
 }
 
+/// So many bytes in KiB, as far as they are a bound.
+pub(crate) fn room_of(bytes: usize) -> u32 {
+    u32::try_from(bytes / KIBIBYTE).unwrap_or(u32::MAX).clamp(1, MOST_ROOM)
+}
+
 /// For so many messages of each priority, and so many bytes.
 pub(crate) fn mailbox(capacity: usize, bytes: usize) -> (MailboxHandle, Mailbox) {
-    let most_room = u32::try_from(bytes / KIBIBYTE).unwrap_or(u32::MAX).clamp(1, MOST_ROOM);
+    let most_room = room_of(bytes);
     let room = Arc::new(Semaphore::new(most_room as usize));
     let pairs: [_; LANES] = std::array::from_fn(|_| mpsc::channel(capacity.max(1)));
     let mut receivers = Vec::with_capacity(LANES);

@@ -41,7 +41,8 @@ pub struct EngineOptions {
     pub max_held_bytes: usize,
     /// The most commands and queries of a batch: one append makes them durable together.
     pub max_batch: usize,
-    /// From how many bytes of events and outcomes on a batch takes no more.
+    /// From how many bytes of events, outcomes and snapshots on a batch takes no more. As many bytes of snapshots wait at
+    /// most for a database that is slow.
     #[serde(with = "units::size")]
     pub max_batch_bytes: usize,
     /// The largest command, event, reply or rejection, encoded, in bytes.

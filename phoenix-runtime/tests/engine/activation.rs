@@ -1,5 +1,7 @@
 //! Aggregates on their way into memory: many together, none at another's cost.
 
+use std::time::Duration;
+
 use phoenix_runtime::engine::EngineOptions;
 use phoenix_runtime::event_store::port::StoreError;
 use phoenix_runtime::prelude::*;
@@ -22,10 +24,6 @@ async fn cold(world: &World, count: usize) {
     }
     assert!(answers(all).await.iter().all(Result::is_ok));
     engine.stop().await;
-}
-
-fn damaged() -> Step {
-    Step::Fail(StoreError::Damaged("scripted".to_owned()))
 }
 
 fn unavailable() -> Step {
@@ -78,9 +76,8 @@ fn one_that_can_not_be_read_harms_no_other() {
         cold(&world, 20).await;
         let engine = world.start().await;
         let of = tallies(&engine);
-        // together, and then one of them alone
-        world.store.next(Call::Load, damaged());
-        world.store.next(Call::Load, damaged());
+        world.store.fail_stream("a7", StoreError::Damaged("scripted".to_owned()));
+        let before = world.store.calls(Call::Load);
         let mut all = Vec::new();
         for number in 0..20 {
             all.push(sent(of.ask(add(&name(number), 1))).await);
@@ -89,6 +86,8 @@ fn one_that_can_not_be_read_harms_no_other() {
         assert_eq!(told.iter().filter(|told| **told == Ok(2)).count(), 19);
         assert_eq!(told.iter().filter(|told| **told == Err(Code::Parked)).count(), 1);
         assert_eq!(engine.health().parked(), 1);
+        let loads = world.store.calls(Call::Load) - before;
+        assert!(loads < 12, "{loads} loads: halves, not one for each");
     });
 }
 
@@ -109,6 +108,31 @@ fn a_store_that_does_not_answer_is_waited_for() {
             assert!(answers(all).await.into_iter().all(|answer| answer == Ok(2)));
         });
     }
+}
+
+#[test]
+fn a_store_that_comes_back_is_not_asked_for_all_that_waited_at_once() {
+    const COLD: u64 = 256;
+    simulate(|world| async move {
+        cold(&world, 256).await;
+        let engine = world.start().await;
+        let (of, before) = (tallies(&engine), world.store.calls(Call::Load));
+        world.store.hold(Call::Load);
+        // until each is asked for alone
+        for _ in 1..COLD {
+            world.store.next(Call::Load, unavailable());
+        }
+        world.store.pass(Call::Load, COLD - 1);
+        let mut all = Vec::new();
+        for number in 0..256 {
+            all.push(sent(of.ask(add(&name(number), 1)).timeout(Duration::from_hours(1))).await);
+        }
+        world.pass(Duration::from_mins(5)).await;
+        let in_flight = world.store.calls(Call::Load) - before - (COLD - 1);
+        assert!((1..=20).contains(&in_flight), "{in_flight} at a time");
+        world.store.release(Call::Load);
+        assert!(answers(all).await.into_iter().all(|answer| answer == Ok(2)));
+    });
 }
 
 #[test]

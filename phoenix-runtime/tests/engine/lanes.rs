@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_runtime::domain::id::{Slice, identity_hash};
-use phoenix_runtime::engine::EngineOptions;
+use phoenix_runtime::engine::{EngineOptions, Overflow};
 use phoenix_runtime::event_store::port::{EventStore as _, Lane, StoreError};
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::lane_map::LaneMap;
 use phoenix_runtime::testkit::scripted_store::{Appended, Call, ScriptedStore, Step};
 
-use crate::tally::{add, steps, take};
+use crate::tally::{add, say, steps, take};
 use crate::world::{World, answers, options, sent, simulate, tallies};
 
 const LEFT: Lane = Lane(0);
@@ -59,7 +59,8 @@ fn each_database_has_an_append_of_its_own_in_flight() {
 fn a_database_that_does_not_answer_does_not_stop_the_others() {
     simulate(|world| async move {
         let world = divided(world);
-        let engine = world.engine(EngineOptions { max_batch: 8, mailbox_capacity: 64, ..options() }).await;
+        let limits = EngineOptions { max_batch: 8, mailbox_capacity: 64, overflow: Overflow::Fail, ..options() };
+        let engine = world.engine(limits).await;
         let of = tallies(&engine);
         let (warm, healthy) = (tally(&world, LEFT, 0), tally(&world, RIGHT, 0));
         of.ask(add(&warm, 1)).await.unwrap();
@@ -86,6 +87,68 @@ fn a_database_that_does_not_answer_does_not_stop_the_others() {
             stored += world.events("tally", &tally(&world, LEFT, nth)).await.len();
         }
         assert_eq!(stored, done + 1, "what was refused was not done, and all else once");
+    });
+}
+
+#[test]
+fn where_overflow_waits_a_database_that_is_behind_is_waited_for_within_a_bound() {
+    for comes_back in [true, false] {
+        simulate(move |world| async move {
+            let world = divided(world);
+            let limits = EngineOptions { max_batch: 1, mailbox_capacity: 8, aggregate_queue: 6, ..options() };
+            let engine = world.engine(EngineOptions { overflow_wait: Duration::from_secs(5), ..limits }).await;
+            let of = tallies(&engine);
+            let (stuck, healthy) = (tally(&world, LEFT, 0), tally(&world, RIGHT, 0));
+            answers(vec![sent(of.ask(add(&stuck, 1))).await, sent(of.ask(add(&healthy, 1))).await]).await;
+            world.store.hold_lane(LEFT);
+            let mut all = Vec::new();
+            for _ in 0..12 {
+                all.push(sent(of.ask(add(&stuck, 1)).timeout(Duration::from_hours(1))).await);
+                world.quiet().await;
+            }
+            world.pass(Duration::from_secs(4)).await;
+            assert!(of.ask(add(&healthy, 1)).await.is_ok());
+            let mut told = 0;
+            for call in &mut all {
+                told += usize::from(call.is_told().await);
+            }
+            assert_eq!(told, 2, "two batches, five held, three behind them, and no more");
+            if !comes_back {
+                world.pass(Duration::from_secs(2)).await;
+                assert!(all[7].is_told().await, "the bound has passed");
+            }
+            world.store.release_lane(LEFT);
+            let told = answers(all).await.into_iter().map(|answer| answer.map_err(|e| e.code()));
+            let done = if comes_back { 10 } else { 7 };
+            let expected = (0..12).map(|nth| if nth < done { Ok(nth + 2) } else { Err(Code::MailboxFull) });
+            assert!(told.eq(expected), "in their order");
+            assert!(of.ask(add(&stuck, 1)).await.is_ok(), "there is room again");
+        });
+    }
+}
+
+#[test]
+fn a_database_that_does_not_answer_holds_its_own_share_of_the_bytes() {
+    simulate(|world| async move {
+        let world = divided(world);
+        let engine = world.engine(EngineOptions { max_held_bytes: 128 * 1024, ..options() }).await;
+        let of = tallies(&engine);
+        let (stuck, healthy, large) = (tally(&world, LEFT, 0), tally(&world, RIGHT, 0), "x".repeat(20 * 1024));
+        answers(vec![sent(of.ask(add(&stuck, 1))).await, sent(of.ask(add(&healthy, 1))).await]).await;
+        world.store.hold_lane(LEFT);
+        let mut all = Vec::new();
+        for _ in 0..10 {
+            all.push(sent(of.ask(say(&stuck, &large)).timeout(Duration::from_hours(1))).await);
+            world.quiet().await;
+            let told = of.ask(say(&healthy, &large)).timeout(Duration::from_secs(1)).await;
+            assert!(told.is_ok(), "{told:?}");
+        }
+        world.store.release_lane(LEFT);
+        let told: Vec<_> =
+            answers(all).await.into_iter().map(|answer| answer.map(drop).map_err(|e| e.code())).collect();
+        assert_eq!(told.iter().filter(|told| told.is_ok()).count(), 3, "half of the bytes: {told:?}");
+        assert!(told.iter().all(|told| matches!(told, Ok(()) | Err(Code::MailboxFull))), "{told:?}");
+        assert!(of.ask(say(&stuck, &large)).await.is_ok(), "there is room again");
     });
 }
 

@@ -1,6 +1,6 @@
 //! Who goes first, who waits, and who is pushed back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phoenix_runtime::domain::metadata::Envelope;
 use phoenix_runtime::engine::{Engine, EngineOptions, Overflow};
@@ -265,6 +265,33 @@ fn behind_a_full_queue_a_few_wait_within_a_bound() {
             assert!(of.ask(add("cold", 8)).await.is_ok());
         });
     }
+}
+
+#[test]
+fn those_who_waited_in_vain_are_refused_in_one_pass_over_the_queue() {
+    const QUEUE: usize = 8 * 1024;
+    simulate(|world| async move {
+        let engine = world.engine(patient(EngineOptions { aggregate_queue: QUEUE, ..options() })).await;
+        let of = tallies(&engine);
+        world.store.hold_stream("cold");
+        let mut all = Vec::new();
+        let began = Instant::now();
+        for number in 0..2 * QUEUE {
+            all.push(sent(of.ask(add("cold", 1)).timeout(LONG)).await);
+            if number % 1024 == 0 {
+                world.quiet().await;
+            }
+        }
+        world.quiet().await;
+        let sending = began.elapsed();
+        let began = Instant::now();
+        world.pass(Duration::from_secs(6)).await;
+        let refusing = began.elapsed();
+        assert!(refusing < sending, "{refusing:?} for what took {sending:?} to be sent");
+        world.store.release_stream("cold");
+        let told = answers(all).await;
+        assert_eq!(told.iter().filter(|told| told.is_ok()).count(), QUEUE);
+    });
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use phoenix_runtime::engine::Engine;
+use phoenix_runtime::engine::{Engine, EngineOptions};
 use phoenix_runtime::event_store::port::{Conflict, ConflictKind, EventStore as _, Snapshot, StoreError, StreamId};
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::scripted_store::{Call, Step};
 use serde::{Deserialize, Serialize};
 
-use crate::world::{World, answers, sent, simulate};
+use crate::world::{World, answers, options, sent, simulate};
 
 /// Adds a page to an album.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
@@ -367,6 +367,24 @@ fn tidying_is_never_in_the_way_and_is_done_with_the_next_snapshot() {
         world.quiet().await;
         assert_eq!(versions(&world, "book").await, [100, 96]);
         assert!(engine.drain(Duration::from_secs(10)).await);
+    });
+}
+
+#[test]
+fn snapshots_that_wait_for_a_slow_store_are_bounded_by_bytes() {
+    simulate(|world| async move {
+        // each has 11 or 12 bytes
+        let limits = EngineOptions { max_batch_bytes: 40, ..options() };
+        let engine = world.builder().aggregate::<Book>().options(limits).start().await.unwrap();
+        let of = engine.client().of::<Book>();
+        world.store.hold(Call::PutSnapshot);
+        for number in 1..=100 {
+            assert_eq!(of.ask(write("line")).await, Ok(number));
+        }
+        world.store.release(Call::PutSnapshot);
+        world.quiet().await;
+        assert_eq!(world.store.calls(Call::PutSnapshot), 4 + 3, "four on their way, three behind them");
+        assert_eq!(versions(&world, "book").await, [28, 24]);
     });
 }
 

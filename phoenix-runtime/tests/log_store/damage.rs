@@ -1,15 +1,13 @@
 //! Bytes that are not what was written: found, or harmlessly cut, and never served.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Arc, Mutex};
 
-use phoenix_runtime::event_store::log::files::{Files as _, LogFile};
 use phoenix_runtime::event_store::port::Partition;
 use phoenix_runtime::event_store::{EventStore, LogReader, LogStore};
 use proptest::prelude::*;
 
-use crate::disk::{Disk, Faults};
+use crate::disk::{Disk, Faults, Hooked};
 use crate::rows::{Rows, block_on, everything, open_small, snapshot, stream};
 
 const STREAMS: u64 = 4;
@@ -185,46 +183,10 @@ async fn a_reader_that_misses_a_merged_run_takes_the_new_checkpoint() {
     // the segments' old parts are unreadable, so that no index can be made anew from them
     let mut files = new.clone();
     files.get_mut("00000001.log").unwrap()[64..].fill(0);
-    let changing = Changing { disk: Disk::of(files), checkpoint: Mutex::new(Some(old["checkpoint"].clone())) };
-    LogReader::open_on(Arc::new(changing), "log").await.unwrap();
-}
-
-/// A disk whose checkpoint was another one at first.
-#[derive(Debug)]
-struct Changing {
-    disk: Disk,
-    checkpoint: Mutex<Option<Vec<u8>>>,
-}
-
-impl phoenix_runtime::event_store::log::files::Files for Changing {
-    fn names(&self) -> io::Result<Vec<String>> {
-        self.disk.names()
-    }
-
-    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
-        self.disk.create(name)
-    }
-
-    fn open(&self, name: &str, write: bool) -> io::Result<Arc<dyn LogFile>> {
-        if name == "checkpoint"
-            && let Some(old) = self.checkpoint.lock().unwrap().take()
-        {
-            return Disk::of([(name.to_owned(), old)].into()).open(name, write);
-        }
-        self.disk.open(name, write)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.disk.sync()
-    }
+    let before = Mutex::new(Some(Disk::of([("checkpoint".to_owned(), old["checkpoint"].clone())].into())));
+    let opened = move |name: &str| if name == "checkpoint" { before.lock().unwrap().take() } else { None };
+    let hooked = Hooked { opened: Box::new(opened), ..Hooked::new(Disk::of(files)) };
+    LogReader::open_on(Arc::new(hooked), "log").await.unwrap();
 }
 
 #[tokio::test]

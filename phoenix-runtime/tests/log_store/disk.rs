@@ -1,6 +1,7 @@
 //! A disk in memory that forgets what was not synced, fills up, and fails.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -162,6 +163,54 @@ impl Files for Disk {
             state.durable_names = state.names.clone();
             Ok(())
         })
+    }
+}
+
+/// A disk on which something else happens first.
+pub(crate) struct Hooked {
+    pub(crate) disk: Disk,
+    /// On which disk a file is opened, if not on this one.
+    pub(crate) opened: Box<dyn Fn(&str) -> Option<Disk> + Send + Sync>,
+    /// Before a file is made.
+    pub(crate) created: Box<dyn Fn(&str) -> io::Result<()> + Send + Sync>,
+}
+
+impl Hooked {
+    pub(crate) fn new(disk: Disk) -> Self {
+        Self { disk, opened: Box::new(|_| None), created: Box::new(|_| Ok(())) }
+    }
+}
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.disk.fmt(f)
+    }
+}
+
+impl Files for Hooked {
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.disk.names()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        (self.created)(name)?;
+        self.disk.create(name)
+    }
+
+    fn open(&self, name: &str, write: bool) -> io::Result<Arc<dyn LogFile>> {
+        (self.opened)(name).as_ref().unwrap_or(&self.disk).open(name, write)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync()
     }
 }
 

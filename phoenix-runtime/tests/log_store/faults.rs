@@ -1,10 +1,19 @@
 //! A disk that fills up or fails while the log is open.
 
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use phoenix_runtime::event_store::port::{Partition, Position, StoreError};
 use phoenix_runtime::event_store::{EventStore, LogStore};
+use tokio::time::timeout;
 
-use crate::disk::{Disk, Faults};
+use crate::disk::{Disk, Faults, Hooked};
 use crate::rows::{Rows, everything, open_small, snapshot, stream};
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 async fn filled() -> (Disk, LogStore, Rows) {
     let disk = Disk::default();
@@ -83,4 +92,70 @@ async fn a_failed_sync_or_write_is_final() {
         rows.back_to(&rows_before);
         assert_eq!(store.read_stream(stream(0), 1, 9).await.unwrap().len() as u64, rows.versions[0]);
     }
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_be_saved_is_not_tried_at_each_commit() {
+    let (full, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+    let (is_full, counted) = (Arc::clone(&full), Arc::clone(&tries));
+    let created = move |name: &str| {
+        if name.ends_with(".run") && is_full.load(Ordering::SeqCst) {
+            counted.fetch_add(1, Ordering::SeqCst);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    };
+    let disk = Disk::default();
+    let store = open_small(Hooked { created: Box::new(created), ..Hooked::new(disk.clone()) }).await.unwrap();
+    store.acquire(vec![Partition(0)]).await.unwrap();
+    let mut rows = Rows::new(2);
+    for _ in 0..150 {
+        let records = vec![rows.event(0, 10), rows.event(1, 10)];
+        store.append(rows.batch(records)).await.unwrap();
+    }
+    // 14 entries fill it, and each batch has at most four
+    let tries = tries.load(Ordering::SeqCst);
+    assert!((2..=50).contains(&tries), "{tries} tries");
+    full.store(false, Ordering::SeqCst);
+    let all = everything(&store, 2).await;
+    drop(store);
+    assert!(disk.files().keys().any(|name| name.ends_with(".run")));
+    assert_eq!(everything(&open_small(disk).await.unwrap(), 2).await, all);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_merge() {
+    let (merging, begun) = channel();
+    let (go_on, released) = channel::<()>();
+    let released = Mutex::new(released);
+    let created = move |name: &str| {
+        if name.ends_with(".run") && std::thread::current().name() == Some("phoenix-merge") {
+            // once the test goes on, nobody waits any more
+            let _ = merging.send(());
+            let _ = released.lock().unwrap().recv();
+        }
+        Ok(())
+    };
+    let disk = Disk::default();
+    let store = open_small(Hooked { created: Box::new(created), ..Hooked::new(disk.clone()) }).await.unwrap();
+    store.acquire(vec![Partition(0)]).await.unwrap();
+    let mut rows = Rows::new(2);
+    let mut appends = 0;
+    while begun.try_recv().is_err() {
+        let records = vec![rows.event(0, 10)];
+        store.append(rows.batch(records)).await.unwrap();
+        appends += 1;
+        assert!(appends < 10_000, "nothing is merged");
+    }
+    let (mut in_time, mut left) = (true, 100);
+    while in_time && left > 0 {
+        let records = vec![rows.event(1, 10)];
+        in_time = timeout(LIMIT, store.append(rows.batch(records))).await.is_ok();
+        left -= 1;
+    }
+    drop((go_on, begun));
+    assert!(in_time, "an append waits for a merge");
+    let all = everything(&store, 2).await;
+    drop(store);
+    assert_eq!(everything(&open_small(disk).await.unwrap(), 2).await, all);
 }

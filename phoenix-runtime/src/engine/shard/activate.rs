@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::engine::activation::{Granted, MOST_TOGETHER, Progress, Replay, Wish, load, panic_text, read_on};
 use crate::engine::cell::{CellRef, Task};
-use crate::engine::shard::{Done, Shard, drop_user};
+use crate::engine::journal::Backoff;
+use crate::engine::shard::{Done, Place, Shard, drop_user};
 use crate::event_store::port::{Lane, StoredEvent, StreamId};
 
 /// How many loads of many aggregates are in flight at a time, for each lane.
@@ -36,8 +37,12 @@ impl Shard {
             let wishes: Vec<Wish> = now.into_iter().filter_map(|cell| self.wish(cell)).collect();
             if !wishes.is_empty() {
                 self.lanes.work(lane).loads += 1;
-                self.load(Some(lane), wishes);
+                self.load(Place::First(lane), wishes, self.backoff());
             }
+            progress = true;
+        }
+        while let Some((wishes, backoff)) = self.lanes.work(lane).loaded_again.next() {
+            self.load(Place::Again(lane), wishes, backoff);
             progress = true;
         }
         progress
@@ -51,16 +56,26 @@ impl Shard {
         Some(Wish::new(cell, kind, stream))
     }
 
-    /// `counted` where it is one of the loads that a lane may have in flight.
-    fn load(&mut self, counted: Option<Lane>, wishes: Vec<Wish>) {
-        let (store, page, backoff) = (Arc::clone(&self.store), self.options.replay_page, self.backoff());
-        self.tasks.push(Box::pin(async move { Done::Loaded(counted, load(store, wishes, page, backoff).await) }));
+    fn load(&mut self, place: Place, wishes: Vec<Wish>, backoff: Backoff) {
+        let (store, page) = (Arc::clone(&self.store), self.options.replay_page);
+        self.tasks.push(Box::pin(async move { Done::Loaded(place, load(store, wishes, page).await, backoff) }));
     }
 
-    pub(super) fn granted(&mut self, counted: Option<Lane>, granted: Granted) {
-        if let Some(lane) = counted {
-            let work = self.lanes.work(lane);
-            work.loads = work.loads.saturating_sub(1);
+    /// Puts wishes again that were not granted together.
+    pub(super) fn load_again(&mut self, mut wishes: Vec<Wish>, backoff: &Backoff) {
+        wishes.retain(|wish| self.cells.get_mut(wish.cell).is_some());
+        let first = wishes.first().and_then(|wish| self.cells.get_mut(wish.cell));
+        let Some(lane) = first.map(|found| self.lanes.of(found.slice())) else { return };
+        self.lanes.work(lane).loaded_again.put(wishes, backoff);
+    }
+
+    pub(super) fn granted(&mut self, place: Place, granted: Granted, mut backoff: Backoff) {
+        match place {
+            Place::First(lane) => {
+                let work = self.lanes.work(lane);
+                work.loads = work.loads.saturating_sub(1);
+            }
+            Place::Again(lane) => self.lanes.work(lane).loaded_again.ended(),
         }
         match granted {
             Granted::All(found) => {
@@ -72,12 +87,12 @@ impl Shard {
                     }
                 }
             }
-            // these may fail for long: they do not count
-            Granted::Alone(wishes) => {
-                for wish in wishes {
-                    self.load(None, vec![wish]);
-                }
-            }
+            Granted::Failed(wishes) => self.load_again(wishes, &backoff),
+            // it may take long: others have its place meanwhile
+            Granted::Unanswered(wishes) => self.tasks.push(Box::pin(async move {
+                backoff.wait().await;
+                Done::LoadAgain(wishes, backoff)
+            })),
             Granted::Refused(wish, reason) => self.park(wish.cell, &reason),
         }
     }
@@ -112,7 +127,7 @@ impl Shard {
             match step {
                 Ok(Progress::Working) => self.replays.push_back(replay),
                 Ok(Progress::Done) => self.activated(cell, replay.finish()),
-                Ok(Progress::Anew) => self.load(None, vec![replay.anew()]),
+                Ok(Progress::Anew) => self.load_again(vec![replay.anew()], &self.backoff()),
                 Ok(Progress::Failed(reason)) => self.park(cell, &reason),
                 Ok(Progress::ReadOn(from)) => {
                     let (store, page, backoff) = (Arc::clone(&self.store), self.options.replay_page, self.backoff());

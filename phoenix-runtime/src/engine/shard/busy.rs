@@ -113,7 +113,8 @@ impl Shard {
 
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
-            Done::Loaded(counted, granted) => self.granted(counted, granted),
+            Done::Loaded(place, granted, backoff) => self.granted(place, granted, backoff),
+            Done::LoadAgain(wishes, backoff) => self.load_again(wishes, &backoff),
             Done::ReadOn(replay, events) => self.read_on(replay, events),
             Done::Asked(again, asked, backoff) => self.told(again, asked, backoff),
             Done::AskAgain(questions, backoff) => self.ask_again(questions, &backoff),

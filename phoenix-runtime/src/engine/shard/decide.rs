@@ -231,7 +231,7 @@ impl Shard {
         found.snapshot_bytes = 0;
         match catch_unwind(AssertUnwindSafe(|| kind.snapshot(state))) {
             Ok(Ok(Some(payload))) => {
-                self.lanes.open(found.slice()).snapshots.push(Snapshot {
+                self.lanes.open(found.slice()).push_snapshot(Snapshot {
                     stream,
                     version: found.version,
                     time_micros: found.time_micros,

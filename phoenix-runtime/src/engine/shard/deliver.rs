@@ -1,6 +1,6 @@
 //! A message meets its aggregate.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::task::Context as TaskContext;
 
@@ -14,14 +14,23 @@ use crate::engine::shard::{Shard, ownership_lost};
 
 impl Shard {
     /// Takes a message from the mailbox.
-    pub(super) fn deliver(&mut self, mail: Mail) {
+    pub(super) fn deliver(&mut self, mut mail: Mail) {
+        if !self.lanes.claim(&mut mail) {
+            return mail.fail(lane_full("as many bytes"));
+        }
         match self.lanes.admit(mail.slice(), mail.inside) {
             Admission::Now => self.accept(mail),
             Admission::Later => self.lanes.put_off(mail.slice(), mail),
-            Admission::Refused => mail.fail(Fault::new(
-                Code::MailboxFull,
-                "the database that has this aggregate is too slow: as many messages as may wait for it do; try again later",
-            )),
+            Admission::Over => {
+                let until = self.now.saturating_add(self.options.overflow_wait);
+                let kept = match self.options.overflow {
+                    Overflow::Wait => self.lanes.put_behind(until, mail),
+                    Overflow::Fail => Err(mail),
+                };
+                if let Err(mail) = kept {
+                    mail.fail(lane_full("as many messages"));
+                }
+            }
         }
     }
 
@@ -51,7 +60,7 @@ impl Shard {
                 self.lanes.overflowing += 1;
                 self.lanes.hold(mail.slice(), 1);
                 busy.queue.push_back(mail);
-                self.overflow.push_back((until, cell));
+                self.overflow.insert((until, cell));
             }
             Some(busy) => {
                 self.lanes.hold(mail.slice(), 1);
@@ -61,9 +70,13 @@ impl Shard {
         }
     }
 
-    /// Refuses those that have waited too long behind a queue that is still full.
+    /// Refuses those that have waited too long behind a queue, or for a lane, that is still full.
     pub(super) fn poll_overflow(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        let Some((until, _)) = self.overflow.front().copied() else {
+        if self.lanes.overflowing == 0 {
+            self.overflow.clear();
+        }
+        let first = self.overflow.first().map(|(until, _)| *until);
+        let Some(until) = first.into_iter().chain(self.lanes.first_to_give_up()).min() else {
             self.overflow_timer = None;
             return false;
         };
@@ -76,7 +89,18 @@ impl Shard {
             }
             return false;
         }
-        while let Some((_, cell)) = self.overflow.pop_front_if(|(until, _)| *until <= self.now) {
+        while let Some(mail) = self.lanes.next_in_vain(self.now) {
+            mail.fail(lane_full("as many messages"));
+        }
+        let mut due = BTreeSet::new();
+        while let Some((until, cell)) = self.overflow.pop_first() {
+            if until > self.now {
+                self.overflow.insert((until, cell));
+                break;
+            }
+            due.insert(cell);
+        }
+        for cell in due {
             let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) else { continue };
             let queue = std::mem::take(&mut busy.queue);
             let bound = self.options.aggregate_queue;
@@ -184,6 +208,12 @@ impl Shard {
             self.forget(cell);
         }
     }
+}
+
+fn lane_full(what: &str) -> Fault {
+    let text =
+        format!("the database that has this aggregate is too slow: {what} as may wait for it do; try again later");
+    Fault::new(Code::MailboxFull, text)
 }
 
 fn queue_full(waiting: usize) -> Fault {

@@ -15,7 +15,7 @@ use crate::event_store::port::{EventStore, Lane, Snapshot, StoreError, StreamId}
 /// How many snapshots of a lane are being written at a time.
 const AT_A_TIME: usize = 4;
 
-/// How many snapshots of a lane may wait for that.
+/// How many snapshots of a lane may wait for that; together they may have as many bytes as a batch.
 const MOST: usize = 256;
 
 /// A snapshot whose version is durable.
@@ -31,8 +31,11 @@ pub(crate) struct Keeping {
 
 impl Shard {
     pub(super) fn keep(&mut self, lane: Lane, keeping: Keeping) {
+        let most_bytes = self.options.max_batch_bytes;
         let waiting = &mut self.lanes.work(lane).keeping;
-        if waiting.len() < MOST {
+        let bytes: usize = waiting.iter().map(|keeping| keeping.snapshot.payload.len()).sum();
+        // a large one alone is no less welcome
+        if waiting.is_empty() || (waiting.len() < MOST && bytes + keeping.snapshot.payload.len() <= most_bytes) {
             return waiting.push_back(keeping);
         }
         let (stream, version) = (&keeping.snapshot.stream, keeping.snapshot.version);

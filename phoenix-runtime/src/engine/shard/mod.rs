@@ -19,7 +19,7 @@ mod deliver;
 pub(crate) mod keep;
 mod settle;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,7 +36,7 @@ use crate::domain::error::{Code, Fault};
 use crate::domain::id::{AggregateId, Slice};
 use crate::domain::pending::Worked;
 use crate::domain::ports::{BoxFuture, Clock, Seed};
-use crate::engine::activation::{Granted, Replay};
+use crate::engine::activation::{Granted, Replay, Wish};
 use crate::engine::batch::Sequences;
 use crate::engine::cell::CellRef;
 use crate::engine::cells::Cells;
@@ -82,7 +82,10 @@ pub(crate) enum Phase {
 
 /// The end of a side task.
 enum Done {
-    Loaded(Option<Lane>, Granted),
+    /// With how long to wait before the next attempt.
+    Loaded(Place, Granted, Backoff),
+    /// These may be put again.
+    LoadAgain(Vec<Wish>, Backoff),
     ReadOn(Box<Replay>, Result<Vec<StoredEvent>, String>),
     /// With the lane among whose questions put again it was, and how long to wait before the next attempt.
     Asked(Option<Lane>, Asked, Backoff),
@@ -93,6 +96,13 @@ enum Done {
     /// The last sequence numbers of slices of a lane.
     Reread(Lane, BTreeMap<Slice, u64>),
     Kept(Lane),
+}
+
+/// Among which of a lane's loads one is in flight; each has a bound of its own.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    First(Lane),
+    Again(Lane),
 }
 
 /// An aggregate that can't be brought into memory until somebody mends it.
@@ -144,8 +154,8 @@ pub(crate) struct Shard {
     /// Empty, for the events of the next decision.
     spare_records: Vec<Recorded>,
     sweep: Option<BoxFuture<'static, ()>>,
-    /// Those behind queues that are full, by when they give up.
-    overflow: VecDeque<(Duration, CellRef)>,
+    /// Whose queues are more than full, by when somebody there gives up.
+    overflow: BTreeSet<(Duration, CellRef)>,
     overflow_timer: Option<BoxFuture<'static, ()>>,
     draining: bool,
 }
@@ -193,7 +203,7 @@ impl Shard {
             parked: HashMap::new(),
             suspicious_until: Duration::ZERO,
             sweep: None,
-            overflow: VecDeque::new(),
+            overflow: BTreeSet::new(),
             overflow_timer: None,
             draining: false,
         }
@@ -295,7 +305,7 @@ impl Shard {
                 self.send(lane);
                 progress = true;
             }
-            while let Some(mail) = self.lanes.next_put_off(lane) {
+            while let Some(mail) = self.lanes.next_put_off(lane).or_else(|| self.lanes.next_behind(lane)) {
                 self.accept(mail);
                 progress = true;
             }

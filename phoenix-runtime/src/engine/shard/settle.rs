@@ -302,11 +302,12 @@ impl Shard {
                 work.open.waiters.push(Waiter { first_record, ..waiter });
             }
         }
-        work.open.snapshots.extend(open.snapshots.into_iter().filter(|s| {
+        let kept = open.snapshots.into_iter().filter(|s| {
             !gone.iter().any(|(kind, id)| {
                 *id == s.stream.id && self.kinds.get(*kind as usize).is_some_and(|k| *k.name() == *s.stream.aggregate)
             })
-        }));
+        });
+        kept.for_each(|snapshot| work.open.push_snapshot(snapshot));
         taken
     }
 

@@ -15,7 +15,7 @@ use super::address::Address;
 use super::checkpoint::{self, Checkpoint};
 use super::error::{damaged, failed};
 use super::files::{Files, LogFile};
-use super::flush::flush;
+use super::flush::{flush, merge};
 use super::frame::Frame;
 use super::index::{Changes, Index, State};
 use super::options::LogStoreOptions;
@@ -275,7 +275,7 @@ impl Scan<'_> {
         let synced = self.shared.segments.writable(segment)?.sync();
         synced.map_err(|e| failed(&self.shared.segments.path_of(segment), "sync it", &e))?;
         let frozen = self.shared.index_mut().freeze();
-        let flushed = frozen.map_or(Ok(()), |frozen| flush(self.shared, &frozen));
+        let flushed = frozen.map_or(Ok(()), |frozen| flush(self.shared, &frozen).and_then(|()| merge(self.shared)));
         flushed.map_err(|e| failed(&self.shared.path, "write the index", &e))
     }
 

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::address::Address;
 use super::error::{damaged, failed};
 use super::files::Files;
 use super::hash::Hash;
-use super::index::{Changes, Index, find_in};
+use super::index::{Changes, Index, State, find_in};
 use super::segment::Segments;
 use super::unit::{Kept, KeptView, Links, Unit};
 use crate::domain::id::{AggregateId, Dedup};
@@ -24,6 +25,9 @@ pub(super) struct Shared {
     pub(super) seed: u64,
     index: RwLock<Index>,
     ids: Mutex<Ids>,
+    /// The state of the last checkpoint; whoever writes one holds it.
+    saved: Mutex<State>,
+    last_run: AtomicU64,
     broken: OnceLock<StoreError>,
 }
 
@@ -51,7 +55,10 @@ pub(super) struct Head {
 impl Shared {
     pub(super) fn new(path: Arc<FilePath>, files: Arc<dyn Files>, seed: u64, index: Index) -> Self {
         let segments = Segments::new(Arc::clone(&files), Arc::clone(&path));
-        Self { path, files, segments, seed, index: RwLock::new(index), ids: Mutex::default(), broken: OnceLock::new() }
+        let saved = Mutex::new(index.state.clone());
+        let last_run = AtomicU64::new(index.runs.iter().map(|run| run.number).max().unwrap_or(0));
+        let (index, ids, broken) = (RwLock::new(index), Mutex::default(), OnceLock::new());
+        Self { path, files, segments, seed, index, ids, saved, last_run, broken }
     }
 
     // nothing panics while one of these locks is held
@@ -65,6 +72,15 @@ impl Shared {
 
     pub(super) fn ids(&self) -> MutexGuard<'_, Ids> {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn saved(&self) -> MutexGuard<'_, State> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that no run has.
+    pub(super) fn next_run(&self) -> u64 {
+        self.last_run.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Shows what is durable up to `end` to everybody.

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::address::Address;
 use super::error::failed;
 use super::files::LogFile;
-use super::flush::flush;
+use super::flush::{Merging, flush};
 use super::frame::LARGEST;
 use super::options::{LARGEST_SEGMENT, LogStoreOptions};
 use super::recover::publish_end;
@@ -74,7 +74,11 @@ pub(super) struct Writer {
     records_a_commit: usize,
     /// The next segment, which is made in advance.
     next: Option<JoinHandle<Made>>,
-    flushing: Option<JoinHandle<()>>,
+    /// Says whether the index was saved.
+    flushing: Option<JoinHandle<bool>>,
+    /// At how many times its size the index in memory is saved.
+    full_at: usize,
+    merging: Merging,
 }
 
 impl Writer {
@@ -91,6 +95,7 @@ impl Writer {
         // a file may be longer than addresses reach
         let reserved = length.min(LARGEST_SEGMENT as u64);
         let mut writer = Self {
+            merging: Merging::start(&shared),
             shared,
             stage,
             file,
@@ -101,6 +106,7 @@ impl Writer {
             records_a_commit: options.records_a_commit.max(1),
             next: None,
             flushing: None,
+            full_at: 1,
         };
         writer.prepare_next();
         Ok(writer)
@@ -124,7 +130,7 @@ impl Writer {
             self.commit();
             commit_records.record(u32::try_from(records).unwrap_or(u32::MAX));
             self.stage.streams.age();
-            self.keep_index_small(1);
+            self.keep_index_small();
         }
         self.close();
     }
@@ -308,39 +314,48 @@ impl Writer {
         self.next = std::thread::Builder::new().name("phoenix-segment".to_owned()).spawn(make).ok();
     }
 
-    /// Moves the newest part of the index into a file, once it is so many times as large as it should be.
-    fn keep_index_small(&mut self, times: usize) {
-        if !self.shared.index().is_full(times) {
+    /// Moves the newest part of the index into a file, once it is as large as it should be.
+    fn keep_index_small(&mut self) {
+        if !self.shared.index().is_full(self.full_at) {
             return;
         }
-        match self.flushing.take() {
-            Some(thread) if !thread.is_finished() && times < 2 => {
+        if let Some(thread) = self.flushing.take() {
+            if !thread.is_finished() && !self.shared.index().is_full(self.full_at + 1) {
                 self.flushing = Some(thread);
-                // at twice the size it is waited for
-                self.keep_index_small(2);
+                return;
             }
-            thread => {
-                // a thread that panicked left its part of the index in memory, and it is tried again
-                let _ = thread.map(JoinHandle::join);
-                let frozen = self.shared.index_mut().freeze();
-                let shared = Arc::clone(&self.shared);
-                let write = move || {
-                    if let Some(Err(error)) = frozen.map(|frozen| flush(&shared, &frozen)) {
-                        tracing::warn!(%error, "the index of the log stays in memory: its file can't be written");
-                    }
-                };
-                self.flushing = std::thread::Builder::new().name("phoenix-index".to_owned()).spawn(write).ok();
+            // at twice the size it is waited for; what could not be written stays in memory, and is tried again when as
+            // much has come again, not after each commit
+            self.full_at = if thread.join().unwrap_or(false) { 1 } else { self.full_at + 1 };
+            if !self.shared.index().is_full(self.full_at) {
+                return;
             }
         }
+        let frozen = self.shared.index_mut().freeze();
+        let (shared, merging) = (Arc::clone(&self.shared), self.merging.wanted());
+        let write = move || {
+            if let Some(Err(error)) = frozen.map(|frozen| flush(&shared, &frozen)) {
+                tracing::warn!(%error, "the index of the log stays in memory: its file can't be written");
+                return false;
+            }
+            // without a thread that merges a later start does it
+            let _ = merging.send(());
+            true
+        };
+        self.flushing = std::thread::Builder::new().name("phoenix-index".to_owned()).spawn(write).ok();
     }
 
     /// Leaves a checkpoint, so that the next start need not read the log.
     fn close(mut self) {
         let _ = self.next.take().map(JoinHandle::join);
         let _ = self.flushing.take().map(JoinHandle::join);
-        if self.shared.check().is_err() {
-            return;
+        if self.shared.check().is_ok() {
+            self.save();
         }
+        self.merging.end();
+    }
+
+    fn save(&self) {
         // one may still be frozen, because its file could not be written
         for _ in 0..2 {
             let frozen = {
@@ -352,6 +367,7 @@ impl Writer {
                 return;
             }
         }
+        let _ = self.merging.wanted().send(());
     }
 }
 
