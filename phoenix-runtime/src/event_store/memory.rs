@@ -249,21 +249,22 @@ impl Contents {
         }
     }
 
-    fn read_all(&self, mut position: Position, limit: usize) -> (Vec<StoredEvent>, Position) {
+    fn read_all(&self, mut position: Position, limit: usize) -> Result<(Vec<StoredEvent>, Position), StoreError> {
         let mut events = Vec::new();
         let order: Vec<_> = rules::reading_order(&position).collect();
         for (slice, behind) in order {
-            let Some(places) = self.slices.get(usize::from(slice.0)) else { continue };
+            let places = self.slices.get(usize::from(slice.0)).map_or(&[][..], Vec::as_slice);
+            rules::reached(slice, behind, places.len() as u64)?;
             let start = usize::try_from(behind).unwrap_or(usize::MAX);
             for record in places.iter().skip(start).filter_map(|place| self.record(*place)) {
                 if events.len() == limit {
-                    return (events, position);
+                    return Ok((events, position));
                 }
                 events.extend(stored_event(record));
                 position.0.insert(slice, record.sequence);
             }
         }
-        (events, position)
+        Ok((events, position))
     }
 
     fn known_keys(&self, stream: &StreamId, limit: usize) -> KnownKeys {
@@ -358,7 +359,7 @@ impl EventStore for MemoryStore {
         position: Position,
         limit: usize,
     ) -> BoxFuture<'_, Result<(Vec<StoredEvent>, Position), StoreError>> {
-        Box::pin(ready(Ok(self.contents().read_all(position, limit))))
+        Box::pin(ready(self.contents().read_all(position, limit)))
     }
 
     fn outcomes(

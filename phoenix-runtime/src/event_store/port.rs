@@ -357,7 +357,8 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>>;
 
     /// At most `limit` events that come after `position`, in the order of each slice, and the position behind them.
-    /// Never skips one that commits late. Outcomes without events are passed over.
+    /// Never skips one that commits late. Outcomes without events are passed over. A position ahead of the end of a
+    /// slice is [`StoreError::Damaged`]: the store has lost what its reader has read.
     fn read_all(
         &self,
         position: Position,

@@ -187,6 +187,19 @@ impl Numbers {
     }
 }
 
+/// Refuses a reader that has come further in a slice than its last record: it would never see those that are yet to
+/// take the numbers which it passed.
+pub(crate) fn reached(slice: Slice, behind: u64, last: u64) -> Result<(), StoreError> {
+    if behind <= last {
+        return Ok(());
+    }
+    Err(StoreError::Damaged(format!(
+        "a reader has come to number {behind} of slice {}, which ends at {last}: the store has lost records, as an older \
+         backup has, or a standby that lagged; bring them back, or let the reader begin anew",
+        slice.0
+    )))
+}
+
 /// How many bits of a position are the sequence number.
 pub(crate) const SEQUENCE_BITS: u32 = 44;
 

@@ -1,6 +1,8 @@
 //! Batches that are larger than a packet, and texts that look alike.
 
-use phoenix_runtime::event_store::port::StoreError;
+use std::sync::Arc;
+
+use phoenix_runtime::event_store::port::{Load, Snapshot, StoreError};
 use phoenix_test_servers::{Kind, Private, Server};
 
 use crate::fixture::{Checked, Database, batch, batch_of, equal, event, fenced, own, says, versions};
@@ -10,6 +12,7 @@ tests! {
     a_batch_may_be_larger_than_a_packet
     names_differ_by_case_and_by_blanks_at_their_end
     a_name_that_no_column_holds_is_refused
+    a_snapshot_may_be_dropped_while_it_is_loaded
 }
 
 async fn a_batch_may_be_larger_than_a_packet(_: &'static Server) -> Checked {
@@ -73,4 +76,41 @@ async fn a_name_that_no_column_holds_is_refused(server: &'static Server) -> Chec
     equal("which record", matches!(refused, Err(StoreError::Refused { index: 1, .. })), true)?;
     store.append(batch(epoch, 1..=1)).await?;
     equal("what is stored", versions(&*store).await?, vec![1])
+}
+
+async fn a_snapshot_may_be_dropped_while_it_is_loaded(server: &'static Server) -> Checked {
+    let database = Database::new(server, "dropped")?;
+    let store = database.open().await?;
+    let epoch = own(&*store).await?;
+    store.append(batch(epoch, 1..=300)).await?;
+    let of = |version| Snapshot {
+        stream: event(1).stream,
+        version,
+        time_micros: 0,
+        fingerprint: 7,
+        codec: 1,
+        payload: vec![1],
+    };
+    store.put_snapshot(of(1)).await?;
+    let keeper = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move {
+            for version in 2..=300 {
+                store.put_snapshot(of(version)).await?;
+                store.drop_snapshots(event(1).stream, version).await?;
+            }
+            Ok::<_, StoreError>(())
+        }
+    });
+    while !keeper.is_finished() {
+        let load = Load { stream: event(1).stream, fingerprint: Some(7), keys: 0, events: 1000 };
+        let loaded = store.load(vec![load]).await?;
+        let whole = |loaded: &phoenix_runtime::event_store::port::Loaded| {
+            let from = loaded.snapshot.as_ref().map_or(0, |snapshot| snapshot.version);
+            from > 0 && loaded.events.len() as u64 == 301 - from
+        };
+        equal("whether it is whole", loaded.iter().all(whole), true)?;
+    }
+    keeper.await??;
+    Ok(())
 }

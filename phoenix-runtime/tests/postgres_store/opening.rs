@@ -10,12 +10,14 @@ use phoenix_test_servers::Server;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::fixture::{Checked, Database, batch, equal, own, says, versions};
+use crate::fixture::{Checked, Database, batch, equal, execute, own, says, until, versions};
 use crate::proxy::{Door, Proxy};
 use crate::tests;
 
 tests! {
     nodes_that_start_together_migrate_once
+    the_lock_of_a_migration_outlasts_sessions_that_do_nothing
+    another_encoding_is_refused
     a_newer_schema_is_refused
     a_database_that_is_down_at_start_is_waited_for
     what_waiting_does_not_mend_is_told_at_once
@@ -35,6 +37,46 @@ async fn nodes_that_start_together_migrate_once(server: &'static Server) -> Chec
     let first = "SELECT count(*) FROM schema_migrations WHERE version = '0001_events'";
     equal("how often the first migration was applied", database.count(first).await?, 1)?;
     equal("partitions", database.count("SELECT count(*) FROM partitions").await?, 1024)
+}
+
+async fn the_lock_of_a_migration_outlasts_sessions_that_do_nothing(server: &'static Server) -> Checked {
+    let database = Arc::new(Database::new(server, "long_migration")?);
+    let name = database.url.rsplit('/').next().and_then(|rest| rest.split('?').next()).unwrap_or_default();
+    database.execute(&format!("ALTER DATABASE {name} SET idle_session_timeout = '50ms'")).await?;
+    let mut holder = database.administrator().await?;
+    // the migration waits for this table to be there, or not
+    execute(&mut holder, "BEGIN").await?;
+    execute(&mut holder, "CREATE TABLE schema_migrations (version text)").await?;
+    let opening = tokio::spawn({
+        let database = Arc::clone(&database);
+        async move { database.open().await }
+    });
+    let long = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                AND wait_event_type = 'Lock' AND now() - query_start > interval '500 ms'";
+    until("it takes long", async || Ok(database.count(long).await? == 1)).await?;
+    let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted \
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    equal("the lock", database.count(held).await?, 1)?;
+    execute(&mut holder, "ROLLBACK").await?;
+    opening.await??;
+    Ok(())
+}
+
+/// What such a database can't hold would be refused at the first id with a letter that it lacks.
+async fn another_encoding_is_refused(server: &'static Server) -> Checked {
+    let database = Database::new(server, "encoding")?;
+    let (authority, rest) = database.url.rsplit_once('/').unwrap_or_default();
+    let (name, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let create = format!("CREATE DATABASE {name}_latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    database.execute(&create).await?;
+    let url = DatabaseUrl::new(format!("{authority}/{name}_latin?{parameters}"));
+    for refused in [
+        postgres::open(&url, &DatabaseOptions::default()).await,
+        postgres::open_to_read(&url, &DatabaseOptions::default()).await,
+    ] {
+        says(refused, &["its encoding is LATIN1", "ENCODING 'UTF8'"])?;
+    }
+    Ok(())
 }
 
 async fn a_newer_schema_is_refused(server: &'static Server) -> Checked {

@@ -69,6 +69,9 @@ async fn carry(mut client: TcpStream, server: String, door: watch::Receiver<Door
     let (mut question, mut answer) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     loop {
         tokio::select! {
+            biased;
+            // what comes after the door was shut does not pass
+            () = async { drop(shutting.wait_for(|door| *door == Door::Shut).await) } => return,
             read = client.read(&mut question) => match read {
                 Ok(bytes @ 1..) if server.write_all(&question[..bytes]).await.is_ok() => {}
                 _ => return,
@@ -85,7 +88,6 @@ async fn carry(mut client: TcpStream, server: String, door: watch::Receiver<Door
                 }
                 _ => return,
             },
-            () = async { drop(shutting.wait_for(|door| *door == Door::Shut).await) } => return,
         }
     }
 }

@@ -148,6 +148,7 @@ impl Shared {
         let order: Vec<_> = rules::reading_order(&position).collect();
         for (slice, mut behind) in order {
             let (last, at) = slices.get(usize::from(slice.0)).copied().unwrap_or((0, Address::NONE));
+            rules::reached(slice, behind, last)?;
             while behind < last && events.len() < limit {
                 let to = last.min(behind.saturating_add((limit - events.len()) as u64));
                 let at = self.walk_slice((last, at), to, slice, &mut reading)?;

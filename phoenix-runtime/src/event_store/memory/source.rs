@@ -9,6 +9,7 @@ use crate::domain::ports::BoxFuture;
 use crate::event_store::archive::{Archive, BlockInfo};
 use crate::event_store::memory::{Contents, MemoryStore, record_of, stored_event};
 use crate::event_store::port::{Batch, Epoch, Partition, Record, StoreError, StreamId};
+use crate::event_store::rules;
 use crate::event_store::sources::port::{
     BlockKey, Document, Hold, Joined, MEMBER_DOCUMENT, Page, Rows, SnapshotKey, Source, Tenure, Tenures, Turn,
 };
@@ -83,18 +84,21 @@ impl Contents {
         after
     }
 
-    fn read_slices(&self, behind: &[(Slice, u64)], limit: usize) -> Page {
+    fn read_slices(&self, behind: &[(Slice, u64)], limit: usize) -> Result<Page, StoreError> {
         let (mut events, mut ends) = (Vec::new(), BTreeMap::new());
         for (slice, behind) in behind {
+            if self.shared.tenures.of(*slice).hold == Hold::Held {
+                rules::reached(*slice, *behind, self.rows(*slice))?;
+            }
             for record in self.behind(*slice, *behind) {
                 if events.len() == limit {
-                    return (events, ends);
+                    return Ok((events, ends));
                 }
                 events.extend(stored_event(record));
                 ends.insert(*slice, record.sequence);
             }
         }
-        (events, ends)
+        Ok((events, ends))
     }
 
     fn behind(&self, slice: Slice, behind: u64) -> impl Iterator<Item = &Record> {
@@ -188,7 +192,7 @@ impl Source for MemoryStore {
     }
 
     fn read_slices(&self, behind: Vec<(Slice, u64)>, limit: usize) -> BoxFuture<'_, Result<Page, StoreError>> {
-        Box::pin(ready(Ok(self.contents().read_slices(&behind, limit))))
+        Box::pin(ready(self.contents().read_slices(&behind, limit)))
     }
 
     fn copy_out(&self, slice: Slice, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {

@@ -25,6 +25,20 @@ pub(super) struct Insert<'a> {
     pub(super) connections: u64,
 }
 
+impl Insert<'_> {
+    /// The row with the most bytes: the one to blame where the database says that something is too large, and not what.
+    pub(super) fn largest(&self) -> usize {
+        let size = |record: &Record| {
+            let command = record.command.as_deref();
+            let key = command.and_then(|command| command.key.as_ref()).map_or(0, String::len);
+            let event = record.event.as_ref().map_or(0, |event| event.payload.len());
+            event + key + command.map_or(0, |command| command.outcome.body.len())
+        };
+        let sizes = self.rows.iter().map(|row| size(row.record)).enumerate();
+        sizes.max_by_key(|(_, size)| *size).map_or(0, |(index, _)| index)
+    }
+}
+
 /// A row of the table of events.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'a> {

@@ -40,6 +40,12 @@ pub(super) async fn wait<C>(
     }
 }
 
+/// Pauses before a database is opened once more that went away while it was opened.
+pub(super) async fn went_away(url: &DatabaseUrl, options: &DatabaseOptions, reason: &str) {
+    tracing::warn!(database = %url, reason, "the database went away while it was opened: once more");
+    sleep(FIRST_BACKOFF.min(options.max_connect_backoff)).await;
+}
+
 /// Asks once.
 pub(super) async fn once<C>(
     url: &DatabaseUrl,

@@ -10,6 +10,7 @@ use super::turns::SliceSet;
 use crate::domain::id::{Dedup, Slice};
 use crate::event_store::port::{KnownKeys, Load, Loaded, Position, StoreError, StoredEvent, StoredOutcome, StreamId};
 use crate::event_store::rules;
+use crate::event_store::sources::port::Hold;
 
 /// Rows that are read at once while outcomes without events are passed over.
 const LEAST_PAGE: usize = 256;
@@ -70,6 +71,46 @@ impl<D: Dialect> SqlStore<D> {
 
     /// Events of slices, each behind a number, and how far each slice was read where it was read any further.
     pub(super) async fn events_behind(
+        &self,
+        slices: Vec<(Slice, u64)>,
+        limit: usize,
+    ) -> Result<(Vec<StoredEvent>, BTreeMap<Slice, u64>), StoreError> {
+        self.check_reached(&slices).await?;
+        let connections = self.dialect.connections();
+        let page = self.page_behind(slices, limit).await?;
+        self.learn(connections, |known| page.1.iter().for_each(|(slice, last)| known.note_sequence(*slice, *last)));
+        Ok(page)
+    }
+
+    /// Refuses a number that is ahead of the end of its slice; asked is what is not known to be there.
+    async fn check_reached(&self, behind: &[(Slice, u64)]) -> Result<(), StoreError> {
+        let connections = self.dialect.connections();
+        let ahead: Vec<(Slice, u64)> = {
+            let known = self.known();
+            behind.iter().copied().filter(|(slice, behind)| *behind > known.sequence(*slice)).collect()
+        };
+        if ahead.is_empty() {
+            return Ok(());
+        }
+        let slices: Vec<Slice> = ahead.iter().map(|(slice, _)| *slice).collect();
+        let last = self.last(&slices).await?;
+        self.learn(connections, |known| last.iter().for_each(|(slice, last)| known.note_sequence(*slice, *last)));
+        if ahead.iter().all(|(slice, behind)| last.get(slice).is_some_and(|last| behind <= last)) {
+            return Ok(());
+        }
+        // rows of a slice that moves come and go
+        let before = self.tenures_now(None).await?.unwrap_or_default();
+        let last = self.last(&slices).await?;
+        let after = self.tenures_now(None).await?.unwrap_or_default();
+        for (slice, behind) in ahead {
+            if before.of(slice) == after.of(slice) && after.of(slice).hold == Hold::Held {
+                rules::reached(slice, behind, last.get(&slice).copied().unwrap_or(0))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn page_behind(
         &self,
         mut slices: Vec<(Slice, u64)>,
         limit: usize,

@@ -1,10 +1,11 @@
 //! The schema in versions: brought up to this program's, or refused where it is newer.
 
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr, RuntimeErr};
 use sea_orm_migration::prelude::async_trait;
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
 
 use super::error::DatabaseOpenError;
+use super::reach::Refusal;
 use super::url::DatabaseUrl;
 
 /// The table that says which migrations were applied.
@@ -33,18 +34,20 @@ impl MigrationTrait for Statements {
 pub(super) async fn migrate<M: MigratorTrait>(
     database: &DatabaseConnection,
     url: &DatabaseUrl,
+    refusal: Refusal,
 ) -> Result<(), DatabaseOpenError> {
-    refuse_newer::<M>(database, url).await?;
-    M::up(database, None).await.map_err(|e| failed(url, &e))
+    refuse_newer::<M>(database, url, refusal).await?;
+    M::up(database, None).await.map_err(|e| failed(url, &e, refusal))
 }
 
 /// Refuses a schema that is not this program's, without writing.
 pub(super) async fn check<M: MigratorTrait>(
     database: &DatabaseConnection,
     url: &DatabaseUrl,
+    refusal: Refusal,
 ) -> Result<(), DatabaseOpenError> {
-    refuse_newer::<M>(database, url).await?;
-    let pending = M::get_pending_migrations_read_only(database).await.map_err(|e| failed(url, &e))?;
+    refuse_newer::<M>(database, url, refusal).await?;
+    let pending = M::get_pending_migrations_read_only(database).await.map_err(|e| failed(url, &e, refusal))?;
     match pending.first() {
         Some(first) => Err(DatabaseOpenError::Older { url: url.clone(), missing: first.name().to_owned() }),
         None => Ok(()),
@@ -54,11 +57,12 @@ pub(super) async fn check<M: MigratorTrait>(
 async fn refuse_newer<M: MigratorTrait>(
     database: &DatabaseConnection,
     url: &DatabaseUrl,
+    refusal: Refusal,
 ) -> Result<(), DatabaseOpenError> {
-    if !SchemaManager::new(database).has_table(MIGRATIONS).await.map_err(|e| failed(url, &e))? {
+    if !SchemaManager::new(database).has_table(MIGRATIONS).await.map_err(|e| failed(url, &e, refusal))? {
         return Ok(());
     }
-    let applied = M::get_migration_models(database).await.map_err(|e| failed(url, &e))?;
+    let applied = M::get_migration_models(database).await.map_err(|e| failed(url, &e, refusal))?;
     let known: Vec<_> = M::migrations().iter().map(|migration| migration.name().to_owned()).collect();
     match applied.into_iter().find(|model| !known.contains(&model.version)) {
         Some(newer) => Err(DatabaseOpenError::Newer {
@@ -70,7 +74,17 @@ async fn refuse_newer<M: MigratorTrait>(
     }
 }
 
-fn failed(url: &DatabaseUrl, error: &DbErr) -> DatabaseOpenError {
+fn failed(url: &DatabaseUrl, error: &DbErr, refusal: Refusal) -> DatabaseOpenError {
+    let may_pass = match error {
+        DbErr::Conn(RuntimeErr::SqlxError(e))
+        | DbErr::Exec(RuntimeErr::SqlxError(e))
+        | DbErr::Query(RuntimeErr::SqlxError(e)) => refusal(url, e).is_none(),
+        DbErr::ConnectionAcquire(_) => true,
+        _ => false,
+    };
+    if may_pass {
+        return DatabaseOpenError::Unreachable { url: url.clone(), reason: error.to_string() };
+    }
     DatabaseOpenError::Refused {
         url: url.clone(),
         reason: error.to_string(),

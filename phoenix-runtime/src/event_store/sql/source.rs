@@ -241,7 +241,7 @@ impl<D: Dialect> SqlStore<D> {
         Ok(())
     }
 
-    async fn tenures_now(&self, known: Option<u64>) -> Result<Option<Tenures>, StoreError> {
+    pub(super) async fn tenures_now(&self, known: Option<u64>) -> Result<Option<Tenures>, StoreError> {
         // the version first: the rows are as new, or newer, and then the next question finds another version
         let version = documents::Entity::find_by_id(TENURES)
             .select_only()

@@ -25,6 +25,10 @@ impl DatabaseUrl {
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str(HIDDEN) };
+        if rest.rsplit_once('@').is_some_and(|(before, _)| before.contains('?')) {
+            // a `?` that nobody has encoded in the password, or an @ in a parameter: who knows where a secret ends
+            return write!(f, "{scheme}://{HIDDEN}");
+        }
         let (rest, parameters) = rest.split_once('?').map_or((rest, None), |(rest, p)| (rest, Some(p)));
         // a password may hold any character, also a slash or an @ that nobody has encoded: all before the last @
         let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
@@ -67,6 +71,9 @@ mod tests {
         check("postgres://bank:sec@ret/1@db/bank", "postgres://bank:***@db/bank");
         check("postgres://bank@db/bank?sslmode=require", "postgres://bank@db/bank?sslmode=require");
         check("postgres:///bank?host=/run&password=secret&user=a", "postgres:///bank?host=/run&password=***&user=a");
+        check("postgres://bank:sec?ret@db/bank", "postgres://***");
+        check("postgres://bank:sec?re@t@db/bank?sslmode=require", "postgres://***");
+        check("postgres://db/bank?password=sec@ret", "postgres://***");
         check("mysql://db", "mysql://db");
         check("bank:secret@db", "***");
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sea_orm::sea_query::{Expr, Func};
 use sea_orm::sqlx::ConnectOptions as _;
@@ -29,6 +29,8 @@ use crate::event_store::rules;
 pub struct SqliteReader {
     db: DatabaseConnection,
     path: Arc<Path>,
+    /// Numbers that slices have, so that a reader who comes from there is not asked about.
+    reached: Arc<Mutex<BTreeMap<Slice, u64>>>,
 }
 
 /// Rows that are read at once while outcomes without events are passed over.
@@ -83,7 +85,8 @@ impl SqliteReader {
             .connect_with(connect)
             .await
             .map_err(|e| OpenError::database(&options.path, &e))?;
-        Ok(Self { db: SqlxSqliteConnector::from_sqlx_sqlite_pool(pool), path: options.path.as_path().into() })
+        let db = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+        Ok(Self { db, path: options.path.as_path().into(), reached: Arc::default() })
     }
 
     pub(super) fn db(&self) -> &DatabaseConnection {
@@ -138,8 +141,41 @@ impl SqliteReader {
     /// At most `limit` events that come after `position`, and the position behind them.
     ///
     /// # Errors
-    /// A store that can't be read, or has a gap in a slice.
-    pub async fn read_all(
+    /// A store that can't be read, has a gap in a slice, or ends before the position.
+    pub async fn read_all(&self, position: Position, limit: usize) -> Result<(Vec<StoredEvent>, Position), StoreError> {
+        self.check_reached(&position).await?;
+        let (found, position) = self.events_behind(position, limit).await?;
+        self.note_reached(&position.0);
+        Ok((found, position))
+    }
+
+    /// Refuses a position that is ahead of the end of a slice.
+    async fn check_reached(&self, position: &Position) -> Result<(), StoreError> {
+        let ahead: Vec<Slice> = {
+            let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = |slice| reached.get(slice).copied().unwrap_or(0);
+            position.0.iter().filter(|(slice, behind)| **behind > known(slice)).map(|(slice, _)| *slice).collect()
+        };
+        if ahead.is_empty() {
+            return Ok(());
+        }
+        let last = self.last_sequences(ahead).await?;
+        for (slice, last) in &last {
+            rules::reached(*slice, position.0.get(slice).copied().unwrap_or(0), *last)?;
+        }
+        self.note_reached(&last);
+        Ok(())
+    }
+
+    fn note_reached(&self, numbers: &BTreeMap<Slice, u64>) {
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        for (slice, number) in numbers {
+            let known = reached.entry(*slice).or_insert(0);
+            *known = (*number).max(*known);
+        }
+    }
+
+    async fn events_behind(
         &self,
         mut position: Position,
         limit: usize,

@@ -3,13 +3,14 @@
 use super::fixture::{Checked, Owner, as_stored, decided, drain, equal, further, holds, rejected, sorted, stream};
 use super::{Place, appends, promises};
 use crate::domain::id::AggregateId;
-use crate::event_store::port::{Position, StreamId};
+use crate::event_store::port::{Position, StoreError, StreamId};
 
 promises! {
     a_stream_is_read_in_pages
     all_events_are_read_in_pages
     a_page_can_be_read_again
     a_reader_goes_on_from_its_position
+    a_position_ahead_of_the_store_is_damage
     outcomes_are_passed_over
     ids_are_read_in_pages
     ids_are_those_of_aggregates_with_events
@@ -87,6 +88,26 @@ async fn a_reader_goes_on_from_its_position(place: Place<'_>) -> Checked {
     let expected = batch.records.iter().filter_map(as_stored).collect();
     equal("what came later", &sorted(later), &sorted(expected))?;
     equal("nothing after the end", &owner.store.read_all(end, 9).await?.0, &Vec::new())
+}
+
+/// A store that was brought back from an older backup.
+async fn a_position_ahead_of_the_store_is_damage(place: Place<'_>) -> Checked {
+    let mut owner = Owner::of(place.open().await?).await?;
+    fill(&mut owner).await?;
+    let (_, end) = drain(&*owner.store, Position::default(), 9).await?;
+    equal("nothing at the end", &owner.store.read_all(end.clone(), 9).await?.0, &Vec::new())?;
+    let slice = stream("account 0").slice();
+    for ahead in [1, 100] {
+        let mut lost = end.clone();
+        *lost.0.entry(slice).or_insert(0) += ahead;
+        let read = owner.store.read_all(lost.clone(), 9).await;
+        holds(&format!("{ahead} numbers ahead"), matches!(read, Err(StoreError::Damaged(_))))?;
+        lost.0.retain(|of, _| *of == slice);
+        let read = owner.store.read_all(lost, usize::MAX).await;
+        holds("with more to read elsewhere", matches!(read, Err(StoreError::Damaged(_))))?;
+    }
+    owner.append(vec![decided("account 0", 6, 100)]).await?;
+    equal("an event later", &drain(&*owner.store, end, 9).await?.0.len(), &1)
 }
 
 async fn outcomes_are_passed_over(place: Place<'_>) -> Checked {

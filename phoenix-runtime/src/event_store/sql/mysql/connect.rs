@@ -10,6 +10,8 @@ use super::super::connections::{Connect, Connections, Made};
 use super::super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, TlsMode, reach, schema};
 use super::{MySqlDatabase, error, migration};
 
+/// The longest time-out of a server, in seconds.
+const YEAR: u64 = 31_536_000;
 /// How many connections sea-orm has, for what need not be fast.
 const OTHER_CONNECTIONS: u32 = 4;
 /// Bytes of a packet that are not the statement's own.
@@ -17,6 +19,15 @@ const PACKET_HEAD: usize = 64;
 
 /// Opens a database to own partitions of it.
 pub(super) async fn open(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<MySqlDatabase, DatabaseOpenError> {
+    loop {
+        match open_once(url, options).await {
+            Err(DatabaseOpenError::Unreachable { reason, .. }) => reach::went_away(url, options, &reason).await,
+            done => return done,
+        }
+    }
+}
+
+async fn open_once(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<MySqlDatabase, DatabaseOpenError> {
     let session = Session::new(url, options)?;
     let connection = reach::wait(url, options, &session.connecting(), refusal).await?;
     let server = Server::ask(url, connection).await?;
@@ -34,9 +45,9 @@ pub(super) async fn open_to_read(
     let server = Server::ask(url, connection).await?;
     let database = database(url, options, &session, &server);
     if server.is_mariadb {
-        schema::check::<migration::MariaDb>(&database.database, url).await?;
+        schema::check::<migration::MariaDb>(&database.database, url, refusal).await?;
     } else {
-        schema::check::<migration::MySql>(&database.database, url).await?;
+        schema::check::<migration::MySql>(&database.database, url, refusal).await?;
     }
     Ok(database)
 }
@@ -56,7 +67,7 @@ impl Session {
 
     /// One that waits: another node's migration may take long.
     fn patient(&self) -> Self {
-        Self { connect: self.connect.clone(), settings: settings(0, 31_536_000).into() }
+        Self { connect: self.connect.clone(), settings: settings(0, YEAR).into() }
     }
 
     fn connecting(&self) -> Connect<MySqlConnection> {
@@ -90,15 +101,20 @@ impl Session {
 /// has vanished must not hold an epoch for ever.
 fn settings(statement_millis: u128, lock_seconds: u64) -> String {
     let (seconds, millis) = (statement_millis / 1000, statement_millis % 1000);
-    let open = if statement_millis == 0 { 28_800 } else { seconds + 1 };
+    let open = if statement_millis == 0 { u128::from(YEAR) } else { seconds + 1 };
     format!(
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
          innodb_lock_wait_timeout = {lock_seconds}, lock_wait_timeout = {lock_seconds}\
-         /*M!100300 , max_statement_time = {seconds}.{millis:03}, idle_transaction_timeout = {open} */\
+         /*M!100300 , max_statement_time = {seconds}.{millis:03}, idle_transaction_timeout = {open}, \
+         wait_timeout = {YEAR} */\
          /*!80000 , max_execution_time = {statement_millis}, wait_timeout = {open} */; \
          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
     )
 }
+
+/// Galera, and Group Replication with several primaries: their locks are not seen by each other's sessions.
+const SEVERAL_WRITERS: &str = "SHOW GLOBAL VARIABLES WHERE (Variable_name = 'wsrep_on' AND Value = 'ON') \
+                               OR (Variable_name = 'group_replication_single_primary_mode' AND Value = 'OFF')";
 
 /// What a server says of itself.
 struct Server {
@@ -118,8 +134,19 @@ impl Server {
         let number = |column: usize| row.try_get_unchecked::<i64, _>(column).map_err(failed);
         let version = row.try_get_unchecked::<String, _>(0).map_err(failed)?;
         let (flush, binlog, sync_binlog, packet) = (number(1)?, number(2)?, number(3)?, number(4)?);
+        let clustered = raw_sql(SEVERAL_WRITERS).fetch_optional(&mut connection).await.map_err(failed)?;
         // it only was to show that the database answers
         let _ = connection.close().await;
+        if let Some(row) = clustered {
+            let name = row.try_get_unchecked::<String, _>(0).map_err(failed)?;
+            let value = row.try_get_unchecked::<String, _>(1).map_err(failed)?;
+            return Err(DatabaseOpenError::Refused {
+                url: url.clone(),
+                reason: format!("it is a member of a cluster of several writers ({name} = {value})"),
+                remedy: "an owner's epoch is locked on one server alone, so that two owners could append: use one \
+                         primary with replicas (Group Replication: single-primary mode)",
+            });
+        }
         let binlog = if binlog == 0 { None } else { Some(sync_binlog) };
         Ok(Self {
             is_mariadb: version.contains("MariaDB"),
@@ -164,12 +191,16 @@ async fn migrate(
     let patient = session.patient();
     let mut lock = patient.connecting()().await.map_err(failed)?;
     let take = "SELECT GET_LOCK(CONCAT('phoenix ', MD5(COALESCE(DATABASE(), ''))), 31536000)";
-    raw_sql(take).fetch_one(&mut lock).await.map_err(failed)?;
+    let taken = raw_sql(take).fetch_one(&mut lock).await.map_err(failed)?;
+    if taken.try_get_unchecked::<Option<i64>, _>(0).map_err(failed)? != Some(1) {
+        let reason = "the server did not give the lock under which the schema is brought up".to_owned();
+        return Err(DatabaseOpenError::Unreachable { url: url.clone(), reason });
+    }
     let database = patient.pool(options, 1);
     let migrated = if server.is_mariadb {
-        schema::migrate::<migration::MariaDb>(&database, url).await
+        schema::migrate::<migration::MariaDb>(&database, url, refusal).await
     } else {
-        schema::migrate::<migration::MySql>(&database, url).await
+        schema::migrate::<migration::MySql>(&database, url, refusal).await
     };
     // the lock goes with its connection
     let _ = database.close().await;

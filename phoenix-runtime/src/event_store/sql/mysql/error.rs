@@ -22,10 +22,15 @@ pub(super) fn number(error: &sqlx::Error) -> Option<u16> {
     server(error).map(MySqlDatabaseError::number)
 }
 
+/// Whether a number is not the server's own: a client's, or a proxy's, that says that the connection behind it is lost.
+pub(super) const fn is_of_a_proxy(number: u16) -> bool {
+    matches!(number, 2000..3000 | 9000..)
+}
+
 /// Whether the connection is of no use any more.
 pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     match number(error) {
-        Some(number) => SESSION_ENDS.contains(&number),
+        Some(number) => SESSION_ENDS.contains(&number) || is_of_a_proxy(number),
         None => !matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_)),
     }
 }

@@ -20,6 +20,9 @@ use crate::event_store::rules::SEQUENCE_BITS;
 /// How many questions one statement asks.
 const AT_ONCE: usize = 256;
 
+/// How often snapshots are asked for that are dropped meanwhile.
+const TRIES: usize = 20;
+
 /// A stream that is loaded.
 #[derive(Clone, Copy)]
 struct Begun {
@@ -210,20 +213,17 @@ impl MySqlDatabase {
     }
 
     /// What brings aggregates into memory. Their streams are not appended to meanwhile, or their owner is refused
-    /// later on; so the keys, which are read first, need not be of the same moment as the events.
+    /// later on; so the keys, which are read first, need not be of the same moment as the events. A snapshot may be
+    /// dropped meanwhile, once there is a newer one: then it is asked again which one is of use.
     pub(super) async fn all_of(&self, loads: &[Load]) -> Result<Vec<ServerRow>, StoreError> {
         let mut found = Vec::new();
         for (chunk, loads) in loads.chunks(AT_ONCE).enumerate() {
-            let begun = self.begun(loads).await?;
+            let (begun, snapshots) = self.begun_with_snapshots(loads).await?;
             if begun.is_empty() {
                 continue;
             }
             let first = number(chunk * AT_ONCE);
-            let (snapshots, keys, events) = (
-                self.snapshots_of(&begun).await?,
-                self.keys_of(&begun, loads).await?,
-                self.tails_of(&begun, loads).await?,
-            );
+            let (keys, events) = (self.keys_of(&begun, loads).await?, self.tails_of(&begun, loads).await?);
             let of = |rows: Vec<(usize, MySqlRow)>, part| {
                 rows.into_iter().map(move |(question, row)| ServerRow::Of(row, first + number(question), part))
             };
@@ -232,6 +232,18 @@ impl MySqlDatabase {
             found.extend(of(events, Part::Event));
         }
         Ok(found)
+    }
+
+    async fn begun_with_snapshots(&self, loads: &[Load]) -> Result<(Vec<Begun>, Vec<(usize, MySqlRow)>), StoreError> {
+        for _ in 0..TRIES {
+            let begun = self.begun(loads).await?;
+            let snapshots = self.snapshots_of(&begun).await?;
+            if snapshots.len() == begun.iter().filter(|begun| begun.snapshot.is_some()).count() {
+                return Ok((begun, snapshots));
+            }
+        }
+        let place = &self.place;
+        Err(StoreError::Unavailable(format!("`{place}`: snapshots were dropped {TRIES} times while they were read")))
     }
 
     /// The streams that have a record, with the newest snapshot that is of use.

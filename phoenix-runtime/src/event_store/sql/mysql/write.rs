@@ -1,6 +1,7 @@
 //! Transactions: each in one round trip, unless it is larger than a packet.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use sea_orm::sqlx::mysql::{MySqlConnection, MySqlRow};
@@ -11,7 +12,7 @@ use super::super::connections::Lease;
 use super::super::dialect::{Failure, Held, Insert, Inserted};
 use super::text::{self, Part, Text, TooLarge, Transaction};
 use super::{MySqlDatabase, error};
-use crate::event_store::port::{Partition, Record, StoreError};
+use crate::event_store::port::{Partition, StoreError};
 
 /// How often a transaction is tried that the server ends because others waited for it.
 const TRIES: usize = 5;
@@ -60,9 +61,7 @@ impl MySqlDatabase {
             Err(Undone { number: Some(error::DUPLICATE), .. }) => Err(Failure::Taken),
             Err(Undone { error: StoreError::Refused { reason, .. }, .. }) => {
                 // the server does not say which one
-                let size = |n: &usize| insert.rows.get(*n).map_or(0, |row| size_of_record(row.record));
-                let index = (0..insert.rows.len()).max_by_key(size).unwrap_or(0);
-                Err(Failure::Store(StoreError::Refused { index, reason }))
+                Err(Failure::Store(StoreError::Refused { index: insert.largest(), reason }))
             }
             Err(undone) => Err(Failure::Store(undone.error)),
         }
@@ -108,8 +107,9 @@ impl MySqlDatabase {
                 Ok(Err(error)) if error::is_lost(&error) => {
                     self.writers.discard_idle();
                     let number = error::number(&error);
-                    // a server that gives a reason has not gone on
-                    let known = !last || (number.is_some() && !committing);
+                    // a server that gives a reason has not gone on; a proxy knows nothing of it
+                    let told = number.is_some_and(|number| !error::is_of_a_proxy(number));
+                    let known = !last || (told && !committing);
                     let error =
                         if known { error::failed(&self.place, &error) } else { error::unknown(&self.place, &error) };
                     return Err(Undone { done, error, number });
@@ -121,7 +121,7 @@ impl MySqlDatabase {
                     } else {
                         error::failed(&self.place, &error)
                     };
-                    if let ControlFlow::Continue(lease) = roll_back(lease).await {
+                    if let ControlFlow::Continue(lease) = roll_back(lease, self.answer_timeout).await {
                         lease.keep();
                     }
                     return Err(Undone { done, error: told, number: number.filter(|_| !committing) });
@@ -158,10 +158,13 @@ async fn send(
 }
 
 /// Ends a transaction in which a statement failed; a connection that does not even do that is dropped.
-async fn roll_back(mut lease: Lease<'_, MySqlConnection>) -> ControlFlow<(), Lease<'_, MySqlConnection>> {
-    match lease.connection.execute("ROLLBACK").await {
-        Ok(_) => ControlFlow::Continue(lease),
-        Err(_) => ControlFlow::Break(()),
+async fn roll_back(
+    mut lease: Lease<'_, MySqlConnection>,
+    limit: Duration,
+) -> ControlFlow<(), Lease<'_, MySqlConnection>> {
+    match timeout(limit, lease.connection.execute("ROLLBACK")).await {
+        Ok(Ok(_)) => ControlFlow::Continue(lease),
+        _ => ControlFlow::Break(()),
     }
 }
 
@@ -178,9 +181,4 @@ fn check_names(insert: &Insert<'_>) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-fn size_of_record(record: &Record) -> usize {
-    let event = record.event.as_ref().map_or(0, |event| event.payload.len());
-    event + record.command.as_ref().map_or(0, |command| command.outcome.body.len())
 }

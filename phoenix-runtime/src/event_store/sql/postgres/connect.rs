@@ -19,10 +19,20 @@ const OTHER_CONNECTIONS: u32 = 4;
 
 /// Opens a database to own partitions of it.
 pub(super) async fn open(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<PostgresDatabase, DatabaseOpenError> {
+    loop {
+        match open_once(url, options).await {
+            Err(DatabaseOpenError::Unreachable { reason, .. }) => reach::went_away(url, options, &reason).await,
+            done => return done,
+        }
+    }
+}
+
+async fn open_once(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<PostgresDatabase, DatabaseOpenError> {
     let connect = connect_options(url, options)?;
     let connection = reach::wait(url, options, &connecting(&connect), refusal).await?;
+    let database = database(url, options, &connect, connection).await?;
     migrate(url, options, &connect).await?;
-    database(url, options, connect, connection).await
+    Ok(database)
 }
 
 /// Opens a database that only is looked at.
@@ -32,27 +42,34 @@ pub(super) async fn open_to_read(
 ) -> Result<PostgresDatabase, DatabaseOpenError> {
     let connect = connect_options(url, options)?;
     let connection = reach::once(url, options, &connecting(&connect), refusal).await?;
-    let database = database(url, options, connect, connection).await?;
-    schema::check::<Migrator>(&database.database, url).await?;
+    let database = database(url, options, &connect, connection).await?;
+    schema::check::<Migrator>(&database.database, url, refusal).await?;
     Ok(database)
 }
 
 async fn database(
     url: &DatabaseUrl,
     options: &DatabaseOptions,
-    connect: PgConnectOptions,
+    connect: &PgConnectOptions,
     mut connection: PgConnection,
 ) -> Result<PostgresDatabase, DatabaseOpenError> {
     let failed = |error: sqlx::Error| reach::failed(url, &error, refusal);
     let settings = "SELECT current_setting('server_version'), current_setting('fsync'), \
-                    current_setting('synchronous_commit')";
+                    current_setting('synchronous_commit'), current_setting('server_encoding')";
     let row = query(settings).fetch_one(&mut connection).await.map_err(failed)?;
     let text = |column: usize| row.try_get::<String, _>(column).map_err(failed);
-    let (version, fsync, synchronous) = (text(0)?, text(1)?, text(2)?);
+    let (version, fsync, synchronous, encoding) = (text(0)?, text(1)?, text(2)?, text(3)?);
     // it only was to show that the database answers
     let _ = connection.close().await;
+    if encoding != "UTF8" {
+        return Err(DatabaseOpenError::Refused {
+            url: url.clone(),
+            reason: format!("its encoding is {encoding}, which does not have every character of an id"),
+            remedy: "create the database with ENCODING 'UTF8' TEMPLATE template0",
+        });
+    }
     let made = Made::default();
-    let connections = |most| Connections::new(connecting(&connect), options.connect_timeout, most, &made);
+    let connections = |most| Connections::new(connecting(connect), options.connect_timeout, most, &made);
     Ok(PostgresDatabase {
         place: url.to_string(),
         name: format!("postgresql {version} (fsync={fsync}, synchronous_commit={synchronous})"),
@@ -60,7 +77,7 @@ async fn database(
         writers: connections(options.append_connections),
         readers: connections(options.read_connections),
         made,
-        database: pool(options, &connect, OTHER_CONNECTIONS),
+        database: pool(options, connect, OTHER_CONNECTIONS),
         answer_timeout: options.statement_timeout + options.connect_timeout,
     })
 }
@@ -91,9 +108,12 @@ async fn migrate(
     // another node's migration may take long
     let patient = connect.clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
     let mut lock = patient.connect().await.map_err(failed)?;
+    // the lock must not go with a session that does nothing while the schema is brought up; older servers do not know this
+    let idle = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
+    query(idle).execute(&mut lock).await.map_err(failed)?;
     query("SELECT pg_advisory_lock($1)").bind(MIGRATION_LOCK).execute(&mut lock).await.map_err(failed)?;
     let database = pool(options, &patient, 1);
-    let migrated = schema::migrate::<Migrator>(&database, url).await;
+    let migrated = schema::migrate::<Migrator>(&database, url, refusal).await;
     // the lock goes with its connection
     let _ = database.close().await;
     let _ = lock.close().await;

@@ -9,13 +9,21 @@ use crate::event_store::port::StoreError;
 
 const UNIQUE_VIOLATION: &str = "23505";
 const PROGRAM_LIMIT_EXCEEDED: &str = "54000";
+/// The class of values that no row can have.
+const DATA_EXCEPTION: &str = "22";
 /// Classes of damage: what is on the disk, and indexes that do not fit their table.
 const DAMAGE: [&str; 2] = ["XX001", "XX002"];
+
+/// Whether it says that a connection is lost, or that nobody knows what became of the statement: as an error of a
+/// statement only a proxy says so.
+fn is_of_a_proxy(code: &str) -> bool {
+    code.starts_with("08") || code == "40003"
+}
 
 /// Whether the connection is of no use any more.
 pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     match postgres(error) {
-        Some(error) => error.severity() != PgSeverity::Error,
+        Some(error) => error.severity() != PgSeverity::Error || is_of_a_proxy(error.code()),
         None => !matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_)),
     }
 }
@@ -30,20 +38,25 @@ pub(super) fn read_failed(place: &str, error: &sqlx::Error) -> StoreError {
 }
 
 /// What a failed append says. The server rolls back what it answers with an error; where it ended the session, or the
-/// answer is missing, it may have committed before.
-pub(super) fn write_failed(place: &str, error: &sqlx::Error) -> Failure {
+/// answer is missing, it may have committed before. Where it refuses a value it does not say whose: the largest row is
+/// blamed.
+pub(super) fn write_failed(place: &str, error: &sqlx::Error, largest: usize) -> Failure {
     match postgres(error) {
-        Some(error) if error.severity() == PgSeverity::Error => match error.code() {
+        Some(error) if error.severity() == PgSeverity::Error && !is_of_a_proxy(error.code()) => match error.code() {
             UNIQUE_VIOLATION => Failure::Taken,
             PROGRAM_LIMIT_EXCEEDED => {
                 let reason = format!("the database takes nothing so large: {}", error.message());
-                Failure::Store(StoreError::Refused { index: 0, reason })
+                Failure::Store(StoreError::Refused { index: largest, reason })
+            }
+            code if code.starts_with(DATA_EXCEPTION) => {
+                let reason = format!("the database can't hold it: {}", error.message());
+                Failure::Store(StoreError::Refused { index: largest, reason })
             }
             code if DAMAGE.contains(&code) => Failure::Store(damaged(place, error)),
             _ => Failure::Store(StoreError::Unavailable(told(place, error))),
         },
         None if matches!(error, sqlx::Error::Encode(_)) => {
-            Failure::Store(StoreError::Refused { index: 0, reason: error.to_string() })
+            Failure::Store(StoreError::Refused { index: largest, reason: error.to_string() })
         }
         _ => Failure::Store(StoreError::Unknown(told(place, error))),
     }

@@ -105,6 +105,7 @@ impl PostgresDatabase {
         &self,
         lease: Lease<'_, PgConnection>,
         answer: Result<Result<T, sqlx::Error>, Elapsed>,
+        largest: usize,
     ) -> Result<T, Failure> {
         match answer {
             Ok(Ok(done)) => {
@@ -117,7 +118,7 @@ impl PostgresDatabase {
                 } else {
                     lease.keep();
                 }
-                Err(error::write_failed(&self.place, &error))
+                Err(error::write_failed(&self.place, &error, largest))
             }
             Err(_) => {
                 let reason = format!(
@@ -221,7 +222,7 @@ impl Dialect for PostgresDatabase {
         let mut lease = self.writer().await?;
         let raise = query(statements::RAISE).bind(numbers(partitions.iter().copied()).bind_iter());
         let answer = timeout(self.answer_timeout, raise.fetch_all(&mut lease.connection)).await;
-        match self.written(lease, answer) {
+        match self.written(lease, answer, 0) {
             Ok(rows) => self.held(&rows),
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Taken) => Err(StoreError::Unavailable("a partition is there twice".to_owned())),
@@ -235,7 +236,7 @@ impl Dialect for PostgresDatabase {
             return Ok(Inserted::OtherServer);
         }
         let answer = timeout(self.answer_timeout, append(insert).execute(&mut lease.connection)).await;
-        match self.written(lease, answer)?.rows_affected() {
+        match self.written(lease, answer, insert.largest())?.rows_affected() {
             0 => Ok(Inserted::NotHeld),
             inserted if inserted == insert.rows.len() as u64 => Ok(Inserted::Done),
             inserted => {
