@@ -7,7 +7,7 @@ use phoenix_runtime::event_store::port::Partition;
 use phoenix_runtime::event_store::{EventStore, LogReader, LogStore};
 use proptest::prelude::*;
 
-use crate::disk::{Disk, Faults, Hooked};
+use crate::disk::{Disk, Faults, Hooked, is_run};
 use crate::rows::{Rows, block_on, everything, open_small, snapshot, stream};
 
 const STREAMS: u64 = 4;
@@ -178,7 +178,7 @@ async fn a_log_that_is_older_than_its_index_stops_the_start() {
 async fn a_reader_that_misses_a_merged_run_takes_the_new_checkpoint() {
     let states = written(40).await;
     let (new, _) = states.last().unwrap();
-    let runs = |files: &Files| files.keys().filter(|name| name.ends_with(".run")).cloned().collect::<Vec<_>>();
+    let runs = |files: &Files| files.keys().filter(|name| is_run(name)).cloned().collect::<Vec<_>>();
     let (old, _) = states.iter().rfind(|(old, _)| runs(old).iter().any(|run| !new.contains_key(run))).unwrap();
     // the segments' old parts are unreadable, so that no index can be made anew from them
     let mut files = new.clone();
@@ -208,7 +208,7 @@ async fn a_segment_that_is_missing_stops_the_start() {
 async fn an_index_that_is_lost_or_spoilt_is_made_anew() {
     let states = written(40).await;
     let (files, all) = states.last().unwrap();
-    let runs: Vec<_> = files.keys().filter(|name| name.strip_suffix(".run").is_some()).cloned().collect();
+    let runs: Vec<_> = files.keys().filter(|name| is_run(name)).cloned().collect();
     assert!(runs.len() > 1, "{runs:?}");
     for name in runs.iter().map(String::as_str).chain(["checkpoint", "synced"]) {
         let mut lost = files.clone();

@@ -122,6 +122,11 @@ impl Disk {
     }
 }
 
+/// Whether a file is a part of the index.
+pub(crate) fn is_run(name: &str) -> bool {
+    name.strip_suffix(".run").is_some()
+}
+
 fn missing(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, name.to_owned())
 }

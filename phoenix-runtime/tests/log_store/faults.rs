@@ -10,7 +10,7 @@ use phoenix_runtime::event_store::port::{Partition, Position, StoreError};
 use phoenix_runtime::event_store::{EventStore, LogStore};
 use tokio::time::timeout;
 
-use crate::disk::{Disk, Faults, Hooked};
+use crate::disk::{Disk, Faults, Hooked, is_run};
 use crate::rows::{Rows, everything, open_small, snapshot, stream};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -99,7 +99,7 @@ async fn an_index_that_cannot_be_saved_is_not_tried_at_each_commit() {
     let (full, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
     let (is_full, counted) = (Arc::clone(&full), Arc::clone(&tries));
     let created = move |name: &str| {
-        if name.ends_with(".run") && is_full.load(Ordering::SeqCst) {
+        if is_run(name) && is_full.load(Ordering::SeqCst) {
             counted.fetch_add(1, Ordering::SeqCst);
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -119,7 +119,7 @@ async fn an_index_that_cannot_be_saved_is_not_tried_at_each_commit() {
     full.store(false, Ordering::SeqCst);
     let all = everything(&store, 2).await;
     drop(store);
-    assert!(disk.files().keys().any(|name| name.ends_with(".run")));
+    assert!(disk.files().keys().any(|name| is_run(name)));
     assert_eq!(everything(&open_small(disk).await.unwrap(), 2).await, all);
 }
 
@@ -129,7 +129,7 @@ async fn nobody_waits_for_a_merge() {
     let (go_on, released) = channel::<()>();
     let released = Mutex::new(released);
     let created = move |name: &str| {
-        if name.ends_with(".run") && std::thread::current().name() == Some("phoenix-merge") {
+        if is_run(name) && std::thread::current().name() == Some("phoenix-merge") {
             // once the test goes on, nobody waits any more
             let _ = merging.send(());
             let _ = released.lock().unwrap().recv();
