@@ -100,7 +100,7 @@ enum ArchiveError {
 async fn open(whose: Whose) -> Result<(std::sync::Arc<Archived>, StreamId), ArchiveError> {
     let Whose { place, aggregate, id } = whose;
     let id = AggregateId::new(&id).map_err(|source| ArchiveError::Id { id, source })?;
-    let config = place.to_move()?;
+    let config = place.for_moving()?;
     config.check()?;
     // a service makes its store, and not a slip of the keyboard
     if let StoreUrl::Sqlite(path) | StoreUrl::Log(path) = &config.store

@@ -103,7 +103,7 @@ async fn list(options: Options) -> Result<(), EventsError> {
     let Options { place, aggregate, id, from, limit, json } = options;
     let id = AggregateId::new(&id).map_err(|source| EventsError::Id { id, source })?;
     let stream = StreamId { aggregate: aggregate.into(), id };
-    let reader = History::open(&place.to_read()?).await.map_err(EventsError::open)?;
+    let reader = History::open(&place.for_reading()?).await.map_err(EventsError::open)?;
     let failed = |source| EventsError::Read { stream: stream.clone(), source };
 
     let (mut next, mut left) = (from.max(1), limit.unwrap_or(usize::MAX));

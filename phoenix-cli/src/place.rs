@@ -36,7 +36,7 @@ pub(crate) enum PlaceError {
 
 impl Place {
     /// The configuration of a service that has them. Whoever only reads finds a table for an archive by itself.
-    pub(crate) fn to_read(self) -> Result<NodeConfig, PlaceError> {
+    pub(crate) fn for_reading(self) -> Result<NodeConfig, PlaceError> {
         let mut config = NodeConfig::default();
         config.store = store(&self.store)?;
         config.archive = archive(self.archive, &config.store)?;
@@ -44,8 +44,8 @@ impl Place {
     }
 
     /// The configuration of a service that has them, for moving events between the two.
-    pub(crate) fn to_move(self) -> Result<NodeConfig, PlaceError> {
-        match self.to_read()? {
+    pub(crate) fn for_moving(self) -> Result<NodeConfig, PlaceError> {
+        match self.for_reading()? {
             NodeConfig { archive: ArchiveUrl::Off, store, .. } => Err(PlaceError::NoArchive(store)),
             config => Ok(config),
         }

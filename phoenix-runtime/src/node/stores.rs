@@ -105,15 +105,15 @@ async fn members(config: &NodeConfig, wanted: Use) -> Result<Members, OpenError>
 async fn announced<T>(name: &str, opened: impl Future<Output = T>) -> T {
     let mut opened = std::pin::pin!(opened);
     loop {
-        match tokio::time::timeout(PATIENCE, opened.as_mut()).await {
-            Ok(done) => return done,
-            Err(_) => tracing::warn!(
-                source = name,
-                "waiting for the source `{name}`: a node starts, and takes over, only when each of its sources answers, \
-                 because an owner before it could still append there; bring its database back, or put its new address \
-                 into `sources.{name}`"
-            ),
+        if let Ok(done) = tokio::time::timeout(PATIENCE, opened.as_mut()).await {
+            return done;
         }
+        tracing::warn!(
+            source = name,
+            "waiting for the source `{name}`: a node starts, and takes over, only when each of its sources answers, \
+             because an owner before it could still append there; bring its database back, or put its new address into \
+             `sources.{name}`"
+        );
     }
 }
 

@@ -208,7 +208,9 @@ async fn a_segment_that_is_missing_stops_the_start() {
 async fn an_index_that_is_lost_or_spoilt_is_made_anew() {
     let states = written(40).await;
     let (files, all) = states.last().unwrap();
-    let runs: Vec<_> = files.keys().filter(|name| is_run(name)).cloned().collect();
+    // one that is just being written has nothing to spoil yet
+    let written = files.iter().filter(|(name, bytes)| is_run(name) && !bytes.is_empty());
+    let runs: Vec<_> = written.map(|(name, _)| name.clone()).collect();
     assert!(runs.len() > 1, "{runs:?}");
     for name in runs.iter().map(String::as_str).chain(["checkpoint", "synced"]) {
         let mut lost = files.clone();

@@ -45,6 +45,7 @@ fn file_and_environment_are_one() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table, a line for each mistake")]
 fn each_mistake_is_named_with_its_place() {
     #[track_caller]
     fn check(file: &str, variables: &[(&str, &str)], expected: &[&str]) {

@@ -28,7 +28,7 @@ struct Asked<'a> {
     connections: u64,
 }
 
-impl<'a> Asked<'a> {
+impl Asked<'_> {
     /// Adds later answers: what is remembered may have room for neither.
     fn add(&mut self, later: Self) {
         // what an earlier server said is dropped before the next use

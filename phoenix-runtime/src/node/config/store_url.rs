@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_password_is_not_repeated() {
-        let error = "mysql://user:secret@host/db".parse::<StoreUrl>().map_err(|e| e.to_string());
+        let error = "oracle://user:secret@host/db".parse::<StoreUrl>().map_err(|e| e.to_string());
         assert!(error.is_err_and(|text| !text.contains("secret") && text.contains("`sqlite:<path>`")));
         let shown = "postgres://user:secret@host/db".parse::<StoreUrl>().map(|url| format!("{url} {url:?}"));
         assert!(shown.is_ok_and(|text| !text.contains("secret") && text.starts_with("postgres://user:***@host/db ")));
