@@ -117,12 +117,14 @@ pub(crate) async fn moves_under_load(two: Two) {
             }
         }
     });
+    // set when the last command was acknowledged: the reader reads to the end after that
+    let ended = Arc::new(AtomicBool::new(false));
     let reader = tokio::spawn({
-        let (two, stop) = (two.clone(), Arc::clone(&stop));
+        let (two, ended) = (two.clone(), Arc::clone(&ended));
         async move {
             let store = two.open().await.store().await;
             let (mut seen, mut position) = (Vec::new(), Position::default());
-            while !stop.load(Ordering::Relaxed) {
+            while !ended.load(Ordering::Acquire) {
                 if let Ok((page, behind)) = store.read_all(position.clone(), 500).await {
                     seen.extend(page);
                     position = behind;
@@ -147,6 +149,7 @@ pub(crate) async fn moves_under_load(two: Two) {
         slowest = slowest.max(time);
     }
     operator.await.unwrap();
+    ended.store(true, Ordering::Release);
     let seen = reader.await.unwrap();
     let count = count.load(Ordering::Relaxed);
     println!("{} commands, {count} moves, the slowest command {slowest:?}", acknowledged.len());
