@@ -137,6 +137,28 @@ fn each_mistake_is_named_with_its_place() {
         &["phoenix.toml:2:1: `log_store.segment_size`: 8GiB is larger than 2GiB"],
     );
     check(
+        "[database]\nappend_connections = 0\nread_connections = 0\nconnect_timeout = \"0s\"\nlock_timeout = \"2m\"\n\
+         [log_store]\nrecords_a_commit = 0\n",
+        &[("PHOENIX__ENGINE__SHARDS", "0")],
+        &[
+            "phoenix.toml:2:1: `database.append_connections`: must be at least 1",
+            "phoenix.toml:3:1: `database.read_connections`: must be at least 1",
+            "environment variable PHOENIX__ENGINE__SHARDS: `engine.shards`: must be at least 1",
+            "phoenix.toml:7:1: `log_store.records_a_commit`: must be at least 1",
+            "phoenix.toml:4:1: `database.connect_timeout`: must be longer than nothing",
+            "phoenix.toml:5:1: `database.lock_timeout`: 2m is longer than `database.statement_timeout`, which is 30s and \
+             ends the wait",
+        ],
+    );
+    check(
+        "[database]\nstatement_timeout = \"0s\"\nlock_timeout = \"0s\"\n",
+        &[],
+        &[
+            "phoenix.toml:2:1: `database.statement_timeout`: must be longer than nothing",
+            "phoenix.toml:3:1: `database.lock_timeout`: must be longer than nothing",
+        ],
+    );
+    check(
         "",
         &[("PHOENIX__ARCHIVE", "data/archive")],
         &["environment variable PHOENIX__ARCHIVE: `archive`: there is no archive `data/archive`: write one of `off`, \

@@ -3,11 +3,13 @@
 //! # Layout
 //! - `tree`: what is said, and where
 //! - `read`: from there to [`NodeConfig`]
+//! - `limits`: numbers that can't be meant
 //! - [`error`]: every mistake, with its place
 //! - [`store_url`], [`archive_url`]: which event store, and where old events go
 
 pub mod archive_url;
 pub mod error;
+mod limits;
 mod read;
 pub mod store_url;
 mod tree;
@@ -159,6 +161,7 @@ impl NodeConfig {
     fn contradictions(&self) -> Vec<(String, String)> {
         let mut all = self.http.contradictions();
         all.extend(self.log_store.contradictions());
+        all.extend(limits::check(self));
         if let (ArchiveUrl::Table, StoreUrl::Log(_)) = (&self.archive, &self.store) {
             all.push(("archive", "a log has no tables: write `archive = \"folder:<path>\"`".to_owned()));
         }
