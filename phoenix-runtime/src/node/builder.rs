@@ -8,7 +8,7 @@ use crate::engine::{Engine, EngineBuilder, StartError};
 use crate::event_store::{EventStore, OpenError};
 use crate::http::{BindError, Gateway, Phase, Readiness, Server};
 use crate::node::Node;
-use crate::node::config::{ConfigError, NodeConfig};
+use crate::node::config::{ConfigError, NodeConfig, StoreUrl};
 use crate::node::inspect::{InspectError, Inspector};
 use crate::node::{archives, stores};
 use crate::telemetry::Metrics;
@@ -141,6 +141,8 @@ impl NodeBuilder {
         let gateway = Arc::new(Gateway::new(config.http.clone(), Arc::clone(&readiness), metrics.clone()));
         let server =
             if config.http.enabled { Some(Server::start(&config.http, Arc::clone(&gateway)).await?) } else { None };
+        // one that was handed over is not what the configuration names
+        let named = if store.is_some() { StoreUrl::Memory } else { config.store.clone() };
         let store = match store {
             Some(store) => archives::over(&config.archive, store, None)?,
             None => stores::open_store(&config).await?,
@@ -163,10 +165,7 @@ impl NodeBuilder {
             "started"
         );
         if !store.is_durable() {
-            tracing::warn!(
-                store = store.name(),
-                "THE STORE IS NOT DURABLE: everything is lost when this process ends; set `store = \"sqlite:<path>\"`"
-            );
+            tracing::warn!(store = store.name(), "THE STORE IS NOT DURABLE: {}", named.not_durable());
         }
         let unkept: Vec<_> = aggregates.iter().filter(|one| one.archives).map(|one| one.name).collect();
         if store.archive_port().is_none() && !unkept.is_empty() {

@@ -48,9 +48,24 @@ pub enum InvalidStoreUrl {
     /// Parameters, which no store takes.
     #[error("a file takes no parameters after `?`")]
     Parameters,
+    /// A user or password with characters that end it.
+    #[error(
+        "its user or password has `@`, `/` or `#`, or its parameters have `#`: write them as `%40`, `%2F` and `%23` (and \
+         `?` as `%3F`, `%` as `%25`)"
+    )]
+    NotEncoded,
     /// A database without an address.
     #[error("a database has an address: write `{0}://user:password@host:port/database`")]
     NoAddress(String),
+}
+
+/// Whether an address ends its user where it seems to: an `@` that comes later is of a password, and the host would be
+/// looked for in it.
+fn is_encoded(address: &str) -> bool {
+    let before = address.split('?').next().unwrap_or_default();
+    let place = before.split_once('@').map_or("", |(_, place)| place);
+    let user = before.split_once('@').map_or("", |(user, _)| user.trim_start_matches('/'));
+    !address.contains('#') && !place.contains('@') && !user.contains('/')
 }
 
 impl FromStr for StoreUrl {
@@ -77,6 +92,7 @@ impl FromStr for StoreUrl {
                 path if path.contains('?') => Err(InvalidStoreUrl::Parameters),
                 path => Ok(Self::Log(path.into())),
             },
+            "postgres" | "postgresql" | "mysql" | "mariadb" if !is_encoded(rest) => Err(InvalidStoreUrl::NotEncoded),
             "postgres" | "postgresql" if rest.starts_with("//") => Ok(Self::Postgres(DatabaseUrl::new(text))),
             "mysql" | "mariadb" if rest.starts_with("//") => Ok(Self::MySql(DatabaseUrl::new(text))),
             "postgres" | "postgresql" | "mysql" | "mariadb" => Err(InvalidStoreUrl::NoAddress(scheme.to_owned())),
@@ -90,6 +106,26 @@ impl StoreUrl {
     /// Whether it is a database, which several processes reach at once.
     pub(crate) const fn is_database(&self) -> bool {
         matches!(self, Self::Postgres(_) | Self::MySql(_))
+    }
+
+    /// What may be lost where it is not durable, and what to set.
+    pub(crate) const fn not_durable(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => {
+                "acknowledged events may be lost when the server's machine fails; set `fsync = on` and \
+                 `synchronous_commit = on` at the server"
+            }
+            Self::MySql(_) => {
+                "acknowledged events may be lost when the server's machine fails; set \
+                 `innodb_flush_log_at_trx_commit = 1` at the server, and with a binary log `sync_binlog = 1`"
+            }
+            Self::Sqlite(_) => {
+                "acknowledged events may be lost when the power fails; set `sqlite.synchronous = \"full\"`"
+            }
+            Self::Memory | Self::None | Self::Log(_) => {
+                "everything is lost when this process ends; set `store = \"sqlite:<path>\"`"
+            }
+        }
     }
 
     /// What stands before the colon.
@@ -169,11 +205,31 @@ mod tests {
             check(url, &Ok(StoreUrl::MySql(DatabaseUrl::new(url))));
         }
         check("mariadb:db", &Err(InvalidStoreUrl::NoAddress("mariadb".into())));
+        for password in ["p@ss", "p/ss", "p#ss", "p@ss/w#rd%1"] {
+            for scheme in ["postgres", "mysql"] {
+                check(&format!("{scheme}://u:{password}@h/db"), &Err(InvalidStoreUrl::NotEncoded));
+            }
+        }
+        let url = "postgres://u:p%40ss%2F%23@h/db?options=a@b";
+        check(url, &Ok(StoreUrl::Postgres(DatabaseUrl::new(url))));
         check("oracle:x", &Err(InvalidStoreUrl::Unknown("oracle".into())));
         check("data/bank.db", &Err(InvalidStoreUrl::NoScheme));
         check("user:secret@host", &Err(InvalidStoreUrl::Unknown("user".into())));
         assert_eq!("log:a".parse::<StoreUrl>().map(|url| url.to_string()), Ok("log:a".to_owned()));
         assert_eq!("sqlite:a.db".parse::<StoreUrl>().map(|url| url.to_string()), Ok("sqlite:a.db".to_owned()));
+    }
+
+    #[test]
+    fn what_is_not_durable_names_its_own_setting() {
+        #[track_caller]
+        fn check(url: &str, setting: &str) {
+            assert!(url.parse::<StoreUrl>().is_ok_and(|url| url.not_durable().contains(setting)));
+        }
+        check("memory", "`store = \"sqlite:<path>\"`");
+        check("none", "`store = \"sqlite:<path>\"`");
+        check("sqlite:a.db", "`sqlite.synchronous = \"full\"`");
+        check("postgres://a@b/c", "`synchronous_commit = on` at the server");
+        check("mariadb://a@b/c", "`innodb_flush_log_at_trx_commit = 1` at the server");
     }
 
     #[test]
