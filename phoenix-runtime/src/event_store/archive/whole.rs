@@ -117,8 +117,9 @@ impl ArchiveReader {
         again.into_iter().next().filter(|stored| !stored.is_archived()).ok_or_else(|| {
             StoreError::Damaged(match self.archive() {
                 Some(archive) => format!(
-                    "version {version} of {stream} was moved to the archive, and the {} has no block that holds it; bring \
-                     that block back from a backup of the archive",
+                    "version {version} of {stream} was moved to the archive, and the {} has no block that holds it; \
+                     bring that block back from a backup of the archive, or does `archive` name another one than it was \
+                     moved to?",
                     archive.name()
                 ),
                 None => format!(
