@@ -109,7 +109,11 @@ fn print_json(value: &impl Serialize) -> Result<(), NodeError> {
 
 fn print(text: &str) -> Result<(), NodeError> {
     use std::io::Write as _;
-    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        // whoever reads it has seen enough
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Action, String> {
