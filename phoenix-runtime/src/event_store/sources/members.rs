@@ -25,7 +25,8 @@ pub enum MembersError {
     /// The map names a source that nobody can reach.
     #[error(
         "the source `{name}` has {slices} of the 1024 slices, and the configuration does not say how to reach it: add \
-         `{name} = \"<url>\"` to `[sources]`"
+         `{name} = \"<url>\"` to `[sources]`; a source without slices is given up by `phoenix-cli slices forget {name}`, \
+         with that line, before the line is taken out"
     )]
     Missing {
         /// Its name.
