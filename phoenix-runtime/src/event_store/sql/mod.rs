@@ -5,6 +5,7 @@
 //!
 //! # Layout
 //! - `url`, `options`, `error`: what can be chosen, and what can go wrong
+//! - `tls`: what an address and the options say about protection
 //! - `reach`, `connections`: the first connection, and all others
 //! - `schema`, `entity`, `row`: migrations, the tables, what a row means
 //! - `dialect`: what differs between databases: [`postgres`] and [`mysql`]
@@ -33,6 +34,7 @@ mod row;
 mod schema;
 mod snapshots;
 mod source;
+mod tls;
 mod turns;
 mod url;
 

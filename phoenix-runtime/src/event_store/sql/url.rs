@@ -22,6 +22,14 @@ impl DatabaseUrl {
     }
 }
 
+impl DatabaseUrl {
+    /// What stands behind the `?`: `name=value` each, of which a value may be a password.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = &str> {
+        let all = self.0.split_once('?').map_or("", |(_, parameters)| parameters);
+        all.split('&').filter(|parameter| !parameter.is_empty())
+    }
+}
+
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str(HIDDEN) };

@@ -7,7 +7,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions as _, Connection as _, E
 use sea_orm::{DatabaseConnection, SqlxMySqlConnector};
 
 use super::super::connections::{Connect, Connections, Made};
-use super::super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, TlsMode, reach, schema};
+use super::super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, TlsMode, reach, schema, tls};
 use super::{MySqlDatabase, error, migration};
 
 /// The longest time-out of a server, in seconds.
@@ -16,6 +16,22 @@ const YEAR: u64 = 31_536_000;
 const OTHER_CONNECTIONS: u32 = 4;
 /// Bytes of a packet that are not the statement's own.
 const PACKET_HEAD: usize = 64;
+
+/// What an address may have behind the `?`, besides the mode of TLS.
+const PARAMETERS: &[&str] = &[
+    "sslca",
+    "ssl-ca",
+    "charset",
+    "collation",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "socket",
+    "timezone",
+    "time-zone",
+];
 
 /// Opens a database to own partitions of it.
 pub(super) async fn open(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<MySqlDatabase, DatabaseOpenError> {
@@ -243,8 +259,7 @@ fn connect_options(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<MySql
             TlsMode::VerifyFull => MySqlSslMode::VerifyIdentity,
         });
     }
-    if let Some(ca) = &options.tls_ca {
-        let pem = std::fs::read(ca).map_err(|e| wrong(format!("`database.tls_ca`, `{}`: {e}", ca.display())))?;
+    if let Some(pem) = tls::certificates(url, options, PARAMETERS).map_err(wrong)? {
         connect = connect.ssl_ca_from_pem(pem);
     }
     // the rest of the session is set by statements

@@ -8,14 +8,35 @@ use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, Row as _, query}
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 
 use super::super::connections::{Connect, Connections, Made};
-use super::super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, TlsMode, reach, schema};
+use super::super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, TlsMode, reach, schema, tls};
 use super::PostgresDatabase;
+use super::error::text;
 use super::migration::Migrator;
 
 /// The lock under which the schema is migrated: any number, the same for all nodes.
 const MIGRATION_LOCK: i64 = 0x7068_6f65_6e69_7801;
 /// How many connections sea-orm has, for what need not be fast.
 const OTHER_CONNECTIONS: u32 = 4;
+
+/// What an address may have behind the `?`, besides the mode of TLS.
+const PARAMETERS: &[&str] = &[
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
 
 /// Opens a database to own partitions of it.
 pub(super) async fn open(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<PostgresDatabase, DatabaseOpenError> {
@@ -140,7 +161,7 @@ fn refusal(url: &DatabaseUrl, error: &sqlx::Error) -> Option<DatabaseOpenError> 
         sqlx::Error::Configuration(_) => "correct `store`: postgres://user:password@host:port/database",
         _ => return None,
     };
-    Some(DatabaseOpenError::Refused { url: url.clone(), reason: error.to_string(), remedy })
+    Some(DatabaseOpenError::Refused { url: url.clone(), reason: text(error), remedy })
 }
 
 fn connect_options(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<PgConnectOptions, DatabaseOpenError> {
@@ -156,8 +177,7 @@ fn connect_options(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<PgCon
             TlsMode::VerifyFull => PgSslMode::VerifyFull,
         });
     }
-    if let Some(ca) = &options.tls_ca {
-        let pem = std::fs::read(ca).map_err(|e| wrong(format!("`database.tls_ca`, `{}`: {e}", ca.display())))?;
+    if let Some(pem) = tls::certificates(url, options, PARAMETERS).map_err(wrong)? {
         connect = connect.ssl_root_cert_from_pem(pem);
     }
     let millis = |duration: Duration| duration.as_millis().to_string();
@@ -165,6 +185,8 @@ fn connect_options(url: &DatabaseUrl, options: &DatabaseOptions) -> Result<PgCon
     Ok(connect.application_name(&options.application_name).disable_statement_logging().options([
         ("statement_timeout", &*statement),
         ("lock_timeout", &*lock),
+        // tables that are there already are no news
+        ("client_min_messages", "warning"),
         ("idle_in_transaction_session_timeout", &*statement),
         // a lock that was waited for shows the newest row
         ("default_transaction_isolation", "read committed"),

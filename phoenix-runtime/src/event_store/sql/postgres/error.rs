@@ -28,12 +28,17 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
+/// What an error says, without the line of the server's own source.
+pub(super) fn text(error: &sqlx::Error) -> String {
+    postgres(error).map_or_else(|| error.to_string(), |error| error.message().to_owned())
+}
+
 /// What a failed statement says that only reads, or was not sent.
 pub(super) fn read_failed(place: &str, error: &sqlx::Error) -> StoreError {
     match postgres(error).map(PgDatabaseError::code) {
-        Some(code) if DAMAGE.contains(&code) => damaged(place, error),
+        Some(code) if DAMAGE.contains(&code) => damaged(place, text(error)),
         _ if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => damaged(place, error),
-        _ => StoreError::Unavailable(told(place, error)),
+        _ => StoreError::Unavailable(told(place, &text(error))),
     }
 }
 
@@ -52,13 +57,13 @@ pub(super) fn write_failed(place: &str, error: &sqlx::Error, largest: usize) -> 
                 let reason = format!("the database can't hold it: {}", error.message());
                 Failure::Store(StoreError::Refused { index: largest, reason })
             }
-            code if DAMAGE.contains(&code) => Failure::Store(damaged(place, error)),
-            _ => Failure::Store(StoreError::Unavailable(told(place, error))),
+            code if DAMAGE.contains(&code) => Failure::Store(damaged(place, error.message())),
+            _ => Failure::Store(StoreError::Unavailable(told(place, &error.message()))),
         },
         None if matches!(error, sqlx::Error::Encode(_)) => {
             Failure::Store(StoreError::Refused { index: largest, reason: error.to_string() })
         }
-        _ => Failure::Store(StoreError::Unknown(told(place, error))),
+        _ => Failure::Store(StoreError::Unknown(told(place, &text(error)))),
     }
 }
 
