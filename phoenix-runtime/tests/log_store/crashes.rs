@@ -21,6 +21,8 @@ enum Step {
     DropSnapshots(u64),
     Strip(u64, u64),
     Refill(u64),
+    /// Writes segments anew that have so many percent to give back.
+    Compact(u8),
     Reopen,
     /// After so many changes of the disk; of the whole machine, or of the process alone.
     Crash(u64, bool),
@@ -32,8 +34,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => proptest::collection::vec(batch, 1..4).prop_map(Step::Append),
         2 => (0..STREAMS).prop_map(Step::Snapshot),
         1 => (0..STREAMS).prop_map(Step::DropSnapshots),
-        1 => (0..STREAMS, 0..12_u64).prop_map(|(of, up_to)| Step::Strip(of, up_to)),
+        2 => (0..STREAMS, 0..12_u64).prop_map(|(of, up_to)| Step::Strip(of, up_to)),
         1 => (0..STREAMS).prop_map(Step::Refill),
+        2 => (0..40_u8).prop_map(Step::Compact),
         1 => Just(Step::Reopen),
         2 => (0..15_u64, any::<bool>()).prop_map(|(after, power)| Step::Crash(after, power)),
     ];
@@ -87,6 +90,9 @@ impl World {
                 _ => {}
             }
             let mut told = Vec::new();
+            if let (Some(log), Step::Compact(above)) = (&self.log, step) {
+                failed = log.compact(*above).await.is_err();
+            }
             if let Some(log) = &self.log {
                 // sent at once, so that some are made durable together
                 let answers: Vec<_> = todo.iter().map(|thing| thing.done_by(log)).collect();
@@ -131,7 +137,7 @@ impl World {
                 let events = self.whole.get(&usize::try_from(*of).unwrap());
                 vec![Done::Refill(events.cloned().unwrap_or_default())]
             }
-            Step::Reopen | Step::Crash(..) => Vec::new(),
+            Step::Compact(_) | Step::Reopen | Step::Crash(..) => Vec::new(),
         }
     }
 

@@ -121,9 +121,9 @@ async fn folders_that_are_no_log_of_this_release_are_refused() {
     drop(open(&path).await);
     let first = path.join("00000001.log");
     let mut bytes = std::fs::read(&first).unwrap();
-    bytes[7] = 2;
+    bytes[7] = 3;
     std::fs::write(&first, &bytes).unwrap();
-    says(LogStore::open(LogStoreOptions::at(&path)).await, &path, &["form 2", "newer release"]);
+    says(LogStore::open(LogStoreOptions::at(&path)).await, &path, &["form 3", "newer release"]);
 
     let file = path.with_extension("txt");
     std::fs::write(&file, "a file").unwrap();

@@ -16,7 +16,14 @@ use uuid::Uuid;
 
 /// So small that a few batches fill a segment, and a few records the index's memory.
 pub(crate) fn small() -> LogStoreOptions {
-    LogStoreOptions { segment_size: 4096, index_memory: 1, streams_in_memory: 4, ..LogStoreOptions::at("log") }
+    LogStoreOptions {
+        segment_size: 4096,
+        index_memory: 1,
+        streams_in_memory: 4,
+        // when a test says so, and not before
+        compact_above: 101,
+        ..LogStoreOptions::at("log")
+    }
 }
 
 pub(crate) fn stream(number: u64) -> StreamId {

@@ -17,7 +17,7 @@ use crate::event_store::port::{Epoch, Partition};
 
 const NAME: &str = "checkpoint";
 const NEW: &str = "checkpoint.new";
-const MAGIC: [u8; 8] = *b"PHXCHK\0\x01";
+const MAGIC: [u8; 8] = *b"PHXCHK\0\x02";
 /// Far larger than a checkpoint gets.
 const LARGEST: u64 = 1 << 30;
 
@@ -53,6 +53,11 @@ pub(super) fn write(files: &dyn Files, seed: u64, state: &State, runs: &[Arc<Run
         }
     }
     bytes.push(u8::from(state.stripped));
+    put_varint(&mut bytes, state.freed.len() as u64);
+    for (segment, freed) in &state.freed {
+        put_varint(&mut bytes, u64::from(*segment));
+        put_varint(&mut bytes, *freed);
+    }
     put_varint(&mut bytes, runs.len() as u64);
     for run in runs {
         put_varint(&mut bytes, run.number);
@@ -108,6 +113,10 @@ fn parse(content: &[u8]) -> Result<Checkpoint, Malformed> {
         }
     }
     state.stripped = input.byte()? != 0;
+    for _ in 0..input.varint()? {
+        let segment = u32::try_from(input.varint()?).map_err(|_| Malformed::Part("segment"))?;
+        state.freed.insert(segment, input.varint()?);
+    }
     let mut runs = Vec::new();
     for _ in 0..input.varint()? {
         runs.push(input.varint()?);

@@ -48,6 +48,14 @@ impl<'a> Frame<'a> {
         whole.then_some(Self { at, durable, body, size: size(length) })
     }
 
+    /// The size of the frame that has this header, if it is one.
+    pub(super) fn size_of(header: &[u8]) -> Option<usize> {
+        let mut input = Input(header);
+        let magic = input.array().ok()?;
+        let length = u32::from_le_bytes(input.array().ok()?) as usize;
+        (magic == MAGIC.to_le_bytes()).then_some(size(length))
+    }
+
     /// The units with their addresses.
     pub(super) fn units(&self) -> Units<'a> {
         Units { at: self.at.plus(HEADER), rest: Input(self.body) }
@@ -94,13 +102,18 @@ pub(super) fn unit_length(bytes: &[u8]) -> Result<usize, Malformed> {
     Ok(u32::from_le_bytes(Input(bytes).array()?) as usize)
 }
 
+/// The checksum of a unit that is written to this address.
+pub(super) fn unit_checksum(bytes: &[u8], at: Address) -> u64 {
+    xxh3_64_with_seed(bytes, at.0)
+}
+
 /// The unit at the start of these bytes, which was written to this address.
 pub(super) fn unit(bytes: &[u8], at: Address) -> Result<&[u8], Malformed> {
     let mut input = Input(bytes);
     let length = u32::from_le_bytes(input.array()?) as usize;
     let checksum = u64::from_le_bytes(input.array()?);
     let unit = input.take(length)?;
-    if xxh3_64_with_seed(unit, at.0) == checksum { Ok(unit) } else { Err(Malformed::Part("checksum")) }
+    if unit_checksum(unit, at) == checksum { Ok(unit) } else { Err(Malformed::Part("checksum")) }
 }
 
 /// Frames that are being put together, to be written at once.
@@ -146,7 +159,7 @@ impl Draft {
         write(&mut self.bytes, at);
         if let Some((head, unit)) = self.bytes.get_mut(start..).and_then(|bytes| bytes.split_at_mut_checked(UNIT)) {
             head[..4].copy_from_slice(&length_of(unit));
-            head[4..].copy_from_slice(&xxh3_64_with_seed(unit, at.0).to_le_bytes());
+            head[4..].copy_from_slice(&unit_checksum(unit, at).to_le_bytes());
         }
         at
     }

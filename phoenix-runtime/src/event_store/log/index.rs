@@ -31,12 +31,14 @@ pub(super) struct State {
     pub(super) names: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Whether anything was ever stripped.
     pub(super) stripped: bool,
+    /// How many bytes of each segment nobody needs any more: at least about so many.
+    pub(super) freed: BTreeMap<u32, u64>,
 }
 
 impl State {
     pub(super) fn empty(end: Address) -> Self {
         let slices = vec![(0, Address::NONE); usize::from(SLICES)];
-        Self { end, epochs: BTreeMap::new(), slices, names: BTreeMap::new(), stripped: false }
+        Self { end, epochs: BTreeMap::new(), slices, names: BTreeMap::new(), stripped: false, freed: BTreeMap::new() }
     }
 
     pub(super) fn slice(&self, slice: Slice) -> (u64, Address) {
@@ -54,6 +56,8 @@ pub(super) struct Changes {
     /// Streams that have their first event.
     pub(super) ids: Vec<StreamId>,
     pub(super) stripped: bool,
+    /// Bytes of segments that nobody needs any more.
+    pub(super) freed: Vec<(u32, u64)>,
 }
 
 /// How many changes there are: to take back what came after.
@@ -87,6 +91,7 @@ impl Changes {
                 }
             }
             Unit::Epochs(epochs) => self.epochs.extend(epochs),
+            Unit::Freed(freed) => self.freed.extend(freed),
             Unit::Kept(kept, view) => {
                 let hash = Hash::stream(seed, view.aggregate, view.id).kept(seed);
                 self.entries.push(Entry { hash, at });
@@ -121,6 +126,7 @@ impl Changes {
         self.epochs.clear();
         self.ids.clear();
         self.stripped = false;
+        self.freed.clear();
     }
 }
 
@@ -200,6 +206,10 @@ impl Index {
         }
         self.state.epochs.extend(changes.epochs.iter().copied());
         self.state.stripped |= changes.stripped;
+        for (segment, bytes) in &changes.freed {
+            let freed = self.state.freed.entry(*segment).or_default();
+            *freed = freed.saturating_add(*bytes);
+        }
         self.state.end = end;
         changes.clear();
     }

@@ -14,12 +14,15 @@
 //! - `address`, `frame`, `unit`, `path`, `segment`: what the log is made of
 //! - `hash`, `index`, `run`, `checkpoint`, `flush`: where things are in it
 //! - `writer`, `stage`, `heads`: the thread that writes; what is about to be written; what it remembers of streams
+//! - `compact`, `compaction`: segments that were written anew without what was stripped; who does that, and when
 //! - `recover`: from files to an open log
 //! - `shared`, `read`: what writer and readers have in common; every read
 //! - `reader`: those who only read
 
 mod address;
 mod checkpoint;
+mod compact;
+mod compaction;
 mod error;
 pub mod files;
 mod flush;
@@ -51,6 +54,7 @@ use tokio::task::spawn_blocking;
 pub use self::options::LogStoreOptions;
 pub use self::reader::LogReader;
 
+use self::compaction::{Compaction, Work};
 use self::files::{Files, Folder};
 use self::recover::Role;
 use self::shared::Shared;
@@ -71,6 +75,7 @@ pub struct LogStore {
     shared: Arc<Shared>,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    compaction: Option<(Sender<Work>, JoinHandle<()>)>,
     // let go last, when nothing of this store can write any more
     _lock: Option<OwnerLock>,
 }
@@ -111,13 +116,14 @@ impl LogStore {
         let start = move || {
             let shared = Arc::new(recover::open(Arc::clone(&files), &options, Role::Owner)?);
             let end = recover::end_file(&*files, &options.path)?;
-            let writer = Writer::new(Arc::clone(&shared), &options, end)?;
+            let (work, compaction) = Compaction::start(&shared, &options)?;
+            let writer = Writer::new(Arc::clone(&shared), &options, end, work.clone())?;
             let thread = std::thread::Builder::new().name("phoenix-log".to_owned()).spawn(move || writer.run(&waiting));
             let thread = thread.map_err(|e| error::failed(&options.path, "start the thread that writes", &e))?;
-            Ok::<_, StoreError>((shared, thread))
+            Ok::<_, StoreError>((shared, thread, (work, compaction)))
         };
-        let (shared, thread) = blocking(start).await.map_err(|e| OpenError::database(&path, &e))?;
-        Ok(Self { shared, jobs: Some(jobs), thread: Some(thread), _lock: lock })
+        let (shared, thread, compaction) = blocking(start).await.map_err(|e| OpenError::database(&path, &e))?;
+        Ok(Self { shared, jobs: Some(jobs), thread: Some(thread), compaction: Some(compaction), _lock: lock })
     }
 
     /// Sends a job at once, so that jobs are done in the order in which they were asked for.
@@ -149,6 +155,19 @@ impl LogStore {
         }))
     }
 
+    /// Writes sealed segments anew at once of which at least so many percent are bytes that moved to an archive, or were
+    /// those of snapshots that are gone. Says how many bytes the disk has back.
+    ///
+    /// # Errors
+    /// A segment that can't be read or is damaged, which stays as it is, and a disk without room for the new one.
+    pub async fn compact(&self, above: u8) -> Result<u64, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let ended = || StoreError::Unavailable(self.writer_ended("was not compacted"));
+        let (work, _) = self.compaction.as_ref().ok_or_else(ended)?;
+        work.send(Work::Now(above, reply)).map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
     /// How much memory the index takes, in bytes.
     #[must_use]
     pub fn index_memory(&self) -> usize {
@@ -166,8 +185,9 @@ async fn blocking<T: Send + 'static>(
 impl Drop for LogStore {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        if let Some(thread) = self.thread.take() {
-            // a writer that panicked has told its askers
+        let compaction = self.compaction.take().map(|(_, thread)| thread);
+        // one that panicked has told its askers
+        for thread in self.thread.take().into_iter().chain(compaction) {
             let _ = thread.join();
         }
     }
@@ -243,7 +263,12 @@ impl EventStore for LogStore {
     }
 
     fn strip(&self, stream: StreamId, up_to: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.send(|reply| Job::Strip(stream, up_to, reply))
+        let asked = stream.clone();
+        let freed = self.read(move |shared| shared.freed_by_strip(&asked, up_to));
+        Box::pin(async move {
+            let freed = freed.await?;
+            self.send(|reply| Job::Strip(stream, up_to, freed, reply)).await
+        })
     }
 
     fn refill(&self, events: Vec<StoredEvent>) -> BoxFuture<'_, Result<(), StoreError>> {

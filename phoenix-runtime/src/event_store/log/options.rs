@@ -25,6 +25,12 @@ pub struct LogStoreOptions {
     pub streams_in_memory: usize,
     /// How many records are made durable by one sync at most; a single batch is never divided.
     pub records_a_commit: usize,
+    /// How many percent of a segment must be bytes that moved to an archive, or were those of snapshots that are gone,
+    /// before it is written anew without them. Above 100 none ever is.
+    pub compact_above: u8,
+    /// How much of the log is read a second to write segments anew.
+    #[serde(with = "units::size")]
+    pub compact_rate: usize,
 }
 
 impl Default for LogStoreOptions {
@@ -35,6 +41,8 @@ impl Default for LogStoreOptions {
             index_memory: 32 << 20,
             streams_in_memory: 200_000,
             records_a_commit: 10_000,
+            compact_above: 25,
+            compact_rate: 32 << 20,
         }
     }
 }

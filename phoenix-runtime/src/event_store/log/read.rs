@@ -54,11 +54,7 @@ impl Shared {
         if from > to || limit == 0 {
             return Ok(Vec::new());
         }
-        let mut at = walk(head.version, head.event, to, |version, at| {
-            let (links, view) = reading.record(at)?;
-            let found = view.event.map(|event| event.version);
-            if found == Some(version) { Ok((links.event, links.jump)) } else { Err(self.not_version(at, version)) }
-        })?;
+        let mut at = self.walk_versions(head, to, reading)?;
         let mut events = Vec::new();
         for version in (from..=to).rev() {
             let (links, mut stored) = self.event(at, reading)?;
@@ -70,6 +66,15 @@ impl Shared {
         }
         events.reverse();
         Ok(events)
+    }
+
+    /// The place of a version.
+    fn walk_versions(&self, head: Head, to: u64, reading: &mut Reading<'_>) -> Result<Address, StoreError> {
+        walk(head.version, head.event, to, |version, at| {
+            let (links, view) = reading.record(at)?;
+            let found = view.event.map(|event| event.version);
+            if found == Some(version) { Ok((links.event, links.jump)) } else { Err(self.not_version(at, version)) }
+        })
     }
 
     fn not_version(&self, at: Address, version: u64) -> StoreError {
@@ -132,6 +137,27 @@ impl Shared {
             first_stripped -= 1;
         }
         Ok((up_to - first_stripped, up_to, kept))
+    }
+
+    /// About how many bytes of each segment nobody needs once a stream's events up to a version are stripped.
+    pub(super) fn freed_by_strip(&self, stream: &StreamId, up_to: u64) -> Result<BTreeMap<u32, u64>, StoreError> {
+        let (mut freed, hash) = (BTreeMap::new(), self.hash(stream));
+        let (count, up_to, kept) = self.to_strip(stream, hash, up_to)?;
+        let mut reading = Reading::new(self);
+        let Some(head) = self.head(stream, hash, &mut reading)?.filter(|_| count > 0) else { return Ok(freed) };
+        let mut at = self.walk_versions(head, up_to, &mut reading)?;
+        for version in (up_to - count + 1..=up_to).rev() {
+            let mut bytes_at = at;
+            if kept.stripped(version).is_some() {
+                bytes_at = self.find(hash.refilled(self.seed, version))?.unwrap_or(at);
+            }
+            let (links, view) = reading.record(at)?;
+            let bytes = view.event.map_or(0, |event| event.payload.len())
+                + view.command.map_or(0, |command| command.body.len());
+            *freed.entry(bytes_at.segment()).or_default() += bytes as u64;
+            at = links.event;
+        }
+        Ok(freed)
     }
 
     pub(super) fn read_all(
@@ -255,7 +281,7 @@ impl Shared {
     pub(super) fn snapshot(&self, stream: &StreamId, at_most: u64) -> Result<Option<Snapshot>, StoreError> {
         let mut reading = Reading::new(self);
         let kept = self.kept(stream, self.hash(stream), &mut reading)?;
-        self.newest(stream, &kept, |info| info.version <= at_most, &mut reading)
+        self.newest(stream, &kept, &|info| info.version <= at_most, &mut reading)
     }
 
     /// The newest snapshot that is wanted.
@@ -263,17 +289,22 @@ impl Shared {
         &self,
         stream: &StreamId,
         kept: &Kept,
-        wanted: impl Fn(&SnapshotInfo) -> bool,
+        wanted: &dyn Fn(&SnapshotInfo) -> bool,
         reading: &mut Reading<'_>,
     ) -> Result<Option<Snapshot>, StoreError> {
         let Some((info, codec, at)) = kept.snapshots.iter().rev().find(|(info, ..)| wanted(info)) else {
             return Ok(None);
         };
         let (_, view) = reading.kept(*at)?;
-        let whole = view.payload.len() as u64 == info.bytes
-            && view.aggregate == &*stream.aggregate
-            && view.id == stream.id.as_str();
+        let payload = view.payload.to_vec();
+        let whole =
+            payload.len() as u64 == info.bytes && view.aggregate == &*stream.aggregate && view.id == stream.id.as_str();
         if !whole {
+            let now = self.kept(stream, self.hash(stream), reading)?;
+            if !now.has_snapshot_at(*at) {
+                // it was dropped meanwhile, and its segment written anew
+                return self.newest(stream, &now, wanted, reading);
+            }
             return Err(self.segments.spoilt(*at, format_args!("it should be the snapshot of {stream}")));
         }
         Ok(Some(Snapshot {
@@ -282,7 +313,7 @@ impl Shared {
             time_micros: info.time_micros,
             fingerprint: info.fingerprint,
             codec: *codec,
-            payload: view.payload.to_vec(),
+            payload,
         }))
     }
 
@@ -298,7 +329,7 @@ impl Shared {
         let known = keys(head, *wanted, reading)?;
         let kept = self.kept(stream, hash, reading)?;
         let snapshot = match fingerprint {
-            Some(wanted) => self.newest(stream, &kept, |info| info.fingerprint == *wanted, reading)?,
+            Some(wanted) => self.newest(stream, &kept, &|info| info.fingerprint == *wanted, reading)?,
             None => None,
         };
         let from = snapshot.as_ref().map_or(1, |snapshot| snapshot.version.max(1));

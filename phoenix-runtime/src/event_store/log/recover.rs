@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::address::Address;
 use super::checkpoint::{self, Checkpoint};
+use super::compact::{self, Compact};
 use super::error::{damaged, failed};
 use super::files::{Files, LogFile};
 use super::flush::{flush, merge};
@@ -20,7 +21,7 @@ use super::frame::Frame;
 use super::index::{Changes, Index, State};
 use super::options::LogStoreOptions;
 use super::run::{self, Run};
-use super::segment::{self, FIRST, Segments};
+use super::segment::{self, FIRST, Segment, Segments};
 use super::shared::{Reading, Shared};
 use super::unit::Unit;
 use crate::domain::id::Slice;
@@ -73,6 +74,8 @@ pub(super) fn end_file(files: &dyn Files, path: &Path) -> Result<Arc<dyn LogFile
 /// Opens a log; its owner makes it where there is none.
 pub(super) fn open(files: Arc<dyn Files>, options: &LogStoreOptions, role: Role) -> Result<Shared, StoreError> {
     let path: Arc<Path> = options.path.as_path().into();
+    // before the segments are listed: an owner may add one meanwhile
+    let published = published_end(&*files);
     let segments = Segments::new(Arc::clone(&files), Arc::clone(&path));
     let numbers = segments.numbers()?;
     let Some(first) = numbers.first().copied() else {
@@ -95,7 +98,7 @@ pub(super) fn open(files: Arc<dyn Files>, options: &LogStoreOptions, role: Role)
     let index = saved_index(&*files, &path, seed, options.index_memory)?;
     let from_start = || Index::new(State::empty(Address::new(1, FIRST)), Vec::new(), options.index_memory);
     let index = index.unwrap_or_else(from_start);
-    let mark = published_end(&*files).max(index.state.end);
+    let mark = published.max(index.state.end);
     let shared = Shared::new(path, files, seed, index);
     if role == Role::Owner && !has_newest(&shared)? {
         tracing::warn!(path = %shared.path.display(), "the index is not that of the log; it is made anew from the log");
@@ -180,7 +183,8 @@ pub(super) fn catch_up(shared: &Shared) -> Result<(), StoreError> {
         return Ok(());
     }
     // an owner that started meanwhile has removed what its predecessor had not made durable
-    shared.segments.close_behind(end.segment());
+    // or has written segments anew, whose old files would take up the disk for as long as they are open
+    shared.segments.close();
     let numbers = shared.segments.numbers()?;
     Scan { shared, role: Role::Reader, mark, numbers }.run().map(drop)
 }
@@ -214,6 +218,21 @@ impl Scan<'_> {
             if self.shared.segments.seed(at.segment())? != self.shared.seed {
                 let what = "it belongs to another log";
                 return Err(damaged(&self.shared.segments.path_of(at.segment()), what));
+            }
+            let segment = self.shared.segments.get(at.segment())?;
+            if let Some(compact) = &segment.compact {
+                at = self.compact(at, &segment, compact, &mut names)?;
+                match self.next_segment(at)? {
+                    Some(next) => at = next,
+                    // it was written anew after the segments were listed
+                    None if self.role == Role::Reader && at >= self.mark => return Ok(End { at, clean: true }),
+                    None if at.segment() == last => at = Address::new(last + 1, FIRST),
+                    None => {
+                        let what = "the log went on in it, and its start can't be read";
+                        return Err(damaged(&self.shared.segments.path_of(at.segment() + 1), what));
+                    }
+                }
+                continue;
             }
             let whole = self.role == Role::Owner || self.mark.segment() != at.segment();
             let end = if whole { u64::MAX } else { self.mark.offset() };
@@ -269,6 +288,39 @@ impl Scan<'_> {
         Ok((at, rest))
     }
 
+    /// Takes in the units of a segment that was written anew, from `start` on; says where it ended.
+    fn compact(
+        &mut self,
+        start: Address,
+        segment: &Segment,
+        compact: &Compact,
+        names: &mut Names,
+    ) -> Result<Address, StoreError> {
+        let (mut changes, mut block, mut count) = (Changes::default(), Vec::new(), 0);
+        for place in compact.blocks() {
+            self.shared.segments.block(segment, start.segment(), place, &mut block)?;
+            for unit in compact::units(&block, start.segment()) {
+                count += 1;
+                let noted = unit.and_then(|(at, bytes)| {
+                    // what is before the start is in the index already
+                    if at < start { Ok(()) } else { changes.unit(self.shared.seed, &Unit::read(bytes, at)?, at, names) }
+                });
+                let place = Address(start.0 - start.offset() + place.0);
+                noted.map_err(|e| self.shared.segments.spoilt(place, e))?;
+            }
+        }
+        if count != compact.units || start > compact.end {
+            let path = self.shared.segments.path_of(start.segment());
+            return Err(damaged(&path, format_args!("it has {count} records, and should have {}", compact.units)));
+        }
+        self.mark = self.mark.max(compact.end);
+        self.shared.publish(&mut changes, compact.end);
+        if self.role == Role::Owner && self.shared.index().is_full(1) {
+            self.flush()?;
+        }
+        Ok(compact.end)
+    }
+
     fn flush(&self) -> Result<(), StoreError> {
         // the checkpoint says that the log is durable, and what the last owner wrote it perhaps did not sync
         let segment = self.shared.index().state.end.segment();
@@ -285,9 +337,8 @@ impl Scan<'_> {
         if !self.numbers.contains(&number) {
             return Ok(None);
         }
-        let at = Address::new(number, FIRST);
-        let bytes = self.shared.segments.rest(number, at.offset(), u64::MAX)?;
-        Ok(Frame::read(&bytes, at).filter(|frame| frame.durable == end).map(|_| at))
+        let before = self.shared.segments.ended_before(number)?;
+        Ok((before == Some(end)).then(|| Address::new(number, FIRST)))
     }
 
     /// The highest mark of the frames that lie behind the end of what can be read.
@@ -295,6 +346,10 @@ impl Scan<'_> {
         let mut highest = marks(rest, end);
         for number in self.numbers.iter().filter(|number| **number > end.segment()) {
             let at = Address::new(*number, FIRST);
+            if let Some(compact) = &self.shared.segments.get(*number)?.compact {
+                highest = highest.max(compact.end);
+                continue;
+            }
             highest = highest.max(marks(&self.shared.segments.rest(*number, at.offset(), u64::MAX)?, at));
         }
         Ok(highest)

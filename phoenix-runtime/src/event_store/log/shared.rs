@@ -142,12 +142,22 @@ impl Shared {
 
     /// What is kept of a stream besides its records.
     pub(super) fn kept(&self, stream: &StreamId, hash: Hash, reading: &mut Reading<'_>) -> Result<Kept, StoreError> {
+        self.kept_of((&stream.aggregate, stream.id.as_str()), hash, reading)
+    }
+
+    /// What is kept of the stream with this aggregate and id.
+    pub(super) fn kept_of(
+        &self,
+        (aggregate, id): (&str, &str),
+        hash: Hash,
+        reading: &mut Reading<'_>,
+    ) -> Result<Kept, StoreError> {
         let Some(at) = self.find(hash.kept(self.seed))? else { return Ok(Kept::default()) };
         let (kept, view) = reading.kept(at)?;
-        if view.aggregate != &*stream.aggregate || view.id != stream.id.as_str() {
-            return Err(self.collision(stream, at));
+        if view.aggregate == aggregate && view.id == id {
+            return Ok(kept);
         }
-        Ok(kept)
+        Err(self.collision(format_args!("{aggregate}/{id}"), at))
     }
 
     /// Where the record of a command is.
@@ -167,7 +177,7 @@ impl Shared {
     }
 
     /// Two things have one hash of 126 bits, or the index is not that of this log.
-    fn collision(&self, stream: &StreamId, at: Address) -> StoreError {
+    fn collision(&self, stream: impl std::fmt::Display, at: Address) -> StoreError {
         damaged(&self.path, format_args!("the index has something of {stream} at {at}, where something else is"))
     }
 }

@@ -14,7 +14,7 @@ use super::index::Changes;
 use super::path::Path;
 use super::run::Entry;
 use super::shared::{Reading, Shared};
-use super::unit::{Kept, KeptView, Links, put_epochs, put_refilled};
+use super::unit::{Kept, KeptView, Links, put_epochs, put_freed, put_refilled};
 use crate::domain::id::{Dedup, SLICES, Slice};
 use crate::event_store::encoding::View;
 use crate::event_store::port::{Batch, Epoch, Partition, Record, Snapshot, StoreError, StoredEvent, StreamId};
@@ -207,6 +207,7 @@ impl Stage {
         (stream, hash): (&StreamId, Hash),
         mut kept: Kept,
         payload: &[u8],
+        freed: &BTreeMap<u32, u64>,
         change: impl FnOnce(&mut Kept, Address),
     ) {
         let view = KeptView { aggregate: &stream.aggregate, id: stream.id.as_str(), payload };
@@ -215,6 +216,10 @@ impl Stage {
             change(&mut kept, at);
             kept.write(&view, bytes, at);
         });
+        if !freed.is_empty() {
+            self.draft.unit(|bytes, _| put_freed(freed, bytes));
+            self.changes.freed.extend(freed.iter().map(|(segment, bytes)| (*segment, *bytes)));
+        }
         self.draft.finish(self.durable);
         self.changes.entries.push(Entry { hash: hash.kept(seed), at });
         self.changes.stripped |= !kept.strips.is_empty();
@@ -225,8 +230,9 @@ impl Stage {
         let stream = &snapshot.stream;
         let hash = Hash::stream(shared.seed, &stream.aggregate, stream.id.as_str());
         let kept = self.kept(shared, stream, hash)?;
+        let freed = bytes_of(&kept, |version| version == snapshot.version);
         let put = |kept: &mut Kept, at| kept.put(snapshot, at);
-        self.put_kept(shared.seed, (stream, hash), kept, &snapshot.payload, put);
+        self.put_kept(shared.seed, (stream, hash), kept, &snapshot.payload, &freed, put);
         Ok(())
     }
 
@@ -234,21 +240,28 @@ impl Stage {
     pub(super) fn drop_snapshots(&mut self, shared: &Shared, stream: &StreamId, below: u64) -> Result<u64, StoreError> {
         let hash = Hash::stream(shared.seed, &stream.aggregate, stream.id.as_str());
         let mut kept = self.kept(shared, stream, hash)?;
+        let freed = bytes_of(&kept, |version| version < below);
         let before = kept.snapshots.len();
         kept.snapshots.retain(|(info, ..)| info.version >= below);
         let dropped = before - kept.snapshots.len();
         if dropped > 0 {
-            self.put_kept(shared.seed, (stream, hash), kept, &[], |_, _| {});
+            self.put_kept(shared.seed, (stream, hash), kept, &[], &freed, |_, _| {});
         }
         Ok(dropped as u64)
     }
 
-    /// Says how many events are stripped. Only when nothing else is staged.
-    pub(super) fn strip(&mut self, shared: &Shared, stream: &StreamId, up_to: u64) -> Result<u64, StoreError> {
+    /// Says how many events are stripped; `freed` says about how many bytes these have. Only when nothing else is staged.
+    pub(super) fn strip(
+        &mut self,
+        shared: &Shared,
+        stream: &StreamId,
+        up_to: u64,
+        freed: &BTreeMap<u32, u64>,
+    ) -> Result<u64, StoreError> {
         let hash = Hash::stream(shared.seed, &stream.aggregate, stream.id.as_str());
         let (count, up_to, kept) = shared.to_strip(stream, hash, up_to)?;
         if count > 0 {
-            self.put_kept(shared.seed, (stream, hash), kept, &[], |kept, at| kept.strip(up_to, at));
+            self.put_kept(shared.seed, (stream, hash), kept, &[], freed, |kept, at| kept.strip(up_to, at));
         }
         Ok(count)
     }
@@ -266,6 +279,15 @@ impl Stage {
         }
         self.draft.finish(self.durable);
     }
+}
+
+/// How many bytes snapshots of these versions have in each segment.
+fn bytes_of(kept: &Kept, versions: impl Fn(u64) -> bool) -> BTreeMap<u32, u64> {
+    let mut freed = BTreeMap::new();
+    for (info, _, at) in kept.snapshots.iter().filter(|(info, ..)| versions(info.version)) {
+        *freed.entry(at.segment()).or_default() += info.bytes;
+    }
+    freed
 }
 
 /// Names the conflicts of a batch that was refused, when nothing else is staged.

@@ -5,11 +5,14 @@
 //! epochs:   2 | (partition u16 | epoch u64)...
 //! kept:     3 | aggregate text | id text | strips | snapshots | bytes of the newest snapshot
 //! refilled: 4 | record
+//! freed:    5 | (segment varint | bytes varint)...
 //! ```
 //!
 //! The links of a record are distances back from its own address, 0 for none. With them the index needs only the last
 //! record of each stream and of each slice: the rest is found from there, in steps whose number grows with the
 //! logarithm of the length.
+
+use std::collections::BTreeMap;
 
 use super::address::Address;
 use crate::event_store::encoding::{Input, Malformed, View, put_bytes, put_varint};
@@ -19,6 +22,7 @@ const RECORD: u8 = 1;
 const EPOCHS: u8 = 2;
 const KEPT: u8 = 3;
 const REFILLED: u8 = 4;
+const FREED: u8 = 5;
 
 /// A unit that was read.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) enum Unit<'a> {
     Kept(Kept, KeptView<'a>),
     /// An event that has its bytes back.
     Refilled(View<'a>),
+    /// How many bytes of segments nobody needs any more.
+    Freed(Vec<(u32, u64)>),
 }
 
 /// What a record points back to.
@@ -85,6 +91,14 @@ impl<'a> Unit<'a> {
                 Self::Kept(kept, KeptView { aggregate, id, payload: input.0 })
             }
             REFILLED => Self::Refilled(View::decode(input.0)?),
+            FREED => {
+                let mut freed = Vec::new();
+                while !input.0.is_empty() {
+                    let segment = u32::try_from(input.varint()?).map_err(|_| Malformed::Part("segment"))?;
+                    freed.push((segment, input.varint()?));
+                }
+                Self::Freed(freed)
+            }
             _ => return Err(Malformed::Part("kind")),
         })
     }
@@ -139,7 +153,21 @@ pub(super) fn put_refilled(view: &View<'_>, into: &mut Vec<u8>) {
     view.encode(into);
 }
 
+/// Appends how many bytes of segments nobody needs any more.
+pub(super) fn put_freed(freed: &BTreeMap<u32, u64>, into: &mut Vec<u8>) {
+    into.push(FREED);
+    for (segment, bytes) in freed {
+        put_varint(into, u64::from(*segment));
+        put_varint(into, *bytes);
+    }
+}
+
 impl Kept {
+    /// Whether a snapshot has its bytes there.
+    pub(super) fn has_snapshot_at(&self, at: Address) -> bool {
+        self.snapshots.iter().any(|(.., place)| *place == at)
+    }
+
     /// Notes a strip that is written to `at`.
     pub(super) fn strip(&mut self, up_to: u64, at: Address) {
         self.strips.retain(|(before, _)| *before > up_to);

@@ -1,12 +1,14 @@
 //! The one thread that writes: it stages all jobs that wait, and makes them durable with one write and one sync.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
 use super::address::Address;
+use super::compaction::Work;
 use super::error::failed;
 use super::files::LogFile;
 use super::flush::{Merging, flush};
@@ -28,7 +30,7 @@ pub(super) enum Job {
     Acquire(Vec<Partition>, Reply<Vec<(Partition, Epoch)>>),
     Snapshot(Box<Snapshot>, Reply<()>),
     DropSnapshots(StreamId, u64, Reply<u64>),
-    Strip(StreamId, u64, Reply<u64>),
+    Strip(StreamId, u64, BTreeMap<u32, u64>, Reply<u64>),
     Refill(Vec<StoredEvent>, Reply<()>),
 }
 
@@ -79,6 +81,9 @@ pub(super) struct Writer {
     /// At how many times its size the index in memory is saved.
     full_at: usize,
     merging: Merging,
+    /// Who writes segments anew, and whether there is anything new to see.
+    compaction: Option<Sender<Work>>,
+    look: bool,
 }
 
 impl Writer {
@@ -87,6 +92,7 @@ impl Writer {
         shared: Arc<Shared>,
         options: &LogStoreOptions,
         end: Arc<dyn LogFile>,
+        compaction: Sender<Work>,
     ) -> Result<Self, StoreError> {
         let stage = Stage::new(&shared, options.streams_in_memory);
         let segment = stage.draft.start().segment();
@@ -107,6 +113,9 @@ impl Writer {
             next: None,
             flushing: None,
             full_at: 1,
+            compaction: (options.compact_above <= 100).then_some(compaction),
+            // what was freed before a start
+            look: true,
         };
         writer.prepare_next();
         Ok(writer)
@@ -131,6 +140,7 @@ impl Writer {
             commit_records.record(u32::try_from(records).unwrap_or(u32::MAX));
             self.stage.streams.age();
             self.keep_index_small();
+            self.let_look();
         }
         self.close();
     }
@@ -156,21 +166,32 @@ impl Writer {
                 let bound = 4096 + snapshot.payload.len();
                 match self.room_for(bound).and_then(|()| self.stage.put_snapshot(&self.shared, &snapshot)) {
                     Err(error) => drop(reply.send(Err(error))),
-                    Ok(()) => self.waiting.push(Answer::Done(reply)),
+                    Ok(()) => {
+                        self.look = true;
+                        self.waiting.push(Answer::Done(reply));
+                    }
                 }
             }
             Job::DropSnapshots(stream, below, reply) => {
                 match self.room_for(4096).and_then(|()| self.stage.drop_snapshots(&self.shared, &stream, below)) {
                     Err(error) => drop(reply.send(Err(error))),
-                    Ok(count) => self.waiting.push(Answer::Count(reply, count)),
+                    Ok(count) => {
+                        self.look = true;
+                        self.waiting.push(Answer::Count(reply, count));
+                    }
                 }
             }
-            Job::Strip(stream, up_to, reply) => {
+            Job::Strip(stream, up_to, freed, reply) => {
                 // what was staged can't be read, so it is made durable first
                 self.commit();
-                match self.room_for(4096).and_then(|()| self.stage.strip(&self.shared, &stream, up_to)) {
+                let bound = 4096 + 16 * freed.len();
+                let staged = self.room_for(bound);
+                match staged.and_then(|()| self.stage.strip(&self.shared, &stream, up_to, &freed)) {
                     Err(error) => drop(reply.send(Err(error))),
-                    Ok(count) => self.waiting.push(Answer::Count(reply, count)),
+                    Ok(count) => {
+                        self.look = true;
+                        self.waiting.push(Answer::Count(reply, count));
+                    }
                 }
             }
             Job::Refill(events, reply) => {
@@ -291,6 +312,7 @@ impl Writer {
         let _ = self.file.cut(end.offset());
         self.file = file;
         self.reserved = self.segment_size;
+        self.look = true;
         self.stage.draft.restart(Address::new(number, FIRST));
         self.prepare_next();
         let needed = needed(self.stage.draft.end());
@@ -345,8 +367,19 @@ impl Writer {
         self.flushing = std::thread::Builder::new().name("phoenix-index".to_owned()).spawn(write).ok();
     }
 
+    /// Lets somebody see whether segments should be written anew.
+    fn let_look(&mut self) {
+        if std::mem::take(&mut self.look)
+            && let Some(compaction) = &self.compaction
+        {
+            // nobody is there any more when the store is closed
+            let _ = compaction.send(Work::Look);
+        }
+    }
+
     /// Leaves a checkpoint, so that the next start need not read the log.
     fn close(mut self) {
+        drop(self.compaction.take());
         let _ = self.next.take().map(JoinHandle::join);
         let _ = self.flushing.take().map(JoinHandle::join);
         if self.shared.check().is_ok() {
@@ -381,6 +414,6 @@ fn refuse(job: Job, error: StoreError) {
     match job {
         Job::Append(_, reply) | Job::Snapshot(_, reply) | Job::Refill(_, reply) => drop(reply.send(Err(error))),
         Job::Acquire(_, reply) => drop(reply.send(Err(error))),
-        Job::DropSnapshots(_, _, reply) | Job::Strip(_, _, reply) => drop(reply.send(Err(error))),
+        Job::DropSnapshots(_, _, reply) | Job::Strip(_, _, _, reply) => drop(reply.send(Err(error))),
     }
 }
