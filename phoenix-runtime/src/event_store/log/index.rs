@@ -243,6 +243,14 @@ impl Index {
         self.memory.find(hash).or_else(frozen).ok_or_else(|| Arc::clone(&self.runs))
     }
 
+    /// Which of these things may be there, as far as memory tells. No question waits for the answer to another one, so the
+    /// processor fetches what many of them need at once.
+    pub(super) fn may_have(&self, hashes: impl Iterator<Item = Hash>) -> Vec<bool> {
+        let in_frozen = |hash| self.frozen.as_ref().is_some_and(|frozen| frozen.memory.find(hash).is_some());
+        let in_runs = |hash| self.runs.iter().fold(false, |found, run| found | run.may_have(hash));
+        hashes.map(|hash| self.memory.find(hash).is_some() | in_frozen(hash) | in_runs(hash)).collect()
+    }
+
     /// The last records of all streams: what is in memory, and the runs.
     pub(super) fn streams(&self) -> (Vec<Entry>, Arc<Vec<Arc<Run>>>) {
         let frozen = self.frozen.iter().flat_map(|frozen| frozen.memory.iter());

@@ -85,6 +85,11 @@ impl Run {
         Ok(Self { number, entries, file, firsts, filter: Filter(words) })
     }
 
+    /// Whether the thing with this hash may be in it, as far as memory tells.
+    pub(super) fn may_have(&self, hash: Hash) -> bool {
+        self.filter.may_have(hash)
+    }
+
     /// Where the thing with this hash is.
     pub(super) fn find(&self, hash: Hash) -> io::Result<Option<Address>> {
         // one cache line, where the search for the block takes many

@@ -102,8 +102,15 @@ impl Stage {
         let mark = self.changes.mark();
         let mut reading = Reading::new(shared);
         self.draft.begin();
-        for record in &batch.records {
-            if let Err(refusal) = self.record(shared, record, &mut reading) {
+        let named = |record: &Record| {
+            let hash = Hash::stream(shared.seed, &record.stream.aggregate, record.stream.id.as_str());
+            (hash, record.command.as_ref().map(|command| hash.key(shared.seed, command.dedup)))
+        };
+        let hashes: Vec<_> = batch.records.iter().map(named).collect();
+        // nobody but this thread adds to the index, so what is not there now is not there until this is staged
+        let known = shared.index().may_have(hashes.iter().map(|(hash, key)| key.unwrap_or(*hash)));
+        for ((record, hashes), known) in batch.records.iter().zip(hashes).zip(known) {
+            if let Err(refusal) = self.record(shared, record, hashes, known, &mut reading) {
                 self.draft.abandon();
                 self.changes.take_back(mark);
                 return Err(refusal);
@@ -113,8 +120,16 @@ impl Stage {
         Ok(())
     }
 
-    fn record(&mut self, shared: &Shared, record: &Record, reading: &mut Reading<'_>) -> Result<(), Refusal> {
-        let (id, seed) = (&record.stream, shared.seed);
+    /// Stages a record; `known` says whether the index may have its key.
+    fn record(
+        &mut self,
+        shared: &Shared,
+        record: &Record,
+        (hash, key): (Hash, Option<Hash>),
+        known: bool,
+        reading: &mut Reading<'_>,
+    ) -> Result<(), Refusal> {
+        let id = &record.stream;
         let room = self.slices.get_mut(usize::from(record.slice.0)).ok_or(Refusal::Conflict)?;
         let slice = match room {
             Some(path) => path,
@@ -126,14 +141,12 @@ impl Stage {
         if record.sequence.checked_sub(1) != Some(slice.number()) {
             return Err(Refusal::Conflict);
         }
-        let hash = Hash::stream(seed, &id.aggregate, id.id.as_str());
         let stream = self.streams.get(id, hash, shared, reading)?;
         if record.event.as_ref().is_some_and(|event| event.version.checked_sub(1) != Some(stream.events.number())) {
             return Err(Refusal::Conflict);
         }
-        let key = record.command.as_ref().map(|command| (hash.key(seed, command.dedup), command.dedup));
-        if let Some((key, dedup)) = key
-            && (!self.fresh.insert(key.0) || shared.key(id, hash, dedup, reading)?.is_some())
+        if let Some((key, command)) = key.zip(record.command.as_ref())
+            && (!self.fresh.insert(key.0) || (known && shared.key(id, hash, command.dedup, reading)?.is_some()))
         {
             return Err(Refusal::Conflict);
         }
@@ -156,7 +169,7 @@ impl Stage {
             stream.events.push(at);
         }
         stream.last = at;
-        self.changes.record(hash, key.map(|(key, _)| key), &view, at);
+        self.changes.record(hash, key, &view, at);
         if let Some(event) = &record.event {
             if event.version == 1 {
                 self.changes.ids.push(id.clone());

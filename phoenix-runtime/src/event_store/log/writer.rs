@@ -164,13 +164,12 @@ impl Writer {
             }
             Job::Snapshot(snapshot, reply) => {
                 let bound = 4096 + snapshot.payload.len();
-                match self.room_for(bound).and_then(|()| self.stage.put_snapshot(&self.shared, &snapshot)) {
-                    Err(error) => drop(reply.send(Err(error))),
-                    Ok(()) => {
-                        self.look = true;
-                        self.waiting.push(Answer::Done(reply));
-                    }
+                let staged = self.room_for(bound).and_then(|()| self.stage.put_snapshot(&self.shared, &snapshot));
+                if let Err(error) = staged {
+                    return drop(reply.send(Err(error)));
                 }
+                self.look = true;
+                self.waiting.push(Answer::Done(reply));
             }
             Job::DropSnapshots(stream, below, reply) => {
                 match self.room_for(4096).and_then(|()| self.stage.drop_snapshots(&self.shared, &stream, below)) {
