@@ -9,13 +9,14 @@
 //! - [`slices`]: shows and moves the slices that several databases share
 //! - [`state`]: shows the state of an aggregate at a version
 //!
-//! [`checkout`] knows where the sources are that this binary was built from, [`place`] which store is meant, and
-//! [`report`] tells errors.
+//! [`checkout`] knows where the sources are that this binary was built from, [`mod@cargo`] builds with them, [`place`]
+//! knows which store is meant, and [`report`] tells errors.
 
 #![forbid(unsafe_code)]
 
 mod archive;
 mod bench;
+mod cargo;
 mod checkout;
 mod events;
 mod new;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use crate::cargo::cargo;
+
 /// Shows the state of one aggregate as JSON.
 ///
 /// Replays its events in the service of the current folder, which need not run; if it does, it is not disturbed.
@@ -46,7 +48,7 @@ pub(crate) fn run(options: Options) -> miette::Result<ExitCode> {
         Command::new(bin)
     } else if Path::new("Cargo.toml").exists() {
         eprintln!("asking the service; it is built first where it must be");
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = cargo();
         cargo.args(["run", "--quiet", "--"]);
         cargo
     } else {

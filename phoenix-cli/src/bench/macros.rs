@@ -1,13 +1,13 @@
 //! What the macros cost a service's build: `cargo check` of the bank template, and how much of it is expansion.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use phoenix_bench::Row;
 use phoenix_bench::report::median;
 
 use super::error::BenchError;
+use crate::cargo::cargo;
 use crate::checkout::Checkout;
 use crate::new::render;
 
@@ -23,8 +23,8 @@ pub(crate) fn measure(folder: &Path, runs: usize) -> Result<Vec<Row>, BenchError
     let checkout = Checkout::find().map_err(|e| BenchError::Build(e.to_string()))?;
     let service = render("bench-bank", "bank", folder).map_err(|e| BenchError::Build(format!("{e:?}")))?;
     let target = std::path::absolute(checkout.target()).map_err(|e| BenchError::Build(e.to_string()))?;
-    let cargo = |arguments: &[&str], bootstrap: bool| {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let built = |arguments: &[&str], bootstrap: bool| {
+        let mut command = cargo();
         command.args(arguments).current_dir(&service).env("CARGO_TARGET_DIR", &target).env("CARGO_INCREMENTAL", "1");
         if bootstrap {
             // the compiler tells its passes only so
@@ -35,18 +35,18 @@ pub(crate) fn measure(folder: &Path, runs: usize) -> Result<Vec<Row>, BenchError
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         if output.status.success() { Ok((began.elapsed().as_secs_f64(), text)) } else { Err(BenchError::Build(text)) }
     };
-    cargo(&["check", "--offline"], false)?;
+    built(&["check", "--offline"], false)?;
     let mut builds = Vec::new();
     for run in 0..runs {
-        cargo(&["clean", "--offline", "-p", "bench-bank"], false)?;
-        let (clean, _) = cargo(&["check", "--offline", "--lib"], false)?;
+        built(&["clean", "--offline", "-p", "bench-bank"], false)?;
+        let (clean, _) = built(&["check", "--offline", "--lib"], false)?;
         let source = service.join("src/account.rs");
         let text = std::fs::read_to_string(&source).map_err(|e| BenchError::Build(e.to_string()))?;
         std::fs::write(&source, format!("{text}// edit {run}\n")).map_err(|e| BenchError::Build(e.to_string()))?;
-        let (edited, _) = cargo(&["check", "--offline", "--lib"], false)?;
-        cargo(&["clean", "--offline", "-p", "bench-bank"], false)?;
+        let (edited, _) = built(&["check", "--offline", "--lib"], false)?;
+        built(&["clean", "--offline", "-p", "bench-bank"], false)?;
         let passes = ["rustc", "--offline", "--lib", "--profile", "check", "--", "-Ztime-passes"];
-        let (_, text) = cargo(&passes, true)?;
+        let (_, text) = built(&passes, true)?;
         builds.push(Build { clean, edited, expansion: expansion(&text).unwrap_or(f64::NAN) });
     }
     // it was rendered for this alone; what can't be removed does no harm

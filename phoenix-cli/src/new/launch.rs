@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::name::Name;
+use crate::cargo::cargo;
 use crate::checkout::Checkout;
 
 /// How long a new service, whose store is empty, may take until it is ready.
@@ -124,8 +125,7 @@ pub(crate) async fn run(checkout: &Checkout, name: &Name, folder: &Path, port: u
 
 /// Builds the service like this binary was built, in the same target folder, and says where its binary is.
 fn build(checkout: &Checkout, name: &Name, folder: &Path) -> miette::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-    let mut command = Command::new(&cargo);
+    let mut command = cargo();
     command.args(["build", "--message-format", "json-render-diagnostics"]).current_dir(folder);
     if !cfg!(debug_assertions) {
         command.arg("--release");
@@ -135,7 +135,7 @@ fn build(checkout: &Checkout, name: &Name, folder: &Path) -> miette::Result<Path
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|source| LaunchError::NoCargo { cargo, source })?;
+        .map_err(|source| LaunchError::NoCargo { cargo: command.get_program().into(), source })?;
     let mut binary = None;
     for line in child.stdout.take().map(BufReader::new).into_iter().flat_map(BufReader::lines) {
         binary = executable(&line.into_diagnostic()?, name).or(binary);
