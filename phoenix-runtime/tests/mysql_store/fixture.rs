@@ -41,6 +41,13 @@ impl Database {
         mysql::open(&DatabaseUrl::new(&self.url), &options).await
     }
 
+    pub(crate) async fn open_at(
+        url: String,
+        options: &DatabaseOptions,
+    ) -> Result<Arc<dyn StoreWithTable>, DatabaseOpenError> {
+        mysql::open(&DatabaseUrl::new(url), options).await
+    }
+
     /// A connection beside the store's.
     pub(crate) async fn administrator(&self) -> Result<MySqlConnection, Failed> {
         Ok(MySqlConnection::connect(&self.url).await?)

@@ -2,6 +2,8 @@
 //! connections that are lost, packets that are too small, a schema that is brought up once, errors that say what to do.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../postgres_store/answers.rs"]
+mod answers;
 mod fences;
 mod fixture;
 mod lost;
@@ -27,7 +29,7 @@ use tests;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let all = [fences::TESTS, lost::TESTS, opening::TESTS, packets::TESTS].concat();
+    let all = [answers::TESTS, fences::TESTS, lost::TESTS, opening::TESTS, packets::TESTS].concat();
     libtest_mimic::run(&arguments, all.into_iter().map(|(name, test)| on_a_server(name, test)).collect()).exit();
 }
 

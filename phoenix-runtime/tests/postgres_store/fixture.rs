@@ -9,7 +9,7 @@ use libtest_mimic::Failed;
 use phoenix_runtime::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use phoenix_runtime::domain::outcome::{Outcome, OutcomeKind};
 use phoenix_runtime::event_store::port::{Batch, CommandData, Epoch, EventData, Partition, Record, StreamId};
-use phoenix_runtime::event_store::sql::postgres;
+use phoenix_runtime::event_store::sql::{StoreWithTable, postgres};
 use phoenix_runtime::event_store::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, EventStore};
 use phoenix_test_servers::Server;
 use sea_orm::sqlx::{AssertSqlSafe, Connection as _, PgConnection, query, query_scalar};
@@ -36,6 +36,13 @@ impl Database {
 
     pub(crate) async fn open_with(&self, options: DatabaseOptions) -> Result<Arc<dyn EventStore>, DatabaseOpenError> {
         Ok(postgres::open(&DatabaseUrl::new(&self.url), &options).await?)
+    }
+
+    pub(crate) async fn open_at(
+        url: String,
+        options: &DatabaseOptions,
+    ) -> Result<Arc<dyn StoreWithTable>, DatabaseOpenError> {
+        postgres::open(&DatabaseUrl::new(url), options).await
     }
 
     /// A connection beside the store's.

@@ -2,6 +2,7 @@
 //! that are lost, a schema that is brought up once, errors that say what to do.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod answers;
 mod fences;
 mod fixture;
 mod lost;
@@ -32,7 +33,7 @@ use tests;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let all = [fences::TESTS, lost::TESTS, opening::TESTS, rows::TESTS].concat();
+    let all = [answers::TESTS, fences::TESTS, lost::TESTS, opening::TESTS, rows::TESTS].concat();
     libtest_mimic::run(&arguments, all.into_iter().map(|(name, test)| on_a_server(name, test)).collect()).exit();
 }
 

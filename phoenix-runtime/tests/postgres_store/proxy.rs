@@ -16,6 +16,11 @@ pub(crate) enum Door {
     Open,
     /// Those of the store pass; the first ones of the server are swallowed, and the connection is cut.
     AnswersLost,
+    /// All bytes pass up to a statement that begins with this text; what the server says to it is swallowed, and the
+    /// connection is cut.
+    AnswerLost(&'static str),
+    /// Nothing passes any more, for ever, through connections that are open now or are made now; and none is cut.
+    Silent,
     /// Nothing passes, and every connection is cut.
     Shut,
 }
@@ -67,18 +72,30 @@ async fn carry(mut client: TcpStream, server: String, door: watch::Receiver<Door
     let Ok(mut server) = TcpStream::connect(server).await else { return };
     let mut shutting = door.clone();
     let (mut question, mut answer) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut silenced = door.clone();
+    let mut cut = false;
     loop {
         tokio::select! {
             biased;
             // what comes after the door was shut does not pass
             () = async { drop(shutting.wait_for(|door| *door == Door::Shut).await) } => return,
+            () = async { drop(silenced.wait_for(|door| *door == Door::Silent).await) } => {
+                drop(shutting.wait_for(|door| *door == Door::Shut).await);
+                return;
+            }
             read = client.read(&mut question) => match read {
-                Ok(bytes @ 1..) if server.write_all(&question[..bytes]).await.is_ok() => {}
+                Ok(bytes @ 1..) if server.write_all(&question[..bytes]).await.is_ok() => {
+                    if let Door::AnswerLost(text) = *door.borrow() {
+                        // what is before a statement is never a blank
+                        let begins = |part: &[u8]| part[0] != b' ' && part[1..] == *text.as_bytes();
+                        cut |= question[..bytes].windows(text.len() + 1).any(begins);
+                    }
+                }
                 _ => return,
             },
             read = server.read(&mut answer) => match read {
                 Ok(bytes @ 1..) => {
-                    if *door.borrow() == Door::AnswersLost {
+                    if cut || *door.borrow() == Door::AnswersLost {
                         lost.fetch_add(1, Ordering::Relaxed);
                         return;
                     }

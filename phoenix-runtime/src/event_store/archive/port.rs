@@ -32,8 +32,8 @@ impl fmt::Display for BlockInfo {
     }
 }
 
-/// Where blocks of events are kept: see the module's promises. Its errors are [`StoreError::Unavailable`], and
-/// [`StoreError::Damaged`] for what needs a person.
+/// Where blocks of events are kept: see the module's promises. Its errors are [`StoreError::Unavailable`],
+/// [`StoreError::Unknown`] where an answer was lost, and [`StoreError::Damaged`] for what needs a person.
 ///
 /// # Cancel safety
 /// Dropping a future of [`Archive::put`] leaves it done or not done; it may be asked again.

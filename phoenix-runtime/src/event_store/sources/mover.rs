@@ -237,8 +237,14 @@ impl Mover {
             let (version, before) = self.members.map().await?;
             let mut after = before.clone();
             let value = change(&mut after)?;
-            if after == before || after.write(&*home.source, version + 1).await.map_err(|e| home.says(e))? {
+            if after == before {
                 return Ok(value);
+            }
+            match after.write(&*home.source, version + 1).await {
+                Ok(true) => return Ok(value),
+                // somebody else was faster, or this one was, and the answer is lost: the map says which
+                Ok(false) | Err(StoreError::Unknown(_)) => {}
+                Err(error) => return Err(home.says(error).into()),
             }
         }
     }

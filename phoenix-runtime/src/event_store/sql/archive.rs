@@ -1,9 +1,7 @@
 //! Events whose bytes are in an archive: taken out here, and given back.
 
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, TransactionTrait as _,
-};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
 use super::SqlStore;
 use super::dialect::Dialect;
@@ -16,7 +14,7 @@ impl<D: Dialect> SqlStore<D> {
     pub(super) async fn strip_events(&self, stream: StreamId, up_to: u64) -> Result<u64, StoreError> {
         let Some(number) = self.number_of(&stream).await? else { return Ok(0) };
         let failed = |e| self.dialect.failed(&e);
-        let transaction = self.dialect.database().begin().await.map_err(failed)?;
+        let transaction = self.begin().await?;
         self.settled_in(&transaction, stream.slice()).await?;
         let with_command = |then: Expr| Expr::case(Column::Dedup.is_not_null(), then).finally(Expr::null());
         // from the end, so that it costs as much as there is to strip, however long the stream is
@@ -45,7 +43,7 @@ impl<D: Dialect> SqlStore<D> {
             .exec(&transaction)
             .await
             .map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
+        self.end(transaction).await?;
         Ok(stripped.rows_affected)
     }
 
@@ -68,7 +66,7 @@ impl<D: Dialect> SqlStore<D> {
             }
         }
         let failed = |e| self.dialect.failed(&e);
-        let transaction = self.dialect.database().begin().await.map_err(failed)?;
+        let transaction = self.begin().await?;
         if let Some(event) = taken.first() {
             self.settled_in(&transaction, event.stream.slice()).await?;
         }
@@ -85,6 +83,6 @@ impl<D: Dialect> SqlStore<D> {
                 .map_err(failed)?;
         }
         // dropped before, the transaction is rolled back
-        transaction.commit().await.map_err(failed)
+        self.end(transaction).await
     }
 }

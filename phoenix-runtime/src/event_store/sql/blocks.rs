@@ -3,7 +3,6 @@
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, EntityTrait as _, Insert, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    TransactionTrait as _,
 };
 
 use super::SqlStore;
@@ -55,11 +54,10 @@ impl<D: Dialect> Archive for SqlStore<D> {
                 let reason = format!("{stream} has no events, so there is nothing of it to archive");
                 return Err(StoreError::Refused { index: 0, reason });
             };
-            let failed = |e| self.dialect.failed(&e);
-            let transaction = self.dialect.database().begin().await.map_err(failed)?;
+            let transaction = self.begin().await?;
             self.settled_in(&transaction, stream.slice()).await?;
-            keep_block(number, block, bytes).exec_without_returning(&transaction).await.map_err(failed)?;
-            transaction.commit().await.map_err(failed)
+            self.db(keep_block(number, block, bytes).exec_without_returning(&transaction).await)?;
+            self.end(transaction).await
         })
     }
 

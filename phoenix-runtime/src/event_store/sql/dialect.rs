@@ -3,8 +3,7 @@
 use std::fmt;
 use std::future::Future;
 
-use sea_orm::DatabaseConnection;
-
+use super::database::Database;
 use super::known::Stream;
 use super::row::Cells;
 use crate::domain::id::{Dedup, Slice};
@@ -99,10 +98,13 @@ pub(super) trait Dialect: fmt::Debug + Send + Sync + 'static {
     fn place(&self) -> &str;
 
     /// For what sea-orm asks.
-    fn database(&self) -> &DatabaseConnection;
+    fn database(&self) -> &Database;
 
-    /// What an error of [`Dialect::database`] means.
+    /// What an error of [`Dialect::database`] means, of a statement that only reads, or whose transaction is not committed.
     fn failed(&self, error: &sea_orm::DbErr) -> StoreError;
+
+    /// What an error of a commit means, or of a statement that commits by itself: perhaps it is done.
+    fn perhaps_done(&self, error: &sea_orm::DbErr) -> StoreError;
 
     /// How many connections have been made so far, but for those of [`Dialect::database`].
     fn connections(&self) -> u64;

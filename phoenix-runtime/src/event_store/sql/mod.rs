@@ -6,7 +6,7 @@
 //! # Layout
 //! - `url`, `options`, `error`: what can be chosen, and what can go wrong
 //! - `tls`: what an address and the options say about protection
-//! - `reach`, `connections`: the first connection, and all others
+//! - `reach`, `connections`, `database`: the first connection, and all others: for what must be fast, and for sea-orm
 //! - `schema`, `entity`, `row`: migrations, the tables, what a row means
 //! - `dialect`: what differs between databases: [`postgres`] and [`mysql`]
 //! - `known`, `turns`, `append`: what is remembered of the database, the order of appends, one append
@@ -19,6 +19,7 @@ mod append;
 mod archive;
 mod blocks;
 mod connections;
+mod database;
 mod dialect;
 mod entity;
 mod error;

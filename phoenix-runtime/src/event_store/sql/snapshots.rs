@@ -30,7 +30,7 @@ impl<D: Dialect> SqlStore<D> {
             .update_columns([Column::TimeMicros, Column::Fingerprint, Column::Codec, Column::Payload])
             .to_owned();
         let kept = Entity::insert(row).on_conflict(replace).exec_without_returning(self.dialect.database()).await;
-        kept.map(drop).map_err(|e| self.dialect.failed(&e))
+        kept.map(drop).map_err(|e| self.dialect.perhaps_done(&e))
     }
 
     pub(super) async fn newest_snapshot(&self, stream: StreamId, at_most: u64) -> Result<Option<Snapshot>, StoreError> {
@@ -77,7 +77,7 @@ impl<D: Dialect> SqlStore<D> {
             .filter(Expr::col(Column::Version).lt(signed(below)))
             .exec(self.dialect.database())
             .await
-            .map_err(|e| self.dialect.failed(&e))?;
+            .map_err(|e| self.dialect.perhaps_done(&e))?;
         Ok(removed.rows_affected)
     }
 }

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, TransactionTrait as _,
+    ActiveValue::Set, ColumnTrait as _, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
 };
 
 use super::SqlStore;
 use super::blocks::keep_block;
+use super::database::Transaction;
 use super::dialect::{Dialect, Failure, Insert, Inserted, Row};
 use super::entity::{archive, away_slices, documents, events, partitions, slices, snapshots, streams};
 use super::reader::signed;
@@ -63,15 +64,16 @@ fn range(slice: Slice) -> (i64, i64) {
 }
 
 impl<D: Dialect> SqlStore<D> {
-    async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
-        self.dialect.database().begin().await.map_err(|e| self.dialect.failed(&e))
+    pub(super) async fn begin(&self) -> Result<Transaction<'_>, StoreError> {
+        self.db(self.dialect.database().begin().await)
     }
 
-    async fn end(&self, transaction: DatabaseTransaction) -> Result<(), StoreError> {
-        transaction.commit().await.map_err(|e| self.dialect.failed(&e))
+    /// Commits. An answer that is lost leaves it unknown whether anything has changed.
+    pub(super) async fn end(&self, transaction: Transaction<'_>) -> Result<(), StoreError> {
+        transaction.commit().await.map_err(|e| self.dialect.perhaps_done(&e))
     }
 
-    fn db<T>(&self, done: Result<T, DbErr>) -> Result<T, StoreError> {
+    pub(super) fn db<T>(&self, done: Result<T, DbErr>) -> Result<T, StoreError> {
         done.map_err(|e| self.dialect.failed(&e))
     }
 
@@ -80,27 +82,27 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     /// What the database is to a slice, and stays until the transaction ends.
-    async fn tenure_in(&self, transaction: &DatabaseTransaction, slice: Slice) -> Result<Tenure, StoreError> {
+    async fn tenure_in(&self, transaction: &Transaction<'_>, slice: Slice) -> Result<Tenure, StoreError> {
         let row = slices::Entity::find_by_id(i32::from(slice.0)).lock_exclusive().one(transaction).await;
         let row = self.db(row)?.ok_or_else(|| self.is_damaged(format_args!("there is no row of slice {}", slice.0)))?;
         tenure(&row).map_err(|what| self.is_damaged(what))
     }
 
     /// Refuses to change bytes that are perhaps being copied, until the transaction ends.
-    pub(super) async fn settled_in(&self, transaction: &DatabaseTransaction, slice: Slice) -> Result<(), StoreError> {
+    pub(super) async fn settled_in(&self, transaction: &Transaction<'_>, slice: Slice) -> Result<(), StoreError> {
         match self.tenure_in(transaction, slice).await?.hold {
             Hold::Held => Ok(()),
             _ => Err(StoreError::Unavailable(format!("slice {} is being moved, or was", slice.0))),
         }
     }
 
-    async fn document_in(&self, name: &str, transaction: &DatabaseTransaction) -> Result<Option<Document>, StoreError> {
+    async fn document_in(&self, name: &str, transaction: &Transaction<'_>) -> Result<Option<Document>, StoreError> {
         let row = self.db(documents::Entity::find_by_id(name).one(transaction).await)?;
         Ok(row.map(|row| Document { version: row.version.cast_unsigned(), text: row.body }))
     }
 
     /// Waits for whoever changes documents or tenures, and keeps others from it.
-    async fn lock_documents(&self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
+    async fn lock_documents(&self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
         let row = documents::Entity::find_by_id(TENURES).lock_exclusive().one(transaction).await;
         self.db(row)?.map(drop).ok_or_else(|| self.is_damaged("there is no row of its tenures"))
     }
@@ -109,7 +111,7 @@ impl<D: Dialect> SqlStore<D> {
         &self,
         name: &str,
         document: Document,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction<'_>,
     ) -> Result<(), StoreError> {
         let version = signed(document.version);
         let row =
@@ -117,7 +119,7 @@ impl<D: Dialect> SqlStore<D> {
         self.db(documents::Entity::insert(row).exec_without_returning(transaction).await).map(drop)
     }
 
-    async fn raise_tenures(&self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
+    async fn raise_tenures(&self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
         let raised = documents::Entity::update_many()
             .col_expr(documents::Column::Version, Expr::col(documents::Column::Version).add(1))
             .filter(documents::Column::Name.eq(TENURES))
@@ -127,11 +129,7 @@ impl<D: Dialect> SqlStore<D> {
     }
 
     /// Waits for open appends of the partitions from this one on, and raises their numbers of moves.
-    async fn raise_moves(
-        &self,
-        transaction: &DatabaseTransaction,
-        Partition(from): Partition,
-    ) -> Result<(), StoreError> {
+    async fn raise_moves(&self, transaction: &Transaction<'_>, Partition(from): Partition) -> Result<(), StoreError> {
         let locked = partitions::Entity::find()
             .select_only()
             .column(partitions::Column::Partition)
@@ -150,7 +148,7 @@ impl<D: Dialect> SqlStore<D> {
         self.db(raised).map(drop)
     }
 
-    async fn is_empty(&self, slice: Slice, transaction: &DatabaseTransaction) -> Result<bool, StoreError> {
+    async fn is_empty(&self, slice: Slice, transaction: &Transaction<'_>) -> Result<bool, StoreError> {
         let (start, end) = range(slice);
         let first = events::Entity::find()
             .select_only()

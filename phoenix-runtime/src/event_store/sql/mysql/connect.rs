@@ -7,6 +7,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions as _, Connection as _, E
 use sea_orm::{DatabaseConnection, SqlxMySqlConnector};
 
 use super::super::connections::{Connect, Connections, Made};
+use super::super::database::Database;
 use super::super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, TlsMode, reach, schema, tls};
 use super::{MySqlDatabase, error, migration};
 
@@ -61,9 +62,9 @@ pub(super) async fn open_to_read(
     let server = Server::ask(url, connection).await?;
     let database = database(url, options, &session, &server);
     if server.is_mariadb {
-        schema::check::<migration::MariaDb>(&database.database, url, refusal).await?;
+        schema::check::<migration::MariaDb>(&database.database.pool(), url, refusal).await?;
     } else {
-        schema::check::<migration::MySql>(&database.database, url, refusal).await?;
+        schema::check::<migration::MySql>(&database.database.pool(), url, refusal).await?;
     }
     Ok(database)
 }
@@ -180,6 +181,7 @@ impl Server {
 
 fn database(url: &DatabaseUrl, options: &DatabaseOptions, session: &Session, server: &Server) -> MySqlDatabase {
     let made = Made::default();
+    let answer_timeout = options.statement_timeout + options.connect_timeout;
     let connections = |most| Connections::new(session.connecting(), options.connect_timeout, most, &made);
     let kind = if server.is_mariadb { "mariadb" } else { "mysql" };
     MySqlDatabase {
@@ -191,8 +193,11 @@ fn database(url: &DatabaseUrl, options: &DatabaseOptions, session: &Session, ser
         writers: connections(options.append_connections),
         readers: connections(options.read_connections),
         made,
-        database: session.pool(options, OTHER_CONNECTIONS),
-        answer_timeout: options.statement_timeout + options.connect_timeout,
+        database: Database::new(answer_timeout, {
+            let (session, options) = (session.clone(), options.clone());
+            move || session.pool(&options, OTHER_CONNECTIONS)
+        }),
+        answer_timeout,
     }
 }
 

@@ -10,12 +10,14 @@ pub(super) const DUPLICATE: u16 = 1062;
 /// A sum that is too large: what the fence answers with.
 pub(super) const OUT_OF_RANGE: u16 = 1690;
 pub(super) const DEADLOCK: u16 = 1213;
+const ERROR_DURING_COMMIT: u16 = 1180;
+const PACKET_TOO_LARGE: u16 = 1153;
 /// A packet, a value, a row that is too large.
-const TOO_LARGE: [u16; 3] = [1153, 1406, 1118];
+const TOO_LARGE: [u16; 3] = [PACKET_TOO_LARGE, 1406, 1118];
 /// Indexes and tables that are not what the server wrote.
 const DAMAGE: [u16; 9] = [1034, 1035, 1194, 1195, 1296, 1459, 1712, 1812, 1877];
 /// The server ends the session with these: shutdown, kill, idle for too long.
-const SESSION_ENDS: [u16; 6] = [1053, 1077, 1153, 1927, 3169, 4031];
+const SESSION_ENDS: [u16; 6] = [1053, 1077, PACKET_TOO_LARGE, 1927, 3169, 4031];
 
 /// The number that the server gave an error.
 pub(super) fn number(error: &sqlx::Error) -> Option<u16> {
@@ -59,6 +61,18 @@ pub(super) fn database_failed(place: &str, error: &DbErr) -> StoreError {
         DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => failed(place, e),
         DbErr::Type(_) | DbErr::TryIntoErr { .. } => damaged(place, error),
         _ => StoreError::Unavailable(told(place, error)),
+    }
+}
+
+/// What an error of sea-orm means where it is that of a commit, or of a statement that commits by itself.
+pub(super) fn perhaps_done(place: &str, error: &DbErr) -> StoreError {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e))
+            if (is_lost(e) && number(e) != Some(PACKET_TOO_LARGE)) || number(e) == Some(ERROR_DURING_COMMIT) =>
+        {
+            unknown(place, e)
+        }
+        _ => database_failed(place, error),
     }
 }
 

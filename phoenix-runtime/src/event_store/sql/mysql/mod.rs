@@ -17,11 +17,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::DbErr;
 use sea_orm::sqlx::mysql::MySqlConnection;
-use sea_orm::{DatabaseConnection, DbErr};
 
 use self::cells::ServerRow;
 use super::connections::{Connections, Made};
+use super::database::Database;
 use super::dialect::{Dialect, Failure, Held, Insert, Inserted};
 use super::known::Stream;
 use super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, SqlStore, StoreWithTable};
@@ -59,7 +60,7 @@ struct MySqlDatabase {
     collation: &'static str,
     /// How long a text may be that is sent at once.
     max_packet: usize,
-    database: DatabaseConnection,
+    database: Database,
     made: Made,
     writers: Connections<MySqlConnection>,
     readers: Connections<MySqlConnection>,
@@ -88,12 +89,16 @@ impl Dialect for MySqlDatabase {
         &self.place
     }
 
-    fn database(&self) -> &DatabaseConnection {
+    fn database(&self) -> &Database {
         &self.database
     }
 
     fn failed(&self, error: &DbErr) -> StoreError {
         error::database_failed(&self.place, error)
+    }
+
+    fn perhaps_done(&self, error: &DbErr) -> StoreError {
+        error::perhaps_done(&self.place, error)
     }
 
     fn connections(&self) -> u64 {

@@ -7,6 +7,7 @@ use sea_orm::sqlx::mysql::MySqlRow;
 use sea_orm::sqlx::{self, AssertSqlSafe, raw_sql};
 use tokio::time::timeout;
 
+use super::super::database;
 use super::super::dialect::{Held, Part};
 use super::super::known::Stream;
 use super::super::row::{Cells as _, Rows, column, damaged, event_columns};
@@ -56,7 +57,7 @@ impl MySqlDatabase {
                     lease.keep();
                     return Err(failed(&error));
                 }
-                Err(_) => return Err(failed(&sqlx::Error::PoolTimedOut)),
+                Err(_) => return Err(failed(&database::silence(self.answer_timeout))),
             }
         }
     }

@@ -9,6 +9,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Either, Executor as _, raw_sql};
 use tokio::time::timeout;
 
 use super::super::connections::Lease;
+use super::super::database;
 use super::super::dialect::{Failure, Held, Insert, Inserted};
 use super::text::{self, Part, Text, TooLarge, Transaction};
 use super::{MySqlDatabase, error};
@@ -127,10 +128,9 @@ impl MySqlDatabase {
                     return Err(Undone { done, error: told, number: number.filter(|_| !committing) });
                 }
                 Err(_) => {
-                    let silence = format!("no answer within {:?}", self.answer_timeout);
-                    let silent = sqlx::Error::Protocol(silence.clone());
+                    let silence = database::silence(self.answer_timeout);
                     let error =
-                        if last { error::unknown(&self.place, &silence) } else { error::failed(&self.place, &silent) };
+                        if last { error::unknown(&self.place, &silence) } else { error::failed(&self.place, &silence) };
                     return Err(Undone { done, error, number: None });
                 }
             }

@@ -8,6 +8,7 @@ use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, Row as _, query}
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 
 use super::super::connections::{Connect, Connections, Made};
+use super::super::database::Database;
 use super::super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, TlsMode, reach, schema, tls};
 use super::PostgresDatabase;
 use super::error::text;
@@ -64,7 +65,7 @@ pub(super) async fn open_to_read(
     let connect = connect_options(url, options)?;
     let connection = reach::once(url, options, &connecting(&connect), refusal).await?;
     let database = database(url, options, &connect, connection).await?;
-    schema::check::<Migrator>(&database.database, url, refusal).await?;
+    schema::check::<Migrator>(&database.database.pool(), url, refusal).await?;
     Ok(database)
 }
 
@@ -90,6 +91,7 @@ async fn database(
         });
     }
     let made = Made::default();
+    let answer_timeout = options.statement_timeout + options.connect_timeout;
     let connections = |most| Connections::new(connecting(connect), options.connect_timeout, most, &made);
     Ok(PostgresDatabase {
         place: url.to_string(),
@@ -98,8 +100,11 @@ async fn database(
         writers: connections(options.append_connections),
         readers: connections(options.read_connections),
         made,
-        database: pool(options, connect, OTHER_CONNECTIONS),
-        answer_timeout: options.statement_timeout + options.connect_timeout,
+        database: Database::new(answer_timeout, {
+            let (options, connect) = (options.clone(), connect.clone());
+            move || pool(&options, &connect, OTHER_CONNECTIONS)
+        }),
+        answer_timeout,
     })
 }
 

@@ -76,6 +76,16 @@ pub(super) fn database_failed(place: &str, error: &DbErr) -> StoreError {
     }
 }
 
+/// What an error of sea-orm means where it is that of a commit, or of a statement that commits by itself.
+pub(super) fn perhaps_done(place: &str, error: &DbErr) -> StoreError {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) if is_lost(e) => {
+            StoreError::Unknown(told(place, e))
+        }
+        _ => database_failed(place, error),
+    }
+}
+
 fn told(place: &str, error: &dyn std::fmt::Display) -> String {
     format!("`{place}`: {error}; check that the database runs, that it can be reached, and what its log says")
 }

@@ -14,13 +14,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::DbErr;
 use sea_orm::sqlx::postgres::{PgArguments, PgBindIterExt as _, PgConnection, PgRow};
 use sea_orm::sqlx::{self, Postgres, query};
-use sea_orm::{DatabaseConnection, DbErr};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::connections::{Connections, Lease, Made};
+use super::database::{self, Database};
 use super::dialect::{Dialect, Failure, Held, Insert, Inserted};
 use super::known::Stream;
 use super::row::{Cells as _, Rows};
@@ -57,7 +58,7 @@ struct PostgresDatabase {
     /// Version and durability.
     name: String,
     durable: bool,
-    database: DatabaseConnection,
+    database: Database,
     made: Made,
     writers: Connections<PgConnection>,
     readers: Connections<PgConnection>,
@@ -94,7 +95,7 @@ impl PostgresDatabase {
                     lease.keep();
                     return Err(failed(&error));
                 }
-                Err(_) => return Err(failed(&sqlx::Error::PoolTimedOut)),
+                Err(_) => return Err(failed(&database::silence(self.answer_timeout))),
             }
         }
     }
@@ -121,11 +122,8 @@ impl PostgresDatabase {
                 Err(error::write_failed(&self.place, &error, largest))
             }
             Err(_) => {
-                let reason = format!(
-                    "`{}`: no answer within {:?}; check the network and what the database does",
-                    self.place, self.answer_timeout
-                );
-                Err(Failure::Store(StoreError::Unknown(reason)))
+                let silence = database::silence(self.answer_timeout);
+                Err(error::write_failed(&self.place, &silence, largest))
             }
         }
     }
@@ -206,12 +204,16 @@ impl Dialect for PostgresDatabase {
         &self.place
     }
 
-    fn database(&self) -> &DatabaseConnection {
+    fn database(&self) -> &Database {
         &self.database
     }
 
     fn failed(&self, error: &DbErr) -> StoreError {
         error::database_failed(&self.place, error)
+    }
+
+    fn perhaps_done(&self, error: &DbErr) -> StoreError {
+        error::perhaps_done(&self.place, error)
     }
 
     fn connections(&self) -> u64 {
