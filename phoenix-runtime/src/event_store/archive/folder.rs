@@ -219,16 +219,18 @@ fn block_of(name: &str) -> Option<BlockInfo> {
 
 /// Makes a folder, and each above it, durable.
 fn make_folder(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let named = || sync_folder(parent.unwrap_or(Path::new(".")));
+    if path.is_dir() {
+        // whoever made it may have been killed before its name was durable; nobody made it where nothing may be made
+        return named().or_else(|e| if e.kind() == ErrorKind::PermissionDenied { Ok(()) } else { Err(e) });
+    }
     if let Some(parent) = parent {
         make_folder(parent)?;
     }
     match fs::create_dir(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => sync_folder(parent.unwrap_or(Path::new("."))),
+        _ => named(),
     }
 }
 
