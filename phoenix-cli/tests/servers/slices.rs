@@ -231,6 +231,8 @@ fn refused(two: &Two) -> Result<(), Failed> {
     two.refuses("forget b", 1, &["the source `b` still has 1 slices"])?;
     two.configure("")?;
     two.refuses("list", 1, &["the source `b` has 1 of the 1024 slices", "add `b = \"<url>\"` to `[sources]`"])?;
+    let blind = two.stored().err().map(|e| format!("{e:?}")).unwrap_or_default();
+    expect(&blind.contains("the source `b` has 1 of the 1024 slices"), &true)?;
     two.configure(&format!("[sources]\nb = \"{}\"\n", two.urls[1]))?;
     two.says("move 5 --to home --purge", "slice 5 is at home; 12 rows were copied\n")?;
     two.says("forget b", "")?;

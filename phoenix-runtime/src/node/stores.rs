@@ -210,11 +210,15 @@ impl Source {
             }
             StoreUrl::Log(path) => (Self::Log(LogReader::open(path).await?), None),
             StoreUrl::Postgres(url) => {
-                let (store, table) = both(sql::postgres::open_to_read(url, &config.database).await?);
+                let store = sql::postgres::open_to_read(url, &config.database).await?;
+                sources::sole(&*store).await?;
+                let (store, table) = both(store);
                 (Self::Store(store), table)
             }
             StoreUrl::MySql(url) => {
-                let (store, table) = both(sql::mysql::open_to_read(url, &config.database).await?);
+                let store = sql::mysql::open_to_read(url, &config.database).await?;
+                sources::sole(&*store).await?;
+                let (store, table) = both(store);
                 (Self::Store(store), table)
             }
         })
