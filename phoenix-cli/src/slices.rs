@@ -7,7 +7,7 @@ use phoenix_runtime::domain::id::{SLICES, Slice};
 use phoenix_runtime::event_store::OpenError;
 use phoenix_runtime::event_store::sources::{MoveError, MoveStep, Mover};
 use phoenix_runtime::node::config::ConfigError;
-use phoenix_runtime::node::{NodeConfig, open_members};
+use phoenix_runtime::node::{NodeConfig, look_at_members, open_members};
 
 /// Shows and moves the slices that several databases share.
 ///
@@ -118,7 +118,13 @@ pub(crate) async fn run(options: Options) -> miette::Result<()> {
 }
 
 async fn act(action: Action) -> Result<(), SlicesError> {
-    let mover = Mover::new(open_members(&NodeConfig::load()?).await?);
+    let config = NodeConfig::load()?;
+    // a slip in the configuration must not bind a database for good: only a move brings one in
+    let members = match &action {
+        Action::Move { .. } => open_members(&config).await?,
+        _ => look_at_members(&config).await?,
+    };
+    let mover = Mover::new(members);
     match action {
         Action::List => list(&mover).await?,
         Action::Status { slice } => {

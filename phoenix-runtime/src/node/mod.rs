@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use self::builder::{NodeBuilder, NodeError};
 pub use self::config::NodeConfig;
-pub use self::stores::{History, open_members, open_store};
+pub use self::stores::{History, look_at_members, open_members, open_store};
 use crate::client::Client;
 use crate::engine::Engine;
 use crate::http::{Phase, Readiness, Server};

@@ -76,6 +76,14 @@ enum Use {
     Look,
 }
 
+/// Opens the databases that share the slices to see which is where; none joins, and none changes.
+///
+/// # Errors
+/// As [`open_members`], and a database that has not joined yet.
+pub async fn look_at_members(config: &NodeConfig) -> Result<Members, OpenError> {
+    members(config, Use::Look).await
+}
+
 async fn members(config: &NodeConfig, wanted: Use) -> Result<Members, OpenError> {
     let open = async |url: &StoreUrl, key: &str| {
         let source: Arc<dyn sources::Source> = match url {
@@ -98,7 +106,10 @@ async fn members(config: &NodeConfig, wanted: Use) -> Result<Members, OpenError>
         let key = format!("sources.{name}");
         others.insert(name.clone(), announced(name, open(url, &key)).await?);
     }
-    Ok(Members::open(home, others).await?)
+    Ok(match wanted {
+        Use::Own => Members::open(home, others).await?,
+        Use::Look => Members::look(home, others).await?,
+    })
 }
 
 /// Waits for a source, and says now and then that nothing else is waited for.

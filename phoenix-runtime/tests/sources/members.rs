@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use phoenix_runtime::event_store::MemoryStore;
-use phoenix_runtime::event_store::port::Partition;
+use phoenix_runtime::event_store::port::{Batch, Partition, StoreError};
 use phoenix_runtime::event_store::sources::{Members, MembersError, Source, sole};
 
-use crate::support::{Databases, deal, members_of};
+use crate::support::{Databases, Owner, deal, members_of};
 
 fn source(store: &Arc<dyn Source>) -> Arc<dyn Source> {
     Arc::clone(store)
@@ -82,4 +82,39 @@ async fn a_database_belongs_once() {
 #[tokio::test]
 async fn a_database_alone_needs_nothing() {
     sole(&MemoryStore::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_has_opened_the_home_for_itself_is_fenced_before_a_slice_can_move() {
+    let databases = Databases::default();
+    let alone = Owner::of(source(&databases.home)).await.unwrap();
+    let confirm = async |owner: &Owner| {
+        let batch = Batch { epochs: owner.epochs.clone(), records: Vec::new() };
+        owner.store.append(Arc::new(batch)).await
+    };
+    confirm(&alone).await.unwrap();
+    databases.members().await;
+    assert!(matches!(confirm(&alone).await, Err(StoreError::Fenced { .. })));
+    // but nobody else, by those who come later
+    let owner = Owner::of(databases.store().await).await.unwrap();
+    databases.mover().await;
+    confirm(&owner).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_only_looks_brings_no_source_in() {
+    let databases = Databases::default();
+    let look = async || {
+        let others = BTreeMap::from([("b".to_owned(), source(&databases.b))]);
+        Members::look(source(&databases.home), others).await
+    };
+    says(Members::look(source(&databases.home), BTreeMap::new()).await, &["for itself"]);
+    for _ in 0..2 {
+        says(look().await, &["`b` has not joined", "slices move"]);
+    }
+    databases.members().await;
+    look().await.unwrap();
+    says(Members::look(source(&databases.b), BTreeMap::new()).await, &["it is the source `b`"]);
+    let other = BTreeMap::from([("c".to_owned(), source(&databases.b))]);
+    says(Members::look(source(&databases.home), other).await, &["the source `b`"]);
 }

@@ -24,6 +24,9 @@ pub struct SliceMap {
     pub moving: BTreeMap<u16, Moving>,
     /// Databases that belong to this home.
     pub members: BTreeSet<String>,
+    /// Whether those were fenced who had opened the home for itself, and so would not hear of moves.
+    #[serde(default)]
+    pub fenced: bool,
 }
 
 /// Where a slice is.
@@ -47,7 +50,14 @@ pub struct Moving {
 impl SliceMap {
     /// Everything at home.
     pub(crate) fn new(home: String) -> Self {
-        Self { home, newest: 0, slices: BTreeMap::new(), moving: BTreeMap::new(), members: BTreeSet::new() }
+        Self {
+            home,
+            newest: 0,
+            slices: BTreeMap::new(),
+            moving: BTreeMap::new(),
+            members: BTreeSet::new(),
+            fenced: false,
+        }
     }
 
     /// Where a slice is, by the source's name, and since which move.

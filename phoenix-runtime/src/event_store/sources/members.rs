@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::id::Slice;
-use crate::event_store::port::StoreError;
+use crate::domain::id::{SLICES, Slice};
+use crate::event_store::port::{Partition, StoreError};
 use crate::event_store::sources::map::{HOME, SliceMap};
 use crate::event_store::sources::port::{Joined, MEMBER_DOCUMENT, Source, Tenures};
 
@@ -52,6 +52,15 @@ pub enum MembersError {
     /// A database that is in use by itself.
     #[error("the database of `sources.{0}` has data of its own: a source begins with an empty database")]
     InUse(String),
+    /// A database that does not belong to this home yet, and that was only to be looked at.
+    #[error(
+        "the source `{0}` has not joined this home yet: it does when a node starts with it, or when `phoenix-cli slices \
+         move` names it"
+    )]
+    NotJoined(String),
+    /// A home without any source.
+    #[error("no source has joined this home: it has all 1024 slices for itself")]
+    Alone,
     /// A database did not answer.
     #[error("the source `{name}`: {error}")]
     Store {
@@ -157,9 +166,40 @@ impl Members {
                 }
             }
         }
+        // whoever has opened the home for itself hears of no move, and is fenced before there can be one
+        while !(map.fenced || map.members.is_empty()) {
+            home.acquire((0..SLICES).map(Partition).collect()).await.map_err(at_home)?;
+            map.fenced = true;
+            if !map.write(&*home, version + 1).await.map_err(at_home)? {
+                (version, map) = known_map(&*home).await?.ok_or_else(nothing)?;
+            }
+        }
+        Ok(Self::of(home, others))
+    }
+
+    /// Brings databases together that belong together already; nothing is written.
+    ///
+    /// # Errors
+    /// As [`Members::open`], and a database that has not joined.
+    pub async fn look(home: Arc<dyn Source>, others: BTreeMap<String, Arc<dyn Source>>) -> Result<Self, MembersError> {
+        let not_joined = |name: &String| MembersError::NotJoined(name.clone());
+        let Some((_, map)) = known_map(&*home).await? else {
+            return Err(others.keys().next().map_or(MembersError::Alone, not_joined));
+        };
+        all_named(&map, |name| others.contains_key(name))?;
+        for (name, source) in &others {
+            let says = |error| MembersError::Store { name: name.clone(), error };
+            let document = source.document(MEMBER_DOCUMENT).await.map_err(says)?;
+            let joined = document.filter(|_| map.members.contains(name)).ok_or_else(|| not_joined(name))?;
+            is_ours(&map.home, name, &joined.text)?;
+        }
+        Ok(Self::of(home, others))
+    }
+
+    fn of(home: Arc<dyn Source>, others: BTreeMap<String, Arc<dyn Source>>) -> Self {
         let mut members = vec![Member::new(HOME, home)];
         members.extend(others.into_iter().map(|(name, source)| Member::new(&name, source)));
-        Ok(Self(Arc::new(members)))
+        Self(Arc::new(members))
     }
 
     pub(super) fn all(&self) -> &[Member] {
@@ -224,15 +264,17 @@ async fn join(home: &str, name: &str, source: &dyn Source) -> Result<(), Members
     match joined {
         Joined::Now => Ok(()),
         Joined::InUse => Err(MembersError::InUse(name.to_owned())),
-        Joined::Before(text) => {
-            let theirs = membership(&text).map_err(says)?;
-            let same = theirs.home == home;
-            if same && theirs.name == name {
-                return Ok(());
-            }
-            Err(MembersError::Taken { name: name.to_owned(), other: theirs.name, same })
-        }
+        Joined::Before(text) => is_ours(home, name, &text),
     }
+}
+
+fn is_ours(home: &str, name: &str, text: &str) -> Result<(), MembersError> {
+    let theirs = membership(text).map_err(|error| MembersError::Store { name: name.to_owned(), error })?;
+    let same = theirs.home == home;
+    if same && theirs.name == name {
+        return Ok(());
+    }
+    Err(MembersError::Taken { name: name.to_owned(), other: theirs.name, same })
 }
 
 fn membership(text: &str) -> Result<Membership, StoreError> {

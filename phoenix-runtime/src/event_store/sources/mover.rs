@@ -218,6 +218,8 @@ impl Mover {
                 return Err(MoveError::Used { name: name.to_owned(), slices });
             }
             map.members.remove(name);
+            // from now on the home may be opened for itself
+            map.fenced &= !map.members.is_empty();
             Ok(())
         })
         .await
