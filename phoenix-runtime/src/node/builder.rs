@@ -143,13 +143,16 @@ impl NodeBuilder {
             if config.http.enabled { Some(Server::start(&config.http, Arc::clone(&gateway)).await?) } else { None };
         // one that was handed over is not what the configuration names
         let named = if store.is_some() { StoreUrl::Memory } else { config.store.clone() };
-        let store = match store {
-            Some(store) => archives::over(&config.archive, store, None)?,
-            None => stores::open_store(&config).await?,
+        let (store, home) = match store {
+            Some(store) => (archives::over(&config.archive, store, None)?, None),
+            None => stores::open_store_of_node(&config).await?,
         };
         let builder = Engine::builder(Arc::clone(&store) as Arc<dyn EventStore>).options(config.engine.clone());
         let builder = aggregates.iter().fold(builder.resources(resources), |builder, one| (one.add)(builder));
         let engine = builder.start().await?;
+        if let Some(home) = home {
+            home.is_owned().await?;
+        }
         readiness.watch(Arc::clone(engine.health()));
         gateway.serve(engine.client());
         gateway.keep(Arc::clone(&store));

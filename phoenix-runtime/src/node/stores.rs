@@ -25,40 +25,56 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// A store that has another owner, was written by a newer release, or can't be reached.
 pub async fn open_store(config: &NodeConfig) -> Result<Arc<Archived>, OpenError> {
-    let (store, table) = open(config).await?;
-    archives::over(&config.archive, store, table)
+    Ok(open_store_of_node(config).await?.0)
+}
+
+/// As [`open_store`], with the database that the node has for itself, where it has one.
+pub(super) async fn open_store_of_node(config: &NodeConfig) -> Result<(Arc<Archived>, Option<Home>), OpenError> {
+    let ((store, table), home) = if config.sources.is_empty() {
+        open(config).await?
+    } else {
+        (with_tables(open_members(config).await?).await?, None)
+    };
+    Ok((archives::over(&config.archive, store, table)?, home))
+}
+
+/// A database that a node has for itself, without sources.
+pub(super) struct Home(Arc<dyn sources::Source>);
+
+impl Home {
+    /// Checks again that there are no sources, now that the node is its owner: one that came before that did not fence
+    /// the node, and one that comes later does.
+    pub(super) async fn is_owned(&self) -> Result<(), OpenError> {
+        Ok(sources::sole(&*self.0).await?)
+    }
+}
+
+async fn alone(store: Arc<dyn sql::StoreWithTable>) -> Result<(WithTable, Option<Home>), MembersError> {
+    sources::sole(&*store).await?;
+    let home = Home(Arc::clone(&store) as Arc<dyn sources::Source>);
+    Ok((both(store), Some(home)))
 }
 
 /// A store, and the table of its own for an archive.
 type WithTable = (Arc<dyn EventStore>, Option<Arc<dyn Archive>>);
 
-async fn open(config: &NodeConfig) -> Result<WithTable, OpenError> {
-    if !config.sources.is_empty() {
-        return Ok(with_tables(open_members(config).await?).await?);
-    }
-    match &config.store {
-        StoreUrl::Memory => Ok((Arc::new(MemoryStore::new()), Some(Arc::new(MemoryArchive::new())))),
-        StoreUrl::None => Ok((Arc::new(NoStore::new()), None)),
+async fn open(config: &NodeConfig) -> Result<(WithTable, Option<Home>), OpenError> {
+    let opened: WithTable = match &config.store {
+        StoreUrl::Memory => (Arc::new(MemoryStore::new()), Some(Arc::new(MemoryArchive::new()))),
+        StoreUrl::None => (Arc::new(NoStore::new()), None),
         StoreUrl::Sqlite(path) => {
             let options = SqliteOptions { path: path.clone(), ..config.sqlite.clone() };
             let store = Arc::new(SqliteStore::open(options).await?);
-            Ok((Arc::clone(&store) as Arc<dyn EventStore>, Some(store)))
+            (Arc::clone(&store) as Arc<dyn EventStore>, Some(store))
         }
         StoreUrl::Log(path) => {
             let options = LogStoreOptions { path: path.clone(), ..config.log_store.clone() };
-            Ok((Arc::new(LogStore::open(options).await?), None))
+            (Arc::new(LogStore::open(options).await?), None)
         }
-        StoreUrl::Postgres(url) => {
-            let store = sql::postgres::open(url, &config.database).await?;
-            sources::sole(&*store).await?;
-            Ok(both(store))
-        }
-        StoreUrl::MySql(url) => {
-            let store = sql::mysql::open(url, &config.database).await?;
-            sources::sole(&*store).await?;
-            Ok(both(store))
-        }
-    }
+        StoreUrl::Postgres(url) => return Ok(alone(sql::postgres::open(url, &config.database).await?).await?),
+        StoreUrl::MySql(url) => return Ok(alone(sql::mysql::open(url, &config.database).await?).await?),
+    };
+    Ok((opened, None))
 }
 
 /// Opens the databases that share the slices, as `store` and `sources` name them.

@@ -132,6 +132,7 @@ impl Source for GatedSource {
         put_document(name: &'static str, document: Document) -> bool;
         join(member: String) -> Joined;
         adopt(epochs: Vec<(Partition, Epoch)>) -> ();
+        fence() -> ();
         tenures(known: Option<u64>) -> Option<Tenures>;
         turn(slice: Slice, turn: Turn, number: u64) -> Tenure;
         read_slices(behind: Vec<(Slice, u64)>, limit: usize) -> Page;

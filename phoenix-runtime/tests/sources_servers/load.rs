@@ -25,14 +25,21 @@ const MOVES: u64 = 5;
 /// Counts.
 #[aggregate(name = "counter")]
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Counter {
+pub(crate) struct Counter {
     count: u64,
 }
 
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
 #[command(id = counter, reply = u64, aggregate = "counter")]
-struct Count {
-    counter: String,
+pub(crate) struct Count {
+    pub(crate) counter: String,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Query, Serialize, Deserialize)]
+#[query(id = counter, reply = u64, aggregate = "counter")]
+pub(crate) struct Total {
+    pub(crate) counter: String,
 }
 
 #[derive(Debug, Clone, Event, Serialize, Deserialize)]
@@ -44,6 +51,11 @@ impl Counter {
     #[command_handler(reply = self.count)]
     fn count(&self, _: Count) -> Counted {
         Counted {}
+    }
+
+    #[query_handler]
+    fn total(&self, _: Total) -> u64 {
+        self.count
     }
 
     #[event_handler]

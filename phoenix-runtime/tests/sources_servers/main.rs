@@ -8,6 +8,7 @@ mod support;
 // its tests in memory are not seen here, for this target has no harness
 #[path = "../sources/blocks.rs"]
 mod blocks;
+mod late;
 mod load;
 
 use std::future::Future;
@@ -53,7 +54,7 @@ fn main() {
         ];
         promises.chain(moves).collect::<Vec<_>>()
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    libtest_mimic::run(&arguments, trials.chain(late::trials()).collect()).exit();
 }
 
 /// Two databases by their addresses, each opened as often as somebody wants connections of its own.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::id::{SLICES, Slice};
-use crate::event_store::port::{Partition, StoreError};
+use crate::domain::id::Slice;
+use crate::event_store::port::StoreError;
 use crate::event_store::sources::map::{HOME, SliceMap};
 use crate::event_store::sources::port::{Joined, MEMBER_DOCUMENT, Source, Tenures};
 
@@ -168,7 +168,7 @@ impl Members {
         }
         // whoever has opened the home for itself hears of no move, and is fenced before there can be one
         while !(map.fenced || map.members.is_empty()) {
-            home.acquire((0..SLICES).map(Partition).collect()).await.map_err(at_home)?;
+            home.fence().await.map_err(at_home)?;
             map.fenced = true;
             if !map.write(&*home, version + 1).await.map_err(at_home)? {
                 (version, map) = known_map(&*home).await?.ok_or_else(nothing)?;

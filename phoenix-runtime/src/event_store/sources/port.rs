@@ -197,6 +197,9 @@ pub trait Source: EventStore {
     /// `Fenced` where an epoch is higher: then a later owner was here first, and nothing is raised.
     fn adopt(&self, epochs: Vec<(Partition, Epoch)>) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Raises every epoch that somebody was given: whoever has one of them can append no more.
+    fn fence(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// What it is to all slices; `None` where that is still of the version that is known.
     fn tenures(&self, known: Option<u64>) -> BoxFuture<'_, Result<Option<Tenures>, StoreError>>;
 

@@ -239,6 +239,28 @@ impl<D: Dialect> SqlStore<D> {
         Ok(())
     }
 
+    async fn fence_now(&self) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        // in their order, as whoever appends locks them
+        let locked = partitions::Entity::find()
+            .select_only()
+            .column(partitions::Column::Partition)
+            .filter(partitions::Column::Epoch.gt(0))
+            .order_by_asc(partitions::Column::Partition)
+            .lock_exclusive()
+            .into_tuple::<i32>()
+            .all(&transaction)
+            .await;
+        let owned = self.db(locked)?;
+        let raised = partitions::Entity::update_many()
+            .col_expr(partitions::Column::Epoch, Expr::col(partitions::Column::Epoch).add(1))
+            .filter(partitions::Column::Partition.is_in(owned))
+            .exec(&transaction)
+            .await;
+        self.db(raised)?;
+        self.end(transaction).await
+    }
+
     pub(super) async fn tenures_now(&self, known: Option<u64>) -> Result<Option<Tenures>, StoreError> {
         // the version first: the rows are as new, or newer, and then the next question finds another version
         let version = documents::Entity::find_by_id(TENURES)
@@ -522,6 +544,10 @@ impl<D: Dialect> Source for SqlStore<D> {
 
     fn adopt(&self, epochs: Vec<(Partition, Epoch)>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.adopt_now(epochs))
+    }
+
+    fn fence(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.fence_now())
     }
 
     fn tenures(&self, known: Option<u64>) -> BoxFuture<'_, Result<Option<Tenures>, StoreError>> {
