@@ -280,7 +280,7 @@ pub struct Load {
     pub stream: StreamId,
     /// The layout and logic that a snapshot must have to be of use; `None` to do without.
     pub fingerprint: Option<u64>,
-    /// The most keys, as for [`EventStore::known_keys`].
+    /// The most keys, as for [`EventStore::known_keys`]. Where a snapshot is found none are looked up.
     pub keys: usize,
     /// The most events.
     pub events: usize,
@@ -293,7 +293,8 @@ pub struct Loaded {
     pub snapshot: Option<Snapshot>,
     /// From the snapshot's own event on, or from version 1; [`EventStore::read_stream`] goes on where they end.
     pub events: Vec<StoredEvent>,
-    /// Its keys.
+    /// Its keys. None of them, and not complete, where there is a snapshot: whoever takes a snapshot has more keys than
+    /// are remembered sooner or later, and looking them up costs more than everything else of an activation.
     pub keys: KnownKeys,
 }
 
@@ -426,7 +427,6 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
 pub(crate) async fn one_by_one<S: EventStore + ?Sized>(store: &S, loads: Vec<Load>) -> Result<Vec<Loaded>, StoreError> {
     let mut all = Vec::with_capacity(loads.len());
     for Load { stream, fingerprint, keys, events } in loads {
-        let keys = store.known_keys(stream.clone(), keys).await?;
         let mut snapshot = None;
         if let Some(wanted) = fingerprint {
             let mut at_most = u64::MAX;
@@ -439,6 +439,10 @@ pub(crate) async fn one_by_one<S: EventStore + ?Sized>(store: &S, loads: Vec<Loa
                 at_most = below;
             }
         }
+        let keys = match snapshot {
+            Some(_) => KnownKeys::default(),
+            None => store.known_keys(stream.clone(), keys).await?,
+        };
         let from = snapshot.as_ref().map_or(1, |snapshot| snapshot.version.max(1));
         all.push(Loaded { events: store.read_stream(stream, from, events).await?, snapshot, keys });
     }

@@ -326,11 +326,14 @@ impl Shared {
         let Load { stream, fingerprint, keys: wanted, events } = load;
         let hash = self.hash(stream);
         let head = self.head(stream, hash, reading)?;
-        let known = keys(head, *wanted, reading)?;
         let kept = self.kept(stream, hash, reading)?;
         let snapshot = match fingerprint {
             Some(wanted) => self.newest(stream, &kept, &|info| info.fingerprint == *wanted, reading)?,
             None => None,
+        };
+        let known = match snapshot {
+            Some(_) => KnownKeys::default(),
+            None => keys(head, *wanted, reading)?,
         };
         let from = snapshot.as_ref().map_or(1, |snapshot| snapshot.version.max(1));
         let events = match head {

@@ -157,10 +157,10 @@ pub(super) trait Dialect: fmt::Debug + Send + Sync + 'static {
 /// What a row of [`Dialect::load`] is; the rows of each stream come in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// A snapshot, its fingerprint in the place of the payload's hash.
+    /// A snapshot, its fingerprint in the place of the payload's hash, and where the stream begins (as position).
     Snapshot = 1,
     /// Where the stream begins (as position), whether its keys are complete (as version, 1 or 0), and short hashes of
-    /// keys, eight bytes each, the highest first (as payload). A stream without any record has no such row.
+    /// keys, eight bytes each, the highest first (as payload). A stream without any record, or with a snapshot, has no such row.
     Keys = 2,
     /// An event.
     Event = 3,

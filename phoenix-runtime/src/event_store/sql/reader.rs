@@ -206,7 +206,13 @@ impl<D: Dialect> SqlStore<D> {
             let index = usize::try_from(read.number(row, column::OWN)?).unwrap_or(usize::MAX);
             let (Some(loaded), Some(load)) = (all.get_mut(index), loads.get(index)) else { continue };
             match Part::from_number(read.number(row, column::OWN + 1)?) {
-                Some(Part::Snapshot) => loaded.snapshot = Some(read.snapshot(row, load.stream.clone())?),
+                Some(Part::Snapshot) => {
+                    loaded.snapshot = Some(read.snapshot(row, load.stream.clone())?);
+                    loaded.keys = KnownKeys::default();
+                    if let Some(number) = numbers.get_mut(index) {
+                        *number = Some(read.number(row, column::POSITION)?);
+                    }
+                }
                 Some(Part::Keys) => {
                     let short = |key: &[u8; 8]| u64::from_be_bytes(*key);
                     loaded.keys.keys = read.bytes(row, column::PAYLOAD)?.as_chunks().0.iter().map(short).collect();

@@ -296,8 +296,13 @@ impl MySqlDatabase {
         Ok(found)
     }
 
+    /// The keys of those without a snapshot.
     async fn keys_of(&self, begun: &[Begun], loads: &[Load]) -> Result<Vec<Keys>, StoreError> {
         let most = |begun: &Begun| loads.get(begun.question).map_or(0, |load| load.keys);
+        let begun: Vec<_> = begun.iter().filter(|begun| begun.snapshot.is_none()).collect();
+        if begun.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut text = Text::default();
         text.each(begun.iter().enumerate(), " UNION ALL ", |text, (n, begun)| {
             text.sql("(SELECT ").number(number(n)).sql(if n == 0 { " AS n," } else { "," });
@@ -307,7 +312,7 @@ impl MySqlDatabase {
             text.number(number(most(begun).saturating_add(1))).sql(")");
         });
         let mut all: Vec<_> =
-            begun.iter().map(|begun| Keys { begun: *begun, most: most(begun), found: Vec::new() }).collect();
+            begun.iter().map(|begun| Keys { begun: **begun, most: most(begun), found: Vec::new() }).collect();
         let read = Rows::new(&self.place);
         for row in self.plain_rows(&text).await? {
             let (position, short) = (read.number(&row, 1)?, read.number(&row, 2)?);

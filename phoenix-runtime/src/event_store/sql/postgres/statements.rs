@@ -90,8 +90,8 @@ JOIN streams AS s ON s.aggregate = q.aggregate AND s.id = q.id
 JOIN events AS e ON e.stream = s.stream AND e.dedup_short = q.short"
 );
 
-/// Everything that aggregates need to come into memory: snapshots, keys, events, in this order. Keys are counted in the
-/// index alone; of a stream that has more than are wanted none is read.
+/// Everything that aggregates need to come into memory: snapshots, keys, events, in this order. Keys are looked up only
+/// where there is no snapshot, and counted in the index alone; of a stream that has more than are wanted none is read.
 pub(super) const LOAD: &str = concat!(
     "WITH q AS MATERIALIZED (
   SELECT q.n - 1 AS n, s.stream, q.fingerprint, q.keys, q.events
@@ -99,7 +99,7 @@ pub(super) const LOAD: &str = concat!(
     WITH ORDINALITY AS q(aggregate, id, fingerprint, keys, events, n)
   JOIN streams AS s ON s.aggregate = q.aggregate AND s.id = q.id
 ), kept AS MATERIALIZED (
-  SELECT q.n, q.stream, q.events, p.version, p.time_micros, p.fingerprint, p.codec, p.payload
+  SELECT q.n, q.stream, q.keys, q.events, p.version, p.time_micros, p.fingerprint, p.codec, p.payload
   FROM q LEFT JOIN LATERAL (
     SELECT p.* FROM snapshots AS p WHERE p.stream = q.stream AND p.fingerprint = q.fingerprint
     ORDER BY p.version DESC LIMIT 1
@@ -110,16 +110,17 @@ SELECT k.stream, k.version, k.time_micros, NULL::integer, k.codec, NULL::text, k
   NULL::text, k.n, 1
 FROM kept AS k WHERE k.version IS NOT NULL
 UNION ALL
-SELECT q.stream, CASE WHEN c.keys > q.keys THEN 0 ELSE 1 END, NULL, NULL, NULL, NULL, coalesce(k.keys, ''), NULL, NULL,
-  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, q.n, 2
-FROM q CROSS JOIN LATERAL (
+SELECT w.stream, CASE WHEN c.keys > w.keys THEN 0 ELSE 1 END, NULL, NULL, NULL, NULL, coalesce(k.keys, ''), NULL, NULL,
+  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, w.n, 2
+FROM kept AS w CROSS JOIN LATERAL (
   SELECT count(*) AS keys FROM (
-    SELECT 1 FROM events AS e WHERE e.stream = q.stream AND e.dedup_short IS NOT NULL LIMIT q.keys + 1
+    SELECT 1 FROM events AS e WHERE e.stream = w.stream AND e.dedup_short IS NOT NULL LIMIT w.keys + 1
   ) AS f
 ) AS c CROSS JOIN LATERAL (
   SELECT string_agg(int8send(e.dedup_short), ''::bytea ORDER BY e.position) AS keys FROM events AS e
-  WHERE c.keys <= q.keys AND e.stream = q.stream AND e.dedup_short IS NOT NULL
+  WHERE c.keys <= w.keys AND e.stream = w.stream AND e.dedup_short IS NOT NULL
 ) AS k
+WHERE w.version IS NULL
 UNION ALL
 SELECT ",
     event_columns!(),
