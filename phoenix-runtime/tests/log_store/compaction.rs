@@ -9,19 +9,19 @@ use phoenix_runtime::event_store::{EventStore, LogReader, LogStore, LogStoreOpti
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::disk::{Disk, Faults, Lot};
+use crate::disk::Disk;
 use crate::rows::{Rows, block_on, everything, open_small, snapshot, stream};
 
-const STREAMS: u64 = 4;
+pub(crate) const STREAMS: u64 = 4;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-fn is_segment(name: &str) -> bool {
+pub(crate) fn is_segment(name: &str) -> bool {
     name.strip_suffix(".log").is_some()
 }
 
 /// The form of a segment that was written anew.
-fn is_compact(bytes: &[u8]) -> bool {
+pub(crate) fn is_compact(bytes: &[u8]) -> bool {
     bytes[7] == 2
 }
 
@@ -30,7 +30,7 @@ fn size(files: &Files) -> usize {
 }
 
 /// A log with much that nobody needs: stripped events, some of them refilled, and snapshots that are gone.
-async fn worn() -> (Disk, LogStore, Rows, Vec<StoredEvent>) {
+pub(crate) async fn worn() -> (Disk, LogStore, Rows, Vec<StoredEvent>) {
     let disk = Disk::default();
     let store = open_small(disk.clone()).await.unwrap();
     store.acquire(vec![Partition(0)]).await.unwrap();
@@ -96,34 +96,6 @@ async fn what_is_not_needed_is_gone_and_everything_else_is_as_it_was() {
     assert!(store.compact(10).await.unwrap() > 0);
     let events = store.read_stream(stream(0), 1, 1000).await.unwrap();
     assert!(events.iter().all(|stored| stored.event.codec == ARCHIVED && stored.event.payload.is_empty()));
-}
-
-#[tokio::test]
-async fn a_failure_in_the_middle_leaves_the_old_segment_or_the_new_one() {
-    let (disk, store, ..) = worn().await;
-    let before = everything(&store, STREAMS).await;
-    drop(store);
-    let files = disk.files();
-    let (mut lot, mut ends) = (Lot(7), std::collections::BTreeSet::new());
-    for after in 0..80 {
-        for by_power in [false, true] {
-            let disk = Disk::of(files.clone());
-            let store = open_small(disk.clone()).await.unwrap();
-            disk.set(Faults { power: Some(after), ..Faults::default() });
-            let failed = store.compact(5).await.is_err();
-            assert_eq!(everything(&store, STREAMS).await, before, "reads go on");
-            drop(store);
-            let disk = if by_power { disk.after_power_failure(&mut lot) } else { disk.after_death() };
-            let left = disk.files();
-            ends.insert((failed, left.iter().filter(|(name, bytes)| is_segment(name) && is_compact(bytes)).count()));
-            let store = open_small(disk.clone()).await.unwrap();
-            assert_eq!(everything(&store, STREAMS).await, before);
-            assert!(disk.files().keys().all(|name| name.strip_suffix(".new").is_none_or(|name| name > "00000010")));
-            store.compact(5).await.unwrap();
-            assert_eq!(everything(&store, STREAMS).await, before);
-        }
-    }
-    assert!(ends.len() > 4, "{ends:?}");
 }
 
 #[tokio::test]

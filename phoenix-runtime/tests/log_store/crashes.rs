@@ -21,22 +21,22 @@ enum Step {
     DropSnapshots(u64),
     Strip(u64, u64),
     Refill(u64),
-    /// Writes segments anew that have so many percent to give back.
-    Compact(u8),
+    /// Writes segments anew that have so many percent to give back, while batches are appended.
+    Compact(u8, Vec<(u64, u64)>),
     Reopen,
     /// After so many changes of the disk; of the whole machine, or of the process alone.
     Crash(u64, bool),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let batch = (1..6_u64, any::<u64>());
+    let batches = |most| proptest::collection::vec((1..6_u64, any::<u64>()), 0..most);
     let step = prop_oneof![
-        8 => proptest::collection::vec(batch, 1..4).prop_map(Step::Append),
+        8 => batches(4).prop_map(Step::Append),
         2 => (0..STREAMS).prop_map(Step::Snapshot),
         1 => (0..STREAMS).prop_map(Step::DropSnapshots),
         2 => (0..STREAMS, 0..12_u64).prop_map(|(of, up_to)| Step::Strip(of, up_to)),
         1 => (0..STREAMS).prop_map(Step::Refill),
-        2 => (0..40_u8).prop_map(Step::Compact),
+        2 => (0..40_u8, batches(3)).prop_map(|(above, batches)| Step::Compact(above, batches)),
         1 => Just(Step::Reopen),
         2 => (0..15_u64, any::<bool>()).prop_map(|(after, power)| Step::Crash(after, power)),
     ];
@@ -90,15 +90,21 @@ impl World {
                 _ => {}
             }
             let mut told = Vec::new();
-            if let (Some(log), Step::Compact(above)) = (&self.log, step) {
-                failed = log.compact(*above).await.is_err();
-            }
             if let Some(log) = &self.log {
                 // sent at once, so that some are made durable together
                 let answers: Vec<_> = todo.iter().map(|thing| thing.done_by(log)).collect();
-                for answer in answers {
-                    told.push(answer.await);
-                }
+                let compacted = async {
+                    match step {
+                        Step::Compact(above, _) => log.compact(*above).await,
+                        _ => Ok(0),
+                    }
+                };
+                let answered = async {
+                    for answer in answers {
+                        told.push(answer.await);
+                    }
+                };
+                failed |= tokio::join!(compacted, answered).0.is_err();
             }
             for (told, thing) in told.into_iter().zip(todo) {
                 match told {
@@ -120,7 +126,7 @@ impl World {
     /// What a step sends.
     fn things(&mut self, step: &Step) -> Vec<Done> {
         match step {
-            Step::Append(batches) => {
+            Step::Append(batches) | Step::Compact(_, batches) => {
                 let batch = |(count, seed): &(u64, u64)| {
                     let records = self.records(*count, Lot(*seed));
                     Done::Append(self.rows.batch(records))
@@ -137,7 +143,7 @@ impl World {
                 let events = self.whole.get(&usize::try_from(*of).unwrap());
                 vec![Done::Refill(events.cloned().unwrap_or_default())]
             }
-            Step::Compact(_) | Step::Reopen | Step::Crash(..) => Vec::new(),
+            Step::Reopen | Step::Crash(..) => Vec::new(),
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Faults {
     pub(crate) power: Option<u64>,
     /// Whether nothing more can be reserved.
     pub(crate) full: bool,
+    /// How many bytes all files may have together.
+    pub(crate) capacity: Option<usize>,
     /// Whether the next sync of a file fails. What it should have made durable is lost, and the next one says nothing.
     pub(crate) sync: bool,
     /// Whether the next write fails, in its middle.
@@ -106,6 +108,11 @@ impl Disk {
         state.names.iter().map(|(name, at)| (name.clone(), state.contents[*at].seen.clone())).collect()
     }
 
+    /// How many bytes all files have together.
+    pub(crate) fn used(&self) -> usize {
+        self.0.lock().unwrap().used()
+    }
+
     /// The largest file that was asked for.
     pub(crate) fn largest_reserved(&self) -> u64 {
         self.0.lock().unwrap().largest_reserved
@@ -119,6 +126,23 @@ impl Disk {
             None => {}
         }
         change(&mut state)
+    }
+}
+
+impl State {
+    fn used(&self) -> usize {
+        self.names.values().map(|at| self.contents[*at].seen.len()).sum()
+    }
+
+    /// Makes a file so long, unless it is longer already.
+    fn grow(&mut self, at: usize, length: usize) -> io::Result<()> {
+        let more = length.saturating_sub(self.contents[at].seen.len());
+        if more > 0 && self.faults.capacity.is_some_and(|most| self.used() + more > most) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let seen = &mut self.contents[at].seen;
+        seen.resize(seen.len() + more, 0);
+        Ok(())
     }
 }
 
@@ -178,11 +202,13 @@ pub(crate) struct Hooked {
     pub(crate) opened: Box<dyn Fn(&str) -> Option<Disk> + Send + Sync>,
     /// Before a file is made.
     pub(crate) created: Box<dyn Fn(&str) -> io::Result<()> + Send + Sync>,
+    /// Before and after a file gets this name.
+    pub(crate) renamed: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Hooked {
     pub(crate) fn new(disk: Disk) -> Self {
-        Self { disk, opened: Box::new(|_| None), created: Box::new(|_| Ok(())) }
+        Self { disk, opened: Box::new(|_| None), created: Box::new(|_| Ok(())), renamed: Box::new(|_| ()) }
     }
 }
 
@@ -207,7 +233,10 @@ impl Files for Hooked {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
+        (self.renamed)(to);
+        self.disk.rename(from, to)?;
+        (self.renamed)(to);
+        Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -243,10 +272,9 @@ impl LogFile for Open {
         self.disk.change(|state| {
             let fails = std::mem::take(&mut state.faults.write);
             let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
-            let seen = &mut state.contents[self.at].seen;
             let start = usize::try_from(offset).unwrap();
-            seen.resize(seen.len().max(start + bytes.len()), 0);
-            seen[start..start + bytes.len()].copy_from_slice(bytes);
+            state.grow(self.at, start + bytes.len())?;
+            state.contents[self.at].seen[start..start + bytes.len()].copy_from_slice(bytes);
             if fails { Err(io::Error::other("the disk has a bad sector")) } else { Ok(()) }
         })
     }
@@ -257,11 +285,8 @@ impl LogFile for Open {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             state.largest_reserved = state.largest_reserved.max(len);
-            let seen = &mut state.contents[self.at].seen;
             // memory is scarcer than a disk
-            let len = usize::try_from(len).unwrap().min(ROOM);
-            seen.resize(seen.len().max(len), 0);
-            Ok(())
+            state.grow(self.at, usize::try_from(len).unwrap().min(ROOM))
         })
     }
 

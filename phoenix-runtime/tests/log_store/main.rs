@@ -7,5 +7,6 @@ mod damage;
 mod disk;
 mod faults;
 mod folder;
+mod rewriting;
 mod rows;
 mod sizes;

@@ -31,6 +31,8 @@ const STREAMS: usize = 100_000;
 
 /// How long nobody looks after somebody has looked.
 const REST: Duration = Duration::from_millis(500);
+/// The same where something was in the way, a full disk for example.
+const LONG_REST: Duration = Duration::from_secs(30);
 
 /// What the thread is asked for.
 pub(super) enum Work {
@@ -48,8 +50,8 @@ pub(super) struct Compaction {
     later: Vec<Work>,
     above: u8,
     rate: u64,
-    /// Those that could not be written anew; they are left alone.
-    failed: BTreeSet<u32>,
+    /// Those that are damaged; they are left alone.
+    damaged: BTreeSet<u32>,
 }
 
 /// How fast it may be.
@@ -86,7 +88,7 @@ impl Compaction {
             later: Vec::new(),
             above: options.compact_above,
             rate: options.compact_rate as u64,
-            failed: BTreeSet::new(),
+            damaged: BTreeSet::new(),
         };
         let thread = std::thread::Builder::new().name("phoenix-compact".to_owned()).spawn(move || compaction.run());
         Ok((sender, thread.map_err(|e| failed(&options.path, "start the thread that compacts", &e))?))
@@ -97,19 +99,20 @@ impl Compaction {
             match work {
                 Work::Look => {
                     // what failed was told
-                    let _ = self.compact(self.above, self.rate);
-                    self.rest();
+                    let done = self.compact(self.above, self.rate);
+                    self.rest(if done.is_ok() { REST } else { LONG_REST });
                 }
                 Work::Now(above, reply) => drop(reply.send(self.compact(above, u64::MAX))),
             }
         }
     }
 
-    /// Writes anew what is worth it.
+    /// Writes anew what is worth it, each segment once; one that fails keeps no other from it.
     fn compact(&mut self, above: u8, rate: u64) -> Result<u64, StoreError> {
         let (mut pace, mut given_back) = (Pace::new(rate), 0);
-        let mut first = None;
-        while let Some((number, freed)) = self.shared.check().and_then(|()| self.candidate(above))? {
+        let (mut tried, mut first) = (self.damaged.clone(), None);
+        while let Some((number, freed)) = self.shared.check().map(|()| self.candidate(above, &tried))? {
+            tried.insert(number);
             match self.rewrite(number, &mut pace) {
                 Ok(ControlFlow::Continue(bytes)) => {
                     given_back += bytes;
@@ -124,8 +127,12 @@ impl Compaction {
                 }
                 Ok(ControlFlow::Break(())) => break,
                 Err(error) => {
-                    tracing::warn!(%error, number, "a segment of the log stays as large as it is until the next start");
-                    self.failed.insert(number);
+                    if matches!(error, StoreError::Damaged(_)) {
+                        tracing::error!(%error, number, "a segment of the log stays as large as it is");
+                        self.damaged.insert(number);
+                    } else {
+                        tracing::warn!(%error, number, "a segment of the log stays as large as it is until a later try");
+                    }
                     first.get_or_insert(error);
                 }
             }
@@ -133,22 +140,25 @@ impl Compaction {
         first.map_or(Ok(given_back), Err)
     }
 
-    /// A segment that is worth it, and what it has to give back.
-    fn candidate(&self, above: u8) -> Result<Option<(u32, u64)>, StoreError> {
+    /// A segment that is worth it and was not tried, and what it has to give back.
+    fn candidate(&self, above: u8, tried: &BTreeSet<u32>) -> Option<(u32, u64)> {
         let (freed, end) = {
             let index = self.shared.index();
             (index.state.freed.clone(), index.state.end)
         };
+        let worth_it = |number: u32, freed: u64| match self.length(number) {
+            Ok(length) => u128::from(freed) * 100 >= u128::from(length) * u128::from(above),
+            // whoever writes it anew says what is wrong with it
+            Err(_) => true,
+        };
         // a frame behind it is durable, so the log never goes on in it
-        for (number, freed) in freed.range(..end.segment()).filter(|(number, _)| !self.failed.contains(number)) {
-            let segment = self.shared.segments.get(*number)?;
-            let length = segment.file.length();
-            let length = length.map_err(|e| failed(&self.shared.segments.path_of(*number), "read its length", &e))?;
-            if u128::from(*freed) * 100 >= u128::from(length) * u128::from(above) {
-                return Ok(Some((*number, *freed)));
-            }
-        }
-        Ok(None)
+        let mut sealed = freed.range(..end.segment()).map(|(number, freed)| (*number, *freed));
+        sealed.find(|(number, freed)| !tried.contains(number) && worth_it(*number, *freed))
+    }
+
+    fn length(&self, number: u32) -> Result<u64, StoreError> {
+        let length = self.shared.segments.get(number)?.file.length();
+        length.map_err(|e| failed(&self.shared.segments.path_of(number), "read its length", &e))
     }
 
     fn keep(&mut self, work: Work) {
@@ -159,9 +169,9 @@ impl Compaction {
         }
     }
 
-    /// Looks no more often than this, whatever changes.
-    fn rest(&mut self) {
-        let until = Instant::now() + REST;
+    /// Does not look for so long, whatever changes.
+    fn rest(&mut self, time: Duration) {
+        let until = Instant::now() + time;
         while let Ok(work) = self.work.recv_timeout(until.saturating_duration_since(Instant::now())) {
             let at_once = matches!(work, Work::Now(..));
             self.keep(work);
@@ -194,8 +204,7 @@ impl Compaction {
         let shared = Arc::clone(&self.shared);
         let path = shared.segments.path_of(number);
         let io = |e: io::Error| failed(&path, "write it anew", &e);
-        let old = shared.segments.get(number)?;
-        let length = old.file.length().map_err(io)?;
+        let length = self.length(number)?;
         let temporary = format!("{}.new", name(number));
         let file = shared.files.create(&temporary).map_err(io)?;
         let copied = self.copy(number, Rewriting::new(&*file), pace);
