@@ -18,9 +18,16 @@ use tokio::time::timeout;
 /// A connection that was left in the middle of a statement goes back to its pool and is waited for there, for as long as
 /// it hangs; so after a statement without an answer the whole pool is left, and its connections are never used again.
 pub(super) struct Database {
-    pool: RwLock<DatabaseConnection>,
+    pool: RwLock<Pool>,
     make: Box<dyn Fn() -> DatabaseConnection + Send + Sync>,
     limit: Duration,
+}
+
+/// Which one, so that many statements that hang in one pool leave it once.
+#[derive(Clone)]
+struct Pool {
+    number: u64,
+    connections: DatabaseConnection,
 }
 
 impl fmt::Debug for Database {
@@ -32,26 +39,39 @@ impl fmt::Debug for Database {
 impl Database {
     /// Waits so long for each answer.
     pub(super) fn new(limit: Duration, make: impl Fn() -> DatabaseConnection + Send + Sync + 'static) -> Self {
-        Self { pool: RwLock::new(make()), make: Box::new(make), limit }
+        let pool = Pool { number: 0, connections: make() };
+        Self { pool: RwLock::new(pool), make: Box::new(make), limit }
     }
 
     /// The pool that is in use.
     pub(super) fn pool(&self) -> DatabaseConnection {
+        self.current().connections
+    }
+
+    fn current(&self) -> Pool {
         self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Begins a transaction. Dropped, it is rolled back.
     pub(super) async fn begin(&self) -> Result<Transaction<'_>, DbErr> {
-        let pool = self.pool();
-        let transaction = self.within(pool.begin()).await?;
-        Ok(Transaction { database: self, transaction })
+        let Pool { number, connections } = self.current();
+        let transaction = self.within(number, connections.begin()).await?;
+        Ok(Transaction { database: self, pool: number, transaction })
     }
 
-    async fn within<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+    async fn ask<T>(&self, question: impl AsyncFnOnce(DatabaseConnection) -> Result<T, DbErr>) -> Result<T, DbErr> {
+        let Pool { number, connections } = self.current();
+        self.within(number, question(connections)).await
+    }
+
+    async fn within<T>(&self, number: u64, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         if let Ok(answer) = timeout(self.limit, answer).await {
             return answer;
         }
-        *self.pool.write().unwrap_or_else(PoisonError::into_inner) = (self.make)();
+        let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
+        if pool.number == number {
+            *pool = Pool { number: number + 1, connections: (self.make)() };
+        }
         Err(DbErr::Exec(RuntimeErr::SqlxError(Arc::new(silence(self.limit)))))
     }
 }
@@ -65,13 +85,14 @@ pub(super) fn silence(limit: Duration) -> sqlx::Error {
 /// A transaction, each of whose statements has a limit.
 pub(super) struct Transaction<'a> {
     database: &'a Database,
+    pool: u64,
     transaction: DatabaseTransaction,
 }
 
 impl Transaction<'_> {
     /// Makes it durable. Without an answer nobody knows whether it is.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
-        self.database.within(self.transaction.commit()).await
+        self.database.within(self.pool, self.transaction.commit()).await
     }
 }
 
@@ -82,19 +103,19 @@ impl ConnectionTrait for Database {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.within(self.pool().execute_raw(statement)).await
+        self.ask(async |pool| pool.execute_raw(statement).await).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.within(self.pool().execute_unprepared(sql)).await
+        self.ask(async |pool| pool.execute_unprepared(sql).await).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.within(self.pool().query_one_raw(statement)).await
+        self.ask(async |pool| pool.query_one_raw(statement).await).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.within(self.pool().query_all_raw(statement)).await
+        self.ask(async |pool| pool.query_all_raw(statement).await).await
     }
 }
 
@@ -105,18 +126,18 @@ impl ConnectionTrait for Transaction<'_> {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.database.within(self.transaction.execute_raw(statement)).await
+        self.database.within(self.pool, self.transaction.execute_raw(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.database.within(self.transaction.execute_unprepared(sql)).await
+        self.database.within(self.pool, self.transaction.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.database.within(self.transaction.query_one_raw(statement)).await
+        self.database.within(self.pool, self.transaction.query_one_raw(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.database.within(self.transaction.query_all_raw(statement)).await
+        self.database.within(self.pool, self.transaction.query_all_raw(statement)).await
     }
 }
