@@ -19,6 +19,7 @@ tests! {
     a_commit_whose_answer_is_lost_is_unknown
     a_snapshot_whose_answer_is_lost_is_unknown
     a_server_that_hangs_keeps_nobody_for_longer_than_the_limit
+    a_connection_that_hangs_is_never_used_again
     who_waits_for_a_connection_in_vain_has_done_nothing
 }
 
@@ -125,6 +126,26 @@ async fn a_server_that_hangs_keeps_nobody_for_longer_than_the_limit(server: &'st
         }
     }
     equal("what is stored", versions(&*store).await?.len(), 5)
+}
+
+async fn a_connection_that_hangs_is_never_used_again(server: &'static Server) -> Checked {
+    let database = Database::new(server, "never")?;
+    let proxy = Proxy::before(server).await?;
+    let limit = Duration::from_millis(200);
+    let options = DatabaseOptions { statement_timeout: limit, connect_timeout: limit, ..DatabaseOptions::default() };
+    let store = Database::open_at(proxy.url(&database.url, server), &options).await?;
+    let epoch = own(&*store).await?;
+    store.append(batch(epoch, 1..=9)).await?;
+    // more often than there are connections
+    for up_to in 1..=6 {
+        proxy.set(Door::AnswerNever("COMMIT"));
+        let lost = store.strip(stream(), up_to).await;
+        equal(&format!("the strip up to {up_to}: {lost:?}"), matches!(lost, Err(StoreError::Unknown(_))), true)?;
+        says(lost, &["no answer within 400ms", "`statement_timeout`"])?;
+        proxy.set(Door::Open);
+        equal("when it is asked again", store.strip(stream(), up_to).await?, 0)?;
+    }
+    equal("answers that never came", proxy.answers_lost(), 6)
 }
 
 /// All connections of sea-orm are in use.

@@ -19,6 +19,8 @@ pub(crate) enum Door {
     /// All bytes pass up to a statement that begins with this text; what the server says to it is swallowed, and the
     /// connection is cut.
     AnswerLost(&'static str),
+    /// The same, and the connection is not cut: nothing passes through it any more.
+    AnswerNever(&'static str),
     /// Nothing passes any more, for ever, through connections that are open now or are made now; and none is cut.
     Silent,
     /// Nothing passes, and every connection is cut.
@@ -85,7 +87,7 @@ async fn carry(mut client: TcpStream, server: String, door: watch::Receiver<Door
             }
             read = client.read(&mut question) => match read {
                 Ok(bytes @ 1..) if server.write_all(&question[..bytes]).await.is_ok() => {
-                    if let Door::AnswerLost(text) = *door.borrow() {
+                    if let Door::AnswerLost(text) | Door::AnswerNever(text) = *door.borrow() {
                         // what is before a statement is never a blank
                         let begins = |part: &[u8]| part[0] != b' ' && part[1..] == *text.as_bytes();
                         cut |= question[..bytes].windows(text.len() + 1).any(begins);
@@ -97,6 +99,9 @@ async fn carry(mut client: TcpStream, server: String, door: watch::Receiver<Door
                 Ok(bytes @ 1..) => {
                     if cut || *door.borrow() == Door::AnswersLost {
                         lost.fetch_add(1, Ordering::Relaxed);
+                        if matches!(*door.borrow(), Door::AnswerNever(_)) {
+                            drop(shutting.wait_for(|door| *door == Door::Shut).await);
+                        }
                         return;
                     }
                     if client.write_all(&answer[..bytes]).await.is_err() {
