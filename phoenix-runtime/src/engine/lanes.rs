@@ -83,6 +83,8 @@ pub(crate) struct Lanes {
     /// Slices of a batch of unknown outcome that moved: until something newer of them is stored, the rows may still
     /// arrive, and a conflict of their numbers is no sign of another owner.
     doubtful: BTreeSet<Slice>,
+    /// Slices that left their lane while the store knew of no other one: what is decided of them would fail its batch.
+    away: BTreeSet<Slice>,
 }
 
 impl Lanes {
@@ -103,6 +105,7 @@ impl Lanes {
             max_batch_bytes: options.max_batch_bytes,
             overflowing: 0,
             doubtful: BTreeSet::new(),
+            away: BTreeSet::new(),
         };
         for slice in (0..SLICES).map(Slice) {
             lanes.set(slice, store.lane(slice));
@@ -135,6 +138,28 @@ impl Lanes {
     /// The open batch of a slice's lane.
     pub(crate) fn open(&mut self, slice: Slice) -> &mut OpenBatch {
         &mut self.work(self.of(slice)).open
+    }
+
+    /// Appends of this slice are refused, and the store does not know who takes them.
+    pub(crate) fn went_away(&mut self, slice: Slice) {
+        self.away.insert(slice);
+    }
+
+    pub(crate) fn is_away(&self, slice: Slice) -> bool {
+        // mostly there is none
+        !self.away.is_empty() && self.away.contains(&slice)
+    }
+
+    /// The slice can be read again. Says whether it could not.
+    pub(crate) fn came_back(&mut self, slice: Slice) -> bool {
+        !self.away.is_empty() && self.away.remove(&slice)
+    }
+
+    /// Whether anything of a slice is undecided, or not yet durable, in its lane.
+    pub(crate) fn is_open(&mut self, slice: Slice) -> bool {
+        let work = self.work(self.of(slice));
+        let in_flight = work.in_flight.iter().flat_map(|(sealed, _)| &sealed.waiters);
+        work.open.waiters.iter().chain(in_flight).any(|waiter| waiter.mail.slice() == slice)
     }
 
     /// The slice is in another lane now, as the store says. Nothing of it may be open.

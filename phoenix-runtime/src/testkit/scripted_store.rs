@@ -177,9 +177,16 @@ impl ScriptedStore {
         self.script().fails.remove(id);
     }
 
-    fn check_streams<'a>(&self, mut asked: impl Iterator<Item = &'a StreamId>) -> Result<(), StoreError> {
-        let script = self.script();
-        asked.find_map(|stream| script.fails.get(stream.id.as_str())).map_or(Ok(()), |error| Err(error.clone()))
+    fn check_streams<'a>(&self, asked: impl Iterator<Item = &'a StreamId>) -> Result<(), StoreError> {
+        for stream in asked {
+            if self.lanes.is_away(stream) {
+                return Err(StoreError::Unavailable(format!("scripted: the slice of {stream} is on its way")));
+            }
+            if let Some(error) = self.script().fails.get(stream.id.as_str()) {
+                return Err(error.clone());
+            }
+        }
+        Ok(())
     }
 
     /// Lets the aggregates with this id be read.

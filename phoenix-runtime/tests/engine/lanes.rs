@@ -287,3 +287,35 @@ fn a_slice_on_the_move_is_waited_for_by_nobody_else() {
         assert_eq!(world.events("tally", &mover).await.len(), 2);
     });
 }
+
+#[test]
+fn a_slice_that_stays_away_fails_one_batch_and_no_more() {
+    simulate(|world| async move {
+        let world = divided(world);
+        let engine = world.start().await;
+        let of = tallies(&engine);
+        let (first, stays) = (tally(&world, LEFT, 0), tally(&world, LEFT, 1));
+        let twins = (0..1_000_000).map(|number| format!("twin{number}")).filter(|id| slice(id) == slice(&first));
+        let warm: Vec<String> = twins.take(4).chain([first.clone()]).collect();
+        for id in warm.iter().chain([&stays]) {
+            assert_eq!(of.ask(add(id, 1)).await, Ok(1));
+        }
+        let failed = || world.store.appended().iter().filter(|a| a.outcome.is_err()).count();
+        world.store.lane_map().take_away(slice(&first));
+        let mut waiting = Vec::new();
+        for id in &warm {
+            // each is in memory, and none of them has met the store since
+            waiting.push(sent(of.ask(add(id, 2))).await);
+            waiting.push(sent(of.ask(add(id, 3))).await);
+            let goes_on = sent(of.ask(add(&stays, 1))).await;
+            world.pass(Duration::from_millis(100)).await;
+            goes_on.answer().await.unwrap();
+        }
+        assert_eq!(failed(), 1, "only the batch by which it was found out");
+        world.store.lane_map().relocate(slice(&first), RIGHT);
+        let expected: Vec<_> = warm.iter().flat_map(|_| [Ok(3), Ok(6)]).collect();
+        assert_eq!(answers(waiting).await, expected);
+        assert_eq!(failed(), 1, "and where it is now is known before the next one");
+        assert_eq!(of.ask(add(&stays, 1)).await, Ok(7));
+    });
+}

@@ -128,6 +128,8 @@ impl Shard {
     }
 
     pub(super) fn activated(&mut self, cell: CellRef, loaded: Loaded) {
+        let Some(slice) = self.cells.get_mut(cell).map(|found| found.slice()) else { return };
+        self.came_back(slice);
         let Some(found) = self.cells.get_mut(cell) else { return };
         let before = found.window.len();
         found.state = Some(loaded.state);
@@ -186,7 +188,7 @@ impl Shard {
     /// The state has changes that no event tells of: it is brought back when earlier batches are settled.
     pub(super) fn spoilt(&mut self, cell: CellRef) {
         if let Some(found) = self.cells.get_mut(cell) {
-            found.state = None;
+            drop_user(found.state.take());
             self.hold(cell, Task::Rebuild);
         }
     }

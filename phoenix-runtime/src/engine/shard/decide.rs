@@ -56,6 +56,11 @@ impl Shard {
                 self.hold(cell, Task::Question(mail));
             };
         }
+        if self.lanes.is_away(found.slice()) {
+            // its append would fail, and with it what others have decided: it waits until the slice can be read again
+            self.spoilt(cell);
+            return self.wait(cell, mail);
+        }
         // needed to decide anew if the batch fails, and to compare with a repeat
         let encoded = catch_unwind(AssertUnwindSafe(|| command.pending.encode().map(<[u8]>::len)));
         match encoded {

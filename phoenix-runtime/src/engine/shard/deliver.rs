@@ -181,6 +181,15 @@ impl Shard {
         }
     }
 
+    /// Puts a message in front of those who wait for a busy cell.
+    pub(super) fn wait(&mut self, cell: CellRef, mail: Mail) {
+        let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) else {
+            return mail.fail(ownership_lost());
+        };
+        self.lanes.hold(mail.slice(), 1);
+        busy.queue.push_front(mail);
+    }
+
     /// The cell is busy no longer: those who waited are executed, in their order, until it is busy again.
     pub(super) fn resume(&mut self, cell: CellRef) {
         let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.take()) else { return };

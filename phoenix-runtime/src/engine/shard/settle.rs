@@ -44,7 +44,11 @@ impl Shard {
             }
             StoreError::Moved(slices) => {
                 tracing::info!(slices = slices.len(), first = ?slices.first(), "slices have moved; deciding anew");
-                let moved = slices.into_iter().collect();
+                let moved: BTreeSet<Slice> = slices.into_iter().collect();
+                // before anything of them is decided anew
+                for slice in moved.iter().filter(|slice| self.store.lane(**slice) == lane) {
+                    self.lanes.went_away(*slice);
+                }
                 if uncertain {
                     self.look_up(lane, sealed, &moved);
                 } else {
@@ -269,6 +273,22 @@ impl Shard {
         work.rereads = work.rereads.saturating_sub(1);
         for (slice, last) in last {
             self.sequences.set(slice, last);
+        }
+    }
+
+    /// A slice that was away could be read: its aggregates decide again, where the store says that it is now.
+    pub(super) fn came_back(&mut self, slice: Slice) {
+        if !self.lanes.came_back(slice) {
+            return;
+        }
+        let (before, now) = (self.lanes.of(slice), self.store.lane(slice));
+        if before == now || self.lanes.is_open(slice) {
+            return;
+        }
+        self.lanes.relocate(slice, now);
+        self.want_anew(before);
+        for mail in self.lanes.take_put_off(before, |of| of == slice) {
+            self.deliver(mail);
         }
     }
 
