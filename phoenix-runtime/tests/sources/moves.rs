@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use phoenix_runtime::domain::id::Slice;
+use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::port::{Batch, Lane, Partition, Position, StoreError};
 use phoenix_runtime::event_store::sources::port::{Hold, Tenure, Turn};
 use phoenix_runtime::event_store::sources::{Members, MoveError, MoveStep, Mover, Source, SourcesStore};
@@ -266,4 +267,77 @@ async fn behind_two(_: &Mover, databases: &Databases) -> Members {
     let members = Members::open(Arc::clone(&databases.home), others).await.unwrap();
     gate.left.store(0, Ordering::Relaxed);
     members
+}
+
+/// Fails every call, once it is told to.
+#[derive(Default)]
+struct Down(std::sync::atomic::AtomicBool);
+
+impl Gate for Down {
+    fn before(&self, _: &'static str) -> BoxFuture<'_, Result<(), StoreError>> {
+        let down = self.0.load(Ordering::Relaxed);
+        Box::pin(std::future::ready(if down { Err(StoreError::Unavailable("down".to_owned())) } else { Ok(()) }))
+    }
+
+    fn after(&self, call: &'static str) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.before(call)
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_was_emptied_and_went_is_asked_no_more() {
+    for question in 0..6 {
+        let databases = Databases::default();
+        let gate = Arc::new(Down::default());
+        let b = Arc::new(GatedSource::new(Arc::clone(&databases.b), Arc::clone(&gate) as Arc<dyn Gate>));
+        deal(&databases.mover().await, [5], "b").await.unwrap();
+        let members = members_of(Arc::clone(&databases.home), b).await.unwrap();
+        let mut owner = filled(Arc::new(SourcesStore::open(members).await.unwrap())).await;
+        let (id, events) = (id_in(5, 0), drain(&*owner.store, Position::default(), 7).await.0.len());
+        let batch = owner.decide(&id, 50, true).await.unwrap();
+        assert_eq!(owner.lane(&batch), Lane(1));
+
+        deal(&databases.mover().await, [5], "home").await.unwrap();
+        gate.0.store(true, Ordering::Relaxed);
+        // each of these is the first that this node hears of it
+        match question {
+            0 => assert_eq!(owner.store.read_stream(stream(&id), 1, 3).await.map(|found| found.len()), Ok(3)),
+            1 => {
+                let commands = batch.records.iter().map(|r| (stream(&id), r.command.as_ref().unwrap().dedup)).collect();
+                assert_eq!(owner.store.outcomes(commands).await, Ok(vec![None]));
+            }
+            2 => {
+                let refused = owner.store.append_in(Lane(1), Arc::clone(&batch)).await;
+                assert_eq!(refused, Err(StoreError::Moved(vec![Slice(5)])));
+                owner.store.append_in(owner.lane(&batch), batch).await.unwrap();
+            }
+            3 => assert_eq!(drain(&*owner.store, Position::default(), 1000).await.0.len(), events),
+            4 => assert_eq!(owner.store.ids("account".into(), None, 100).await.map(|ids| ids.len()), Ok(6)),
+            _ => {
+                // what rests on no slice at all
+                let confirms = Arc::new(Batch { epochs: owner.epochs.clone(), records: Vec::new() });
+                owner.store.append_in(Lane(1), Arc::clone(&confirms)).await.unwrap();
+                Owner::of(Arc::clone(&databases.home) as Arc<dyn EventStore>).await.unwrap();
+                let late = owner.store.append_in(Lane(1), confirms).await;
+                assert!(matches!(late, Err(StoreError::Fenced { .. })), "{late:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_down_and_has_its_slices_is_not_available() {
+    let databases = Databases::default();
+    let gate = Arc::new(Down::default());
+    let b = Arc::new(GatedSource::new(Arc::clone(&databases.b), Arc::clone(&gate) as Arc<dyn Gate>));
+    deal(&databases.mover().await, [5], "b").await.unwrap();
+    let members = members_of(Arc::clone(&databases.home), b).await.unwrap();
+    let mut owner = filled(Arc::new(SourcesStore::open(members).await.unwrap())).await;
+    let batch = owner.decide(&id_in(5, 0), 50, true).await.unwrap();
+    gate.0.store(true, Ordering::Relaxed);
+    let down = |error: StoreError| assert!(error.to_string().contains("source `b`: down"), "{error}");
+    down(owner.store.read_stream(stream(&id_in(5, 0)), 1, 3).await.unwrap_err());
+    down(owner.store.append_in(Lane(1), batch).await.unwrap_err());
+    down(owner.store.ids("account".into(), None, 100).await.unwrap_err());
+    owner.append(&id_in(6, 0), 51).await.unwrap();
 }

@@ -73,7 +73,8 @@ impl Seat {
 /// Finds the doubts about an answer that a database has just given of these slices.
 ///
 /// # Errors
-/// What the database or the home says when it is asked what it holds.
+/// What the database or the home says when it is asked what it holds. One that says nothing may have been emptied before
+/// it went: where the map names another one for any of the slices, all of them are gone, to be asked for again.
 pub(super) async fn doubts(
     members: &Members,
     lane: Lane,
@@ -82,7 +83,18 @@ pub(super) async fn doubts(
     reread: impl AsyncFnOnce() -> Result<std::sync::Arc<Seats>, StoreError>,
 ) -> Result<Doubts, StoreError> {
     let Some(member) = members.all().get(usize::from(lane.0)) else { return Ok(Doubts::default()) };
-    let tenures = member.tenures().await?;
+    let tenures = match member.tenures().await {
+        Ok(tenures) => tenures,
+        Err(error) => {
+            let slices: BTreeSet<Slice> = slices.into_iter().collect();
+            // what the home says is no news if it does not answer either
+            let now = reread().await.map_err(|_| error.clone())?;
+            if slices.iter().all(|slice| now.of(*slice).lane == Some(lane)) {
+                return Err(error);
+            }
+            return Ok(Doubts { gone: slices, ..Doubts::default() });
+        }
+    };
     let doubtful: Vec<Slice> = slices.into_iter().filter(|s| !seats.of(*s).is_held(tenures.of(*s))).collect();
     let mut doubts = Doubts::default();
     if doubtful.is_empty() {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::future::{join_all, try_join_all};
 
-use crate::domain::id::{AggregateId, Dedup, Slice};
+use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Snapshot, SnapshotInfo, StoreError,
@@ -16,6 +16,8 @@ use crate::event_store::sources::members::{Member, Members};
 use crate::event_store::sources::port::Source;
 use crate::event_store::sources::standing::{Doubts, Seats, doubts};
 
+/// The lane of the home.
+const HOME_LANE: Lane = Lane(0);
 /// How often a question follows a slice that moves before it is given up as not available.
 const ROUNDS: usize = 4;
 
@@ -176,16 +178,22 @@ impl SourcesStore {
     }
 
     async fn append_to(&self, lane: Lane, batch: Arc<Batch>) -> Result<(), StoreError> {
-        let seats = self.seats();
-        let elsewhere = |slice: &Slice| slice.0 < crate::domain::id::SLICES && seats.of(*slice).lane != Some(lane);
-        let mut moved: Vec<Slice> = batch.records.iter().map(|record| record.slice).filter(elsewhere).collect();
-        if !moved.is_empty() {
-            moved.sort_unstable();
-            moved.dedup();
-            return Err(StoreError::Moved(moved));
-        }
+        check_lane(&self.seats(), lane, &batch)?;
         let (_, member) = self.member(Some(lane), Slice(0))?;
-        match member.source.append(batch).await {
+        match member.source.append(Arc::clone(&batch)).await {
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
+                // it may have been emptied before it went
+                let Ok(seats) = self.refresh().await else { return Err(member.says(error)) };
+                if batch.records.is_empty() && lane != HOME_LANE {
+                    // the next owner begins when every source has its epochs, the home first
+                    let home = self.members.home();
+                    return home.source.append(batch).await.map_err(|e| home.says(e));
+                }
+                if matches!(error, StoreError::Unavailable(_)) {
+                    check_lane(&seats, lane, &batch)?;
+                }
+                Err(member.says(error))
+            }
             Err(StoreError::Moved(slices)) => {
                 // whoever asks for the lane of a slice next should be told the new one; if the home does not answer,
                 // its reads find out
@@ -263,8 +271,12 @@ impl SourcesStore {
     ) -> Result<(Vec<StoredEvent>, BTreeMap<Slice, u64>, BTreeSet<Slice>), StoreError> {
         let (_, member) = self.member(Some(lane), Slice(0))?;
         let asked: Vec<Slice> = slices.iter().map(|(slice, _)| *slice).collect();
-        let (mut events, mut ends) = member.source.read_slices(slices, limit).await.map_err(|e| member.says(e))?;
+        let page = member.source.read_slices(slices, limit).await.map_err(|e| member.says(e));
         let Doubts { gone, .. } = self.doubts(lane, asked, seats).await?;
+        let (mut events, mut ends) = match page {
+            Err(_) if !gone.is_empty() => Default::default(),
+            page => page?,
+        };
         events.retain(|stored| !gone.contains(&stored.slice));
         ends.retain(|slice, _| !gone.contains(slice));
         Ok((events, ends, gone))
@@ -301,9 +313,20 @@ impl SourcesStore {
         seats: &Seats,
     ) -> Result<(Vec<AggregateId>, Option<Slice>), StoreError> {
         let (_, member) = self.member(Some(lane), Slice(0))?;
+        let here = seats.in_lane(lane);
         let (mut ids, mut after) = (Vec::new(), after.cloned());
+        if here.is_empty() {
+            return Ok((ids, None));
+        }
         while ids.len() < limit {
-            let page = member.source.ids(Arc::clone(aggregate), after, limit).await.map_err(|e| member.says(e))?;
+            let page = match member.source.ids(Arc::clone(aggregate), after, limit).await {
+                Ok(page) => page,
+                Err(error) => {
+                    let doubts = self.doubts(lane, here, seats).await?;
+                    let gone = doubts.gone.first().copied().ok_or_else(|| member.says(error))?;
+                    return Ok((Vec::new(), Some(gone)));
+                }
+            };
             let (full, last) = (page.len() == limit, page.last().cloned());
             // rows that are not there yet, or left over, are those of another database
             ids.extend(page.into_iter().filter(|id| seats.of(Slice::of(aggregate, id.as_str())).lane == Some(lane)));
@@ -313,9 +336,16 @@ impl SourcesStore {
             }
         }
         ids.truncate(limit);
-        let doubts = self.doubts(lane, seats.in_lane(lane), seats).await?;
+        let doubts = self.doubts(lane, here, seats).await?;
         Ok((ids, doubts.gone.first().copied()))
     }
+}
+
+/// Refuses records of slices that are in another lane.
+fn check_lane(seats: &Seats, lane: Lane, batch: &Batch) -> Result<(), StoreError> {
+    let is_elsewhere = |slice: &Slice| slice.0 < SLICES && seats.of(*slice).lane != Some(lane);
+    let moved: BTreeSet<Slice> = batch.records.iter().map(|record| record.slice).filter(is_elsewhere).collect();
+    if moved.is_empty() { Ok(()) } else { Err(StoreError::Moved(moved.into_iter().collect())) }
 }
 
 fn on_its_way(slice: Slice) -> StoreError {
