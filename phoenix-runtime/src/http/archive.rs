@@ -20,6 +20,9 @@ use crate::http::routes::Gateway;
 /// The stream that a path names, and the archive.
 fn asked(gateway: &Gateway, names: Names) -> Result<(Arc<Archived>, StreamId), Problem> {
     let Path((aggregate, id)) = names.map_err(|e| unreadable(&e))?;
+    if !gateway.client()?.catalog().kinds().iter().any(|kind| kind.name() == aggregate) {
+        return Err(Problem::of(Code::UnknownName, format!("this node does not run the aggregate `{aggregate}`")));
+    }
     let id = AggregateId::new(id).map_err(|e| Problem::of(Code::InvalidMessage, e.to_string()))?;
     Ok((gateway.archived()?, StreamId { aggregate: aggregate.into(), id }))
 }

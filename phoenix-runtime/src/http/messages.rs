@@ -254,11 +254,11 @@ fn replied(reply: &[u8], whose: Option<Whose>) -> Response {
     ([(CONTENT_TYPE, "application/json")], json).into_response()
 }
 
-fn durability(client: &Client) -> &'static str {
+pub(super) fn durability(client: &Client) -> &'static str {
     if client.is_durable() { "durable" } else { "volatile" }
 }
 
-fn mark(response: &mut Response, name: &'static str, value: &str) {
+pub(super) fn mark(response: &mut Response, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(HeaderName::from_static(name), value);
     }

@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::domain::error::{Code, QueryError};
 use crate::engine::Health;
-use crate::http::headers::Said;
-use crate::http::messages::{Names, Whose, unreadable};
-use crate::http::problem::{More, Problem, STARTING, UNKNOWN_PATH};
+use crate::http::headers::{DURABILITY, Said};
+use crate::http::messages::{Names, Whose, mark, unreadable};
+use crate::http::problem::{More, OPERATOR_OFF, Problem, STARTING, UNKNOWN_PATH};
 use crate::http::routes::Gateway;
 
 /// Where a node is in its life.
@@ -107,6 +108,26 @@ pub(super) async fn ready(State(gateway): State<Arc<Gateway>>) -> Result<&'stati
         }
         _ => Ok("ready\n"),
     }
+}
+
+/// Refuses operators who change what is stored where the configuration does not want them, and says in each answer
+/// whether what it rests on survives the node.
+pub(super) async fn guard(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    if !gateway.options.serves_operators() {
+        return Problem::own(
+            StatusCode::FORBIDDEN,
+            OPERATOR_OFF,
+            "Operators are not served here",
+            "whoever reaches this gateway could take snapshots and move events: set `http.operator = true` where what \
+             stands in front of it lets operators alone through to /snapshots and /archive",
+        )
+        .into_response();
+    }
+    let mut response = next.run(request).await;
+    if let Some(durability) = gateway.durability() {
+        mark(&mut response, DURABILITY, durability);
+    }
+    response
 }
 
 /// `POST /snapshots/{aggregate}/{id}`: takes a snapshot, and answers when it is durable.

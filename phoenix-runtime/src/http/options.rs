@@ -20,6 +20,8 @@ pub struct HttpOptions {
     pub port: u16,
     /// Allows an address that other machines reach: the gateway itself asks nobody who they are.
     pub expose: bool,
+    /// Whether operators may take snapshots and move events to the archive and back; by default where it is not exposed.
+    pub operator: Option<bool>,
     /// The largest body of a request.
     #[serde(with = "units::size")]
     pub max_body: usize,
@@ -41,6 +43,7 @@ impl Default for HttpOptions {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
             expose: false,
+            operator: None,
             max_body: 256 * 1024,
             body_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
@@ -54,6 +57,12 @@ impl HttpOptions {
     #[must_use]
     pub const fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
+    }
+
+    /// Whether operators are served who change what is stored.
+    #[must_use]
+    pub fn serves_operators(&self) -> bool {
+        self.operator.unwrap_or(!self.expose)
     }
 
     /// Values that do not go together: the key and what is wrong with it.

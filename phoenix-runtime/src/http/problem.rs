@@ -15,12 +15,13 @@ const MAX_DETAIL: usize = 1000;
 
 /// Codes of the gateway itself, beside those of [`Code`]. `docs/errors.md` explains each.
 pub const GATEWAY_CODES: &[&str] =
-    &[UNKNOWN_PATH, METHOD_NOT_ALLOWED, INVALID_HEADER, BODY_TIMED_OUT, CROSS_ORIGIN, STARTING];
+    &[UNKNOWN_PATH, METHOD_NOT_ALLOWED, INVALID_HEADER, BODY_TIMED_OUT, CROSS_ORIGIN, OPERATOR_OFF, STARTING];
 pub(super) const UNKNOWN_PATH: &str = "unknown-path";
 pub(super) const METHOD_NOT_ALLOWED: &str = "method-not-allowed";
 pub(super) const INVALID_HEADER: &str = "invalid-header";
 pub(super) const BODY_TIMED_OUT: &str = "body-timed-out";
 pub(super) const CROSS_ORIGIN: &str = "cross-origin";
+pub(super) const OPERATOR_OFF: &str = "operator-off";
 pub(super) const STARTING: &str = "starting";
 
 /// A response that is not a reply.

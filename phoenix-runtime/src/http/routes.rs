@@ -53,6 +53,11 @@ impl Gateway {
         self.archived.get().cloned().ok_or_else(|| Problem::of(Code::Stopping, "the node has no archive"))
     }
 
+    /// Whether what an answer rests on survives the node, once there is anything that it could rest on.
+    pub(super) fn durability(&self) -> Option<&'static str> {
+        self.client.get().map(messages::durability)
+    }
+
     pub(super) fn client(&self) -> Result<&Client, Problem> {
         self.readiness.taking()?;
         self.client.get().ok_or_else(|| Problem::of(Code::Stopping, "the node takes no commands"))
@@ -61,14 +66,17 @@ impl Gateway {
 
 /// Everything that the gateway answers.
 pub fn router(gateway: Arc<Gateway>) -> Router {
+    let operators = Router::new()
+        .route("/snapshots/{aggregate}/{id}", post(operator::snapshot))
+        .route("/archive/{aggregate}/{id}", get(archive::list).post(archive::archive))
+        .route("/archive/{aggregate}/{id}/restore", post(archive::restore))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&gateway), operator::guard));
     Router::new()
+        .merge(operators)
         .route("/commands/{first}", post(messages::command_by_name))
         .route("/commands/{first}/{second}", post(messages::command))
         .route("/queries/{first}", post(messages::query_by_name))
         .route("/queries/{first}/{second}", post(messages::query))
-        .route("/snapshots/{aggregate}/{id}", post(operator::snapshot))
-        .route("/archive/{aggregate}/{id}", get(archive::list).post(archive::archive))
-        .route("/archive/{aggregate}/{id}/restore", post(archive::restore))
         .route("/health/live", get(operator::live))
         .route("/health/ready", get(operator::ready))
         .route("/metrics", get(operator::metrics))
@@ -92,7 +100,7 @@ async fn unknown_path() -> Problem {
 }
 
 async fn method_not_allowed(request: Request) -> Problem {
-    let needed = if is_message(request.uri()) { "POST" } else { "GET" };
+    let needed = methods(request.uri());
     Problem::own(
         StatusCode::METHOD_NOT_ALLOWED,
         METHOD_NOT_ALLOWED,
@@ -101,10 +109,15 @@ async fn method_not_allowed(request: Request) -> Problem {
     )
 }
 
-fn is_message(uri: &Uri) -> bool {
+/// What a path takes, for people; the header `allow` says it to programs.
+fn methods(uri: &Uri) -> &'static str {
     let path = uri.path();
-    ["/commands/", "/queries/", "/snapshots/"].iter().any(|start| path.starts_with(start))
-        || path.starts_with("/archive/") && path.ends_with("/restore")
+    match path.split('/').nth(1) {
+        Some("commands" | "queries" | "snapshots") => "POST",
+        Some("archive") if path.split('/').count() > 4 => "POST",
+        Some("archive") => "GET, which lists the blocks, or POST, which moves events,",
+        _ => "GET",
+    }
 }
 
 /// Refuses what a page of another site sends through its visitor's browser: the gateway asks nobody who they are, and

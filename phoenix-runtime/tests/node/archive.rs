@@ -11,7 +11,7 @@ use phoenix_runtime::node::{History, Node, NodeError, open_store};
 use serde_json::json;
 
 use crate::account::{Account, Gate};
-use crate::call::{Under, config, start_with};
+use crate::call::{Under, config, request, start_with};
 
 fn stream() -> StreamId {
     StreamId { aggregate: "account".into(), id: AggregateId::new("a/b").expect("short") }
@@ -78,6 +78,12 @@ async fn a_node_without_an_archive_says_so() {
     let refused = under.post("/archive/account/a", "").await;
     assert_eq!((refused.status, refused.code().as_str()), (503, "store-failed"));
     assert!(refused.text.contains("set `archive = "), "{}", refused.text);
+    for (method, path) in
+        [("GET", "/archive/acount/a"), ("POST", "/archive/acount/a"), ("POST", "/archive/acount/a/restore")]
+    {
+        let unknown = request(under.address, method, path, &[], "").await;
+        assert_eq!((unknown.status, unknown.code().as_str()), (404, "unknown-name"), "{method} {path}");
+    }
     under.node.stop().await;
 }
 

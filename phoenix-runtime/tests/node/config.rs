@@ -53,7 +53,7 @@ fn each_mistake_is_named_with_its_place() {
         let found: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
         assert_eq!(found, expected);
     }
-    let http = "address, body_timeout, enabled, expose, max_body, max_timeout, port, timeout";
+    let http = "address, body_timeout, enabled, expose, max_body, max_timeout, operator, port, timeout";
     let root = "archive, database, engine, http, log, log_store, node, sources, sqlite, store";
 
     check(

@@ -53,6 +53,61 @@ async fn a_snapshot_can_be_asked_for() {
 }
 
 #[tokio::test]
+async fn whoever_changes_what_is_stored_is_served_where_the_configuration_says_so() {
+    for (expose, operator, served) in [
+        (false, None, true),
+        (false, Some(false), false),
+        (true, None, false),
+        (true, Some(false), false),
+        (true, Some(true), true),
+    ] {
+        let mut config = config();
+        (config.http.expose, config.http.operator) = (expose, operator);
+        let under = start_with(config, Arc::new(MemoryStore::new())).await;
+        under.post("/commands/account/deposit", r#"{"account":"a","amount":1}"#).await;
+        for (method, path, status) in [
+            ("POST", "/snapshots/account/a", 200),
+            ("GET", "/archive/account/a", 200),
+            // there is no archive
+            ("POST", "/archive/account/a", 503),
+            ("POST", "/archive/account/a/restore", 503),
+        ] {
+            let answer = request(under.address, method, path, &[], "").await;
+            let expected = if served { (status, Some("volatile")) } else { (403, None) };
+            assert_eq!((answer.status, answer.header("phoenix-durability")), expected, "{method} {path} {operator:?}");
+            assert!(served || answer.code() == "operator-off", "{}", answer.text);
+        }
+        for path in ["/health/ready", "/metrics", "/docs/errors"] {
+            assert_eq!(under.get(path).await.status, 200, "{path}");
+        }
+        under.node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_path_takes_is_said() {
+    #[track_caller]
+    fn check(answer: &crate::call::Response, allow: &[&str], use_instead: &str) {
+        let mut allowed: Vec<&str> = answer.header("allow").unwrap_or_default().split(',').collect();
+        allowed.sort_unstable();
+        assert_eq!((answer.status, allowed.as_slice()), (405, allow));
+        assert!(answer.text.contains(use_instead), "{}", answer.text);
+    }
+    let under = start().await;
+    let put = async |path: &str| request(under.address, "PUT", path, &[], "").await;
+    check(
+        &put("/archive/account/a").await,
+        &["GET", "HEAD", "POST"],
+        "use GET, which lists the blocks, or POST, which",
+    );
+    check(&put("/archive/account/restore").await, &["GET", "HEAD", "POST"], "use GET, which lists the blocks, or POST");
+    check(&put("/archive/account/a/restore").await, &["POST"], "use POST instead of PUT");
+    check(&put("/snapshots/account/a").await, &["POST"], "use POST instead of PUT");
+    check(&put("/metrics").await, &["GET", "HEAD"], "use GET instead of PUT");
+    under.node.stop().await;
+}
+
+#[tokio::test]
 async fn metrics_and_errors_are_served() {
     let under = start().await;
     under.post("/commands/account/deposit", r#"{"account":"a","amount":1}"#).await;
