@@ -47,6 +47,8 @@ pub(crate) struct Work {
     behind: VecDeque<(Duration, Mail)>,
     /// How many messages are held back for aggregates of this lane.
     held: usize,
+    /// Whether anything was sent since the last look at who owns the partitions: its answer says that as well.
+    pub(crate) has_sent: bool,
     /// Reads of sequence numbers that must end before the next batch is sent.
     pub(crate) rereads: usize,
 }
@@ -330,8 +332,10 @@ impl Lanes {
     /// Whether nothing is open, in flight, wanted or held.
     pub(crate) fn are_idle(&self) -> bool {
         let idle = |work: &Work| {
+            // nobody waits for a mere question
+            let in_flight = work.in_flight.as_ref().is_some_and(|(sealed, _)| !sealed.waiters.is_empty());
             work.open.is_empty()
-                && work.in_flight.is_none()
+                && !in_flight
                 && work.asked_again.is_empty()
                 && work.wanted.is_empty()
                 && work.loaded_again.is_empty()

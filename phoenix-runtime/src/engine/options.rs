@@ -64,6 +64,10 @@ pub struct EngineOptions {
     /// The longest pause between two attempts to reach the store.
     #[serde(with = "units::duration")]
     pub max_store_backoff: Duration,
+    /// How long a shard may have nothing to store before it asks whether the node still owns its partitions: a node that
+    /// does not is found out within twice this time.
+    #[serde(with = "units::duration")]
+    pub idle_check: Duration,
 }
 
 impl Default for EngineOptions {
@@ -84,6 +88,7 @@ impl Default for EngineOptions {
             handler_deadline: Duration::from_secs(30),
             replay_page: 1000,
             max_store_backoff: Duration::from_secs(5),
+            idle_check: Duration::from_secs(5),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Two engines over one store: the newer one owns it, whatever the older one believes.
 
+use std::time::Duration;
+
 use phoenix_runtime::event_store::port::StoreError;
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::scripted_store::{Call, Step};
 
 use crate::tally::{add, steps, take, touch};
-use crate::world::{World, answers, sent, simulate, tallies};
+use crate::world::{self, World, answers, sent, simulate, tallies};
 
 /// What the older engine tells, in a world where it has not heard of the newer one.
 async fn told_by_the_older(world: &World, what: &str) -> Code {
@@ -101,4 +103,45 @@ fn who_was_in_a_torn_batch_hears_what_became_of_it() {
             }
         });
     }
+}
+
+#[test]
+fn an_older_owner_that_nobody_calls_finds_out_by_itself() {
+    simulate(|world| async move {
+        let old = world.start().await;
+        assert_eq!(tallies(&old).ask(add("a", 1)).await, Ok(1));
+        let every = world::options().idle_check;
+        let new = world.start().await;
+        world.pass(every * 2 + Duration::from_millis(1)).await;
+        assert!(old.health().is_fenced());
+        assert!(!new.health().is_fenced());
+        assert_eq!(tallies(&new).ask(add("a", 1)).await, Ok(2));
+    });
+}
+
+#[test]
+fn an_owner_that_is_called_is_not_asked_besides() {
+    simulate(|world| async move {
+        let engine = world.start().await;
+        let every = world::options().idle_check;
+        for number in 1..=10 {
+            assert_eq!(tallies(&engine).ask(add("a", 1)).await, Ok(number));
+            world.pass(every / 2).await;
+        }
+        assert!(world.store.appended().iter().all(|appended| !appended.batch.records.is_empty()));
+        world.pass(every * 10).await;
+        let asked = world.store.appended().iter().filter(|appended| appended.batch.records.is_empty()).count();
+        assert!((9..=10).contains(&asked), "{asked}");
+    });
+}
+
+#[test]
+fn a_drain_waits_for_no_answer_that_nobody_waits_for() {
+    simulate(|world| async move {
+        let engine = world.start().await;
+        tallies(&engine).ask(add("a", 1)).await.unwrap();
+        world.store.hold(Call::Append);
+        world.pass(world::options().idle_check * 3).await;
+        assert!(engine.drain(Duration::from_secs(1)).await);
+    });
 }

@@ -1,7 +1,7 @@
 //! Faults over HTTP: each by what causes it, with the status of its code.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phoenix_runtime::domain::id::{AggregateId, Slice};
 use phoenix_runtime::event_store::port::{Batch, EventData, Partition, Record, StreamId};
@@ -114,6 +114,21 @@ async fn a_lost_partition_is_told_to_callers_and_operators() {
     assert_eq!(under.get("/health/ready").await.status, 200);
     store.acquire((0..16).map(Partition).collect()).await.expect("another owner");
     is(&under.post("/commands/account/deposit", r#"{"account":"a","amount":1}"#).await, 503, "ownership-lost");
+    is(&under.get("/health/ready").await, 503, "ownership-lost");
+    under.node.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_partition_is_noticed_without_a_call() {
+    let store = memory();
+    let mut config = config();
+    config.engine.idle_check = Duration::from_millis(20);
+    let under = start_with(config, Arc::<MemoryStore>::clone(&store)).await;
+    store.acquire((0..16).map(Partition).collect()).await.expect("another owner");
+    let begun = Instant::now();
+    while under.get("/health/ready").await.status == 200 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it stays ready");
+    }
     is(&under.get("/health/ready").await, 503, "ownership-lost");
     under.node.stop().await;
 }

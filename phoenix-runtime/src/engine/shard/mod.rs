@@ -37,7 +37,7 @@ use crate::domain::id::{AggregateId, Slice};
 use crate::domain::pending::Worked;
 use crate::domain::ports::{BoxFuture, Clock, Seed};
 use crate::engine::activation::{Granted, Replay, Wish};
-use crate::engine::batch::Sequences;
+use crate::engine::batch::{Sealed, Sequences};
 use crate::engine::cell::CellRef;
 use crate::engine::cells::Cells;
 use crate::engine::health::Health;
@@ -49,7 +49,7 @@ use crate::engine::mailbox::{Mail, Mailbox};
 use crate::engine::meters::Meters;
 use crate::engine::options::EngineOptions;
 use crate::engine::questions::{Asked, Question};
-use crate::event_store::port::{Epoch, EventStore, Lane, StoredEvent};
+use crate::event_store::port::{Batch, Epoch, EventStore, Lane, Partition, StoredEvent};
 
 /// What a shard works with.
 pub(crate) struct Parts {
@@ -157,6 +157,7 @@ pub(crate) struct Shard {
     /// Whose queues are more than full, by when somebody there gives up.
     overflow: BTreeSet<(Duration, CellRef)>,
     overflow_timer: Option<BoxFuture<'static, ()>>,
+    owner_timer: Option<BoxFuture<'static, ()>>,
     draining: bool,
 }
 
@@ -205,6 +206,7 @@ impl Shard {
             sweep: None,
             overflow: BTreeSet::new(),
             overflow_timer: None,
+            owner_timer: None,
             draining: false,
         }
     }
@@ -296,6 +298,7 @@ impl Shard {
         }
         progress |= self.poll_sweep(cx);
         progress |= self.poll_overflow(cx);
+        progress |= self.poll_owner(cx);
         for lane in self.lanes.all() {
             progress |= self.ask_questions(lane);
             progress |= self.start_loads(lane);
@@ -314,6 +317,7 @@ impl Shard {
     }
 
     fn send(&mut self, lane: Lane) {
+        self.lanes.work(lane).has_sent = true;
         let sealed = self.lanes.work(lane).open.seal(&mut self.sequences, &self.epochs);
         self.meters.batch_records.record(u32::try_from(sealed.batch.records.len()).unwrap_or(u32::MAX));
         let (store, batch, backoff) = (Arc::clone(&self.store), Arc::clone(&sealed.batch), self.backoff());
@@ -326,6 +330,35 @@ impl Shard {
             outcome
         });
         self.lanes.work(lane).in_flight = Some((sealed, append));
+    }
+
+    /// Asks now and then, in lanes where nothing else does, whether the partitions are still owned: a node that nobody
+    /// calls must not be ready for ever when another one has taken over.
+    fn poll_owner(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        if self.draining {
+            return false;
+        }
+        let (clock, pause) = (&self.clock, self.options.idle_check);
+        let timer = self.owner_timer.get_or_insert_with(|| clock.sleep(pause));
+        if timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.owner_timer = None;
+        let partitions = (0..).map(Partition).zip(&self.epochs);
+        let epochs: Vec<_> = partitions.filter_map(|(partition, epoch)| Some((partition, (*epoch)?))).collect();
+        for lane in self.lanes.all() {
+            let work = self.lanes.work(lane);
+            let busy = std::mem::take(&mut work.has_sent) || work.in_flight.is_some() || !work.open.is_empty();
+            if busy || epochs.is_empty() {
+                continue;
+            }
+            let batch = Arc::new(Batch { epochs: epochs.clone(), records: Vec::new() });
+            let sealed = Sealed { batch: Arc::clone(&batch), waiters: Vec::new(), snapshots: Vec::new() };
+            let (store, backoff, health) = (Arc::clone(&self.store), self.backoff(), Arc::clone(&self.health));
+            let asked = Box::pin(async move { persist(store, lane, batch, backoff, &health).await });
+            self.lanes.work(lane).in_flight = Some((sealed, asked));
+        }
+        true
     }
 
     fn backoff(&self) -> Backoff {

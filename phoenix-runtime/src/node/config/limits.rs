@@ -25,6 +25,7 @@ pub(super) fn check(config: &NodeConfig) -> Vec<(&'static str, String)> {
         }
     }
     for (key, duration) in [
+        ("engine.idle_check", engine.idle_check),
         ("database.connect_timeout", database.connect_timeout),
         ("database.statement_timeout", database.statement_timeout),
         ("database.lock_timeout", database.lock_timeout),
