@@ -1,9 +1,13 @@
 //! Bringing aggregates into memory: many are asked for at once, and each is replayed in small pieces, so that a long
-//! stream does not keep its shard from anything else.
+//! stream does not keep its shard from anything else. While one page of it is applied the next is read.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::vec::IntoIter;
+
+use futures_util::future::{Either, select};
+use tokio::sync::oneshot;
 
 use crate::domain::pending::AnyState;
 use crate::engine::cell::CellRef;
@@ -94,7 +98,7 @@ pub(crate) async fn read_on(
     from: u64,
     page: usize,
     mut backoff: Backoff,
-) -> Result<Vec<StoredEvent>, String> {
+) -> Page {
     loop {
         match store.read_stream(stream.clone(), from, page).await {
             Err(StoreError::Unavailable(reason) | StoreError::Unknown(reason)) => {
@@ -106,6 +110,21 @@ pub(crate) async fn read_on(
     }
 }
 
+/// A page of a stream, or a text for people, as [`Granted::Refused`].
+pub(crate) type Page = Result<Vec<StoredEvent>, String>;
+
+/// Reads a page that nobody waits for yet, unless nobody will.
+pub(crate) async fn read_ahead(reading: impl Future<Output = Page>, mut wanted: oneshot::Sender<Page>) {
+    let read = match select(pin!(reading), pin!(wanted.closed())).await {
+        Either::Left((page, _)) => Some(page),
+        Either::Right(_) => None,
+    };
+    if let Some(page) = read {
+        // its aggregate may be gone
+        let _ = wanted.send(page);
+    }
+}
+
 /// A replay that is under way.
 pub(crate) struct Replay {
     wish: Wish,
@@ -114,6 +133,8 @@ pub(crate) struct Replay {
     events: IntoIter<StoredEvent>,
     /// Whether the store has more than `events`.
     more: bool,
+    /// The events behind these, on their way.
+    ahead: Option<oneshot::Receiver<Page>>,
 }
 
 /// How far a replay has come.
@@ -135,7 +156,22 @@ impl Replay {
         let loaded =
             Loaded { state, version: 0, snapshot_version: 0, bytes: 0, time_micros: i64::MIN, keys: found.keys };
         let more = found.events.len() >= wish.load.events;
-        Self { wish, snapshot: found.snapshot, loaded, events: found.events.into_iter(), more }
+        Self { wish, snapshot: found.snapshot, loaded, events: found.events.into_iter(), more, ahead: None }
+    }
+
+    /// From which version on its next page may be read already.
+    pub(crate) fn next_page(&self) -> Option<u64> {
+        let last = self.events.as_slice().last().filter(|_| self.more && self.ahead.is_none());
+        last.and_then(|last| last.event.version.checked_add(1))
+    }
+
+    pub(crate) fn expect(&mut self, ahead: oneshot::Receiver<Page>) {
+        self.ahead = Some(ahead);
+    }
+
+    /// Its next page, if it was asked for already.
+    pub(crate) fn take_ahead(&mut self) -> Option<oneshot::Receiver<Page>> {
+        self.ahead.take()
     }
 
     pub(crate) fn cell(&self) -> CellRef {

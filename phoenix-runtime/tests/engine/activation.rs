@@ -7,7 +7,7 @@ use phoenix_runtime::event_store::port::StoreError;
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::scripted_store::{Call, Step};
 
-use crate::tally::{add, steps};
+use crate::tally::{Harm, add, harm, steps};
 use crate::world::{World, answers, options, sent, simulate, tallies};
 
 fn name(number: usize) -> String {
@@ -157,5 +157,50 @@ fn a_long_stream_does_not_keep_its_neighbours_waiting() {
         }
         assert_eq!(long.answer().await.unwrap().len(), 4000);
         assert!(between >= 4, "{between} commands of another one were done meanwhile");
+    });
+}
+
+/// A stream of so many events more than its first, with or without harm in its first; and nobody in memory.
+async fn long(world: &World, first: Option<Harm>, more: usize) {
+    let engine = world.start().await;
+    let of = tallies(&engine);
+    match first {
+        Some(first) => drop(of.ask(harm("long", first)).await.unwrap()),
+        None => drop(of.ask(add("long", 1)).await.unwrap()),
+    }
+    let mut all = Vec::new();
+    for _ in 0..more {
+        all.push(sent(of.ask(add("long", 1))).await);
+    }
+    assert!(answers(all).await.iter().all(Result::is_ok));
+    engine.stop().await;
+}
+
+#[test]
+fn each_page_is_read_once_although_it_is_read_ahead() {
+    for (more, pages) in [(8, 1), (9, 2), (10, 2), (38, 4), (39, 5)] {
+        simulate(move |world| async move {
+            long(&world, None, more).await;
+            let engine = world.engine(EngineOptions { replay_page: 10, ..options() }).await;
+            let before = world.store.calls(Call::ReadStream);
+            assert_eq!(tallies(&engine).query(steps("long")).await.unwrap(), vec![1; more + 1]);
+            assert_eq!(world.store.calls(Call::ReadStream) - before, pages, "{more}");
+        });
+    }
+}
+
+#[test]
+fn a_page_that_is_needed_no_more_is_not_waited_for() {
+    simulate(|world| async move {
+        long(&world, Some(Harm::PanicInReplay), 20).await;
+        let engine = world.engine(EngineOptions { replay_page: 10, ..options() }).await;
+        let before = world.store.calls(Call::ReadStream);
+        world.store.hold(Call::ReadStream);
+        // that of the load
+        world.store.pass(Call::ReadStream, 1);
+        let told = tallies(&engine).query(steps("long")).await;
+        assert_eq!(told.unwrap_err().code(), Code::Parked);
+        assert_eq!(world.store.calls(Call::ReadStream) - before, 2, "the next one was asked for while one was applied");
+        assert!(engine.drain(Duration::from_secs(10)).await);
     });
 }

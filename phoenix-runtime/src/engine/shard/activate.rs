@@ -6,14 +6,21 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::engine::activation::{Granted, MOST_TOGETHER, Progress, Replay, Wish, load, panic_text, read_on};
+use tokio::sync::oneshot;
+
+use crate::engine::activation::{
+    Granted, MOST_TOGETHER, Page, Progress, Replay, Wish, load, panic_text, read_ahead, read_on,
+};
 use crate::engine::cell::{CellRef, Task};
 use crate::engine::journal::Backoff;
 use crate::engine::shard::{Done, Place, Shard, drop_user};
-use crate::event_store::port::{Lane, StoredEvent, StreamId};
+use crate::event_store::port::{Lane, StreamId};
 
 /// How many loads of many aggregates are in flight at a time, for each lane.
 const LOADS: usize = 4;
+
+/// Of how many streams the next page is read while one is applied. Where more come up they keep the store busy anyway.
+const AHEAD: usize = 4;
 
 /// How much is replayed in a turn, in events.
 const TURN: usize = 256;
@@ -82,7 +89,10 @@ impl Shard {
                 for (wish, found) in found {
                     // it begins with what users write, as the whole of it
                     match catch_unwind(AssertUnwindSafe(|| Replay::new(wish.clone(), found))) {
-                        Ok(replay) => self.replays.push_back(Box::new(replay)),
+                        Ok(mut replay) => {
+                            self.read_ahead(&mut replay);
+                            self.replays.push_back(Box::new(replay));
+                        }
                         Err(panic) => self.park(wish.cell, &format!("it panicked: {}", panic_text(&*panic))),
                     }
                 }
@@ -97,10 +107,28 @@ impl Shard {
         }
     }
 
-    pub(super) fn read_on(&mut self, mut replay: Box<Replay>, events: Result<Vec<StoredEvent>, String>) {
+    /// Asks for the next page of a stream while this one is applied.
+    fn read_ahead(&mut self, replay: &mut Replay) {
+        if self.reads_ahead >= AHEAD {
+            return;
+        }
+        let Some(from) = replay.next_page() else { return };
+        self.reads_ahead += 1;
+        let (wanted, page) = oneshot::channel();
+        let (store, stream, backoff) = (Arc::clone(&self.store), replay.stream().clone(), self.backoff());
+        let reading = read_on(store, stream, from, self.options.replay_page.max(1), backoff);
+        replay.expect(page);
+        self.tasks.push(Box::pin(async move {
+            read_ahead(reading, wanted).await;
+            Done::ReadAhead
+        }));
+    }
+
+    pub(super) fn read_on(&mut self, mut replay: Box<Replay>, events: Page) {
         match events {
             Ok(events) => {
                 replay.go_on(events, self.options.replay_page.max(1));
+                self.read_ahead(&mut replay);
                 self.replays.push_back(replay);
             }
             Err(reason) => self.park(replay.cell(), &reason),
@@ -133,7 +161,14 @@ impl Shard {
                     let (store, page, backoff) = (Arc::clone(&self.store), self.options.replay_page, self.backoff());
                     let page = page.max(1);
                     self.tasks.push(Box::pin(async move {
-                        let events = read_on(store, replay.stream().clone(), from, page, backoff).await;
+                        let events = match replay.take_ahead() {
+                            Some(ahead) => ahead.await.ok(),
+                            None => None,
+                        };
+                        let events = match events {
+                            Some(events) => events,
+                            None => read_on(store, replay.stream().clone(), from, page, backoff).await,
+                        };
                         Done::ReadOn(replay, events)
                     }));
                 }

@@ -116,6 +116,7 @@ impl Shard {
             Done::Loaded(place, granted, backoff) => self.granted(place, granted, backoff),
             Done::LoadAgain(wishes, backoff) => self.load_again(wishes, &backoff),
             Done::ReadOn(replay, events) => self.read_on(replay, events),
+            Done::ReadAhead => self.reads_ahead = self.reads_ahead.saturating_sub(1),
             Done::Asked(again, asked, backoff) => self.told(again, asked, backoff),
             Done::AskAgain(questions, backoff) => self.ask_again(questions, &backoff),
             Done::Worked(cell, time_micros, worked) => self.worked(cell, time_micros, worked),

@@ -36,7 +36,7 @@ use crate::domain::error::{Code, Fault};
 use crate::domain::id::{AggregateId, Slice};
 use crate::domain::pending::Worked;
 use crate::domain::ports::{BoxFuture, Clock, Seed};
-use crate::engine::activation::{Granted, Replay, Wish};
+use crate::engine::activation::{Granted, Page, Replay, Wish};
 use crate::engine::batch::{Sealed, Sequences};
 use crate::engine::cell::CellRef;
 use crate::engine::cells::Cells;
@@ -49,7 +49,7 @@ use crate::engine::mailbox::{Mail, Mailbox};
 use crate::engine::meters::Meters;
 use crate::engine::options::EngineOptions;
 use crate::engine::questions::{Asked, Question};
-use crate::event_store::port::{Batch, Epoch, EventStore, Lane, Partition, StoredEvent};
+use crate::event_store::port::{Batch, Epoch, EventStore, Lane, Partition};
 
 /// What a shard works with.
 pub(crate) struct Parts {
@@ -86,7 +86,9 @@ enum Done {
     Loaded(Place, Granted, Backoff),
     /// These may be put again.
     LoadAgain(Vec<Wish>, Backoff),
-    ReadOn(Box<Replay>, Result<Vec<StoredEvent>, String>),
+    ReadOn(Box<Replay>, Page),
+    /// A page was read before it was needed, or is needed no more.
+    ReadAhead,
     /// With the lane among whose questions put again it was, and how long to wait before the next attempt.
     Asked(Option<Lane>, Asked, Backoff),
     /// These may be put again.
@@ -145,6 +147,8 @@ pub(crate) struct Shard {
     tasks: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Aggregates whose events are being applied, in turn.
     replays: VecDeque<Box<Replay>>,
+    /// Of how many of them the next page is being read.
+    reads_ahead: usize,
     remembered_keys: usize,
     parked: HashMap<(u16, AggregateId), Parked>,
     suspicious_until: Duration,
@@ -200,6 +204,7 @@ impl Shard {
             cells,
             tasks: FuturesUnordered::new(),
             replays: VecDeque::new(),
+            reads_ahead: 0,
             remembered_keys: 0,
             parked: HashMap::new(),
             suspicious_until: Duration::ZERO,
