@@ -17,6 +17,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use uuid::Uuid;
 
 use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
@@ -291,7 +292,7 @@ impl<'a> CommandView<'a> {
 
 /// Shares the names that repeat from record to record.
 #[derive(Debug, Default)]
-pub(crate) struct Names(HashSet<Arc<str>>);
+pub(crate) struct Names(HashSet<Arc<str>, RandomState>);
 
 impl Names {
     /// Far more than a program has; what is read must not fill the memory.

@@ -325,12 +325,13 @@ impl Shared {
     fn load_one(&self, load: &Load, reading: &mut Reading<'_>) -> Result<Loaded, StoreError> {
         let Load { stream, fingerprint, keys: wanted, events } = load;
         let hash = self.hash(stream);
-        let head = self.head(stream, hash, reading)?;
+        // mostly the newest snapshot is where this is, and the newest event at the end of the stream: two reads
         let kept = self.kept(stream, hash, reading)?;
         let snapshot = match fingerprint {
             Some(wanted) => self.newest(stream, &kept, &|info| info.fingerprint == *wanted, reading)?,
             None => None,
         };
+        let head = self.head(stream, hash, reading)?;
         let known = match snapshot {
             Some(_) => KnownKeys::default(),
             None => keys(head, *wanted, reading)?,

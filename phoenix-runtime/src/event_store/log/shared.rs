@@ -1,6 +1,7 @@
 //! What writer and readers have in common: the segments, and the index as far as the log is durable.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path as FilePath;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -182,22 +183,34 @@ impl Shared {
     }
 }
 
-/// Reads units one after the other.
+/// Reads units one after the other; one that is asked for twice in a row is read once.
 #[derive(Debug)]
 pub(super) struct Reading<'s> {
     shared: &'s Shared,
     buffer: Vec<u8>,
+    /// What is in the buffer, checked, and where in it.
+    last: Option<(Address, Range<usize>)>,
     pub(super) names: Names,
 }
 
 impl<'s> Reading<'s> {
     pub(super) fn new(shared: &'s Shared) -> Self {
-        Self { shared, buffer: Vec::new(), names: Names::default() }
+        Self { shared, buffer: Vec::new(), last: None, names: Names::default() }
     }
 
     fn unit(&mut self, at: Address) -> Result<Unit<'_>, StoreError> {
         let segments = &self.shared.segments;
-        let bytes = segments.unit(at, &mut self.buffer)?;
+        let range = match self.last.take() {
+            Some((last, range)) if last == at => range,
+            _ => {
+                let bytes = segments.unit(at, &mut self.buffer)?;
+                let (start, length) = (bytes.as_ptr().addr(), bytes.len());
+                let start = start - self.buffer.as_ptr().addr();
+                start..start + length
+            }
+        };
+        let bytes = self.buffer.get(range.clone()).unwrap_or_default();
+        self.last = Some((at, range));
         Unit::read(bytes, at).map_err(|e| segments.spoilt(at, e))
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use sea_orm::sqlx;
 use uuid::Uuid;
 
@@ -55,7 +56,7 @@ pub(super) trait Cells {
 /// Turns rows into records, and shares the names that repeat.
 pub(super) struct Rows<'a> {
     place: &'a str,
-    names: HashSet<Arc<str>>,
+    names: HashSet<Arc<str>, RandomState>,
 }
 
 /// What is wrong with a row.
@@ -63,7 +64,7 @@ type Wrong = Option<sqlx::Error>;
 
 impl<'a> Rows<'a> {
     pub(super) fn new(place: &'a str) -> Self {
-        Self { place, names: HashSet::new() }
+        Self { place, names: HashSet::default() }
     }
 
     /// The row's place among all.
