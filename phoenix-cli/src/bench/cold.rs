@@ -1,5 +1,6 @@
 //! Bringing aggregates into memory: activation and replay, from any store.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -8,6 +9,7 @@ use indicatif::ProgressBar;
 use phoenix_bench::messages::name;
 use phoenix_bench::{Latencies, LoadError, Seen};
 use phoenix_runtime::client::Client;
+use phoenix_runtime::domain::aggregate::Aggregate as _;
 
 use super::error::BenchError;
 use super::prefill::{History, prefill};
@@ -21,6 +23,16 @@ const COLD: u64 = 2000;
 /// Events behind a snapshot, and events of an aggregate that has both or has no snapshot.
 const BEHIND: u64 = 50;
 const HISTORY: u64 = SNAPSHOT_EVERY + BEHIND;
+
+/// Aggregates with a snapshot that come into memory at once, the number of the first, and how many events each has: more
+/// than of the other sorts, so that the measurement does not end within a moment.
+const BULK: u64 = 20_000;
+const FIRST_BULK: u64 = 100_000;
+const BULK_EVENTS: u64 = 10;
+
+/// Aggregates that nobody has written to, asked for before the clock starts: by then a store has its connections and
+/// prepared statements.
+const NOBODY: Range<u64> = 2_000_000..2_001_024;
 
 /// Aggregates that are replayed, the number of the first, and how many events each has.
 const REPLAYED: u64 = 100;
@@ -59,13 +71,19 @@ pub(crate) async fn measure(subject: &dyn Subject, progress: &ProgressBar) -> Re
     let whole = over(subject).await?;
     fill(&whole.engine.client(), 0..COLD, SNAPSHOT_EVERY).await?;
     fill(&whole.engine.client(), COLD..2 * COLD, HISTORY).await?;
+    let bulk = FIRST_BULK..FIRST_BULK + BULK;
+    fill(&whole.engine.client(), bulk.clone(), BULK_EVENTS).await?;
+    keep(&whole.engine.client(), bulk.clone()).await?;
     whole.engine.drain(Duration::from_secs(30)).await;
 
     progress.set_message("activation");
     let cold = Cold {
-        snapshot: activation::<Archived>(subject, 0, "snapshot".to_owned()).await?,
-        snapshot_and_events: activation::<Archived>(subject, COLD, format!("snapshot + {BEHIND} events")).await?,
-        events: activation::<Account>(subject, 0, format!("{HISTORY} events")).await?,
+        snapshot: activation::<Archived>(subject, [0..COLD, bulk], "snapshot".to_owned()).await?,
+        snapshot_and_events: {
+            let cold = COLD..2 * COLD;
+            activation::<Archived>(subject, [cold.clone(), cold], format!("snapshot + {BEHIND} events")).await?
+        },
+        events: activation::<Account>(subject, [0..COLD, 0..COLD], format!("{HISTORY} events")).await?,
         replay_alone: replay(subject, false).await?,
         replay_together: replay(subject, true).await?,
     };
@@ -77,21 +95,26 @@ async fn over(subject: &dyn Subject) -> Result<Whole, BenchError> {
     Whole::over(subject.open(Place::Cold).await?).await
 }
 
-async fn activation<A: Measured>(subject: &dyn Subject, first: u64, what: String) -> Result<Activation, BenchError> {
+async fn activation<A: Measured>(
+    subject: &dyn Subject,
+    [alone, together]: [Range<u64>; 2],
+    what: String,
+) -> Result<Activation, BenchError> {
     let whole = over(subject).await?;
     let mut latencies = Latencies::default();
-    let began = Instant::now();
-    for number in first..first + COLD {
+    let (aggregates, began) = (alone.end - alone.start, Instant::now());
+    for number in alone {
         let since = Instant::now();
         ask::<A>(&whole.engine.client(), number).await?;
         latencies.add(since.elapsed());
     }
-    let alone = Seen { per_second: rate(COLD, began), latencies };
+    let alone = Seen { per_second: rate(aggregates, began), latencies };
     whole.stop().await;
     let whole = over(subject).await?;
-    let began = Instant::now();
-    ask_all::<A>(&whole.engine.client(), first, COLD).await?;
-    let together = rate(COLD, began);
+    warm_up::<A>(&whole.engine.client()).await;
+    let (aggregates, began) = (together.end - together.start, Instant::now());
+    ask_all::<A>(&whole.engine.client(), together).await?;
+    let together = rate(aggregates, began);
     whole.stop().await;
     Ok(Activation { what, alone, together })
 }
@@ -102,7 +125,7 @@ async fn replay(subject: &dyn Subject, together: bool) -> Result<f64, BenchError
     let client = whole.engine.client();
     let began = Instant::now();
     let aggregates = if together {
-        ask_all::<Account>(&client, FIRST_REPLAYED, REPLAYED).await?;
+        ask_all::<Account>(&client, FIRST_REPLAYED..FIRST_REPLAYED + REPLAYED).await?;
         REPLAYED
     } else {
         for number in 0..REPLAYED / 10 {
@@ -116,7 +139,7 @@ async fn replay(subject: &dyn Subject, together: bool) -> Result<f64, BenchError
 }
 
 /// Gives each of these aggregates so many events, and with them snapshots.
-async fn fill(client: &Client, aggregates: std::ops::Range<u64>, events: u64) -> Result<(), BenchError> {
+async fn fill(client: &Client, aggregates: Range<u64>, events: u64) -> Result<(), BenchError> {
     let round = |_| aggregates.clone().map(|number| Archived::deposit(client, deposit(number), None));
     let mut answers = stream::iter((0..events).flat_map(round)).buffer_unordered(4096);
     while let Some(answer) = answers.next().await {
@@ -130,12 +153,28 @@ async fn ask<A: Measured>(client: &Client, number: u64) -> Result<(), LoadError>
     A::balance(client, query).await.map(drop).map_err(|e| LoadError::Command(e.to_string()))
 }
 
-async fn ask_all<A: Measured>(client: &Client, first: u64, aggregates: u64) -> Result<(), BenchError> {
-    let mut all: FuturesUnordered<_> = (first..first + aggregates).map(|number| ask::<A>(client, number)).collect();
+/// Takes a snapshot of each of these aggregates.
+async fn keep(client: &Client, aggregates: Range<u64>) -> Result<(), BenchError> {
+    let mut kept = stream::iter(aggregates.map(|number| client.snapshot(Archived::NAME, &name(number), None)))
+        .buffer_unordered(1024);
+    while let Some(kept) = kept.next().await {
+        kept.map_err(|e| LoadError::Command(e.to_string()))?;
+    }
+    Ok(())
+}
+
+async fn ask_all<A: Measured>(client: &Client, aggregates: Range<u64>) -> Result<(), BenchError> {
+    let mut all: FuturesUnordered<_> = aggregates.map(|number| ask::<A>(client, number)).collect();
     while let Some(answer) = all.next().await {
         answer?;
     }
     Ok(())
+}
+
+async fn warm_up<A: Measured>(client: &Client) {
+    let mut all: FuturesUnordered<_> = NOBODY.map(|number| ask::<A>(client, number)).collect();
+    // that they are not there is what is expected
+    while all.next().await.is_some() {}
 }
 
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
