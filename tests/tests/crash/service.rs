@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -30,6 +30,8 @@ pub(crate) struct Setup {
     url: String,
     /// Other databases, by their names.
     sources: BTreeMap<String, String>,
+    /// Where old events go.
+    archive: String,
     logs: PathBuf,
     environment: Vec<(&'static str, String)>,
     starts: AtomicU64,
@@ -42,12 +44,19 @@ impl Setup {
     pub(crate) fn new(place: &Place) -> Self {
         let (url, logs) = (place.url(), place.logs());
         let (starts, took) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { url, sources: BTreeMap::new(), logs, environment: place.environment(), starts, took }
+        let archive = "off".to_owned();
+        Self { url, sources: BTreeMap::new(), archive, logs, environment: place.environment(), starts, took }
     }
 
     /// With another environment variable.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.environment.push((name, value.into()));
+        self
+    }
+
+    /// With an archive in this folder.
+    pub(crate) fn with_archive(mut self, folder: &Path) -> Self {
+        self.archive = format!("folder:{}", folder.display());
         self
     }
 
@@ -61,6 +70,7 @@ impl Setup {
     pub(crate) fn config(&self) -> NodeConfig {
         let mut config = config(&self.url);
         let parsed = |(name, url): (&String, &String)| (name.clone(), url.parse().expect("a store"));
+        config.archive = self.archive.parse().expect("an archive");
         config.sources = self.sources.iter().map(parsed).collect();
         config
     }
@@ -87,6 +97,7 @@ impl Setup {
         let mut command = Command::new(program);
         let sources = self.sources.iter().map(|(name, url)| (format!("PHOENIX__SOURCES__{name}"), url));
         command.current_dir(&self.logs).env("PHOENIX__STORE", &self.url).envs(sources);
+        command.env("PHOENIX__ARCHIVE", &self.archive);
         command.envs(self.environment.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
         command
     }
