@@ -24,6 +24,31 @@ pub(super) fn over(
     Ok(Arc::new(Archived::new(store, archive)))
 }
 
+/// Checks, before a node takes the store over, that its archive is the one that events were moved to.
+pub(super) async fn check(
+    store: &Archived,
+    aggregates: impl Iterator<Item = &'static str>,
+    may_be_astray: bool,
+) -> Result<(), OpenError> {
+    for aggregate in aggregates {
+        let stream = match store.gone_astray(aggregate.into()).await {
+            Ok(None) => continue,
+            Ok(Some(stream)) => stream,
+            Err(error) => {
+                // one aggregate that can't be read must not keep the others from starting
+                tracing::warn!(aggregate, %error, "can't look whether what was moved to the archive is there");
+                continue;
+            }
+        };
+        let astray = OpenError::ArchiveAstray { stream, archive: store.archive_port().map(Archive::name) };
+        if !may_be_astray {
+            return Err(astray);
+        }
+        tracing::error!(aggregate, "{astray}");
+    }
+    Ok(())
+}
+
 /// The archive, for those who only read.
 pub(super) fn to_read(url: &ArchiveUrl, table: Option<Arc<dyn Archive>>) -> Option<Arc<dyn Archive>> {
     match url {

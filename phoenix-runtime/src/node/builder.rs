@@ -147,6 +147,11 @@ impl NodeBuilder {
             Some(store) => (archives::over(&config.archive, store, None)?, None),
             None => stores::open_store_of_node(&config).await?,
         };
+        // to find the ids of a log is work for all of its aggregates
+        if !matches!(named, StoreUrl::Log(_)) {
+            let types = aggregates.iter().map(|one| one.name);
+            archives::check(&store, types, config.node.without_archived).await?;
+        }
         let builder = Engine::builder(Arc::clone(&store) as Arc<dyn EventStore>).options(config.engine.clone());
         let builder = aggregates.iter().fold(builder.resources(resources), |builder, one| (one.add)(builder));
         let engine = builder.start().await?;

@@ -99,3 +99,34 @@ async fn an_archive_that_can_not_be_is_refused_at_the_start() {
     let error = Node::builder().config(config).store(Arc::new(MemoryStore::new())).start().await;
     assert!(matches!(&error, Err(NodeError::Store(OpenError::Archive(_)))), "{error:?}");
 }
+
+#[tokio::test]
+async fn an_archive_that_is_off_or_elsewhere_is_noticed_at_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let there = ArchiveUrl::Folder(folder.path().join("old"));
+    let (mut config, under) = deposits(there.clone(), folder.path()).await;
+    let moved = under.post("/archive/account/a%2Fb", "").await;
+    assert_eq!(moved.status, 200, "{}", moved.text);
+    under.node.stop().await;
+    let start = async |config: &phoenix_runtime::node::NodeConfig| {
+        let builder = Node::builder().aggregate::<Account>().resource(Gate::closed());
+        builder.config(config.clone()).start().await
+    };
+    for (archive, why) in [
+        (ArchiveUrl::Off, "`archive` is off"),
+        (ArchiveUrl::Table, "has none of their blocks"),
+        (ArchiveUrl::Folder(folder.path().join("new")), "new` has none of their blocks"),
+    ] {
+        config.archive = archive;
+        let error = start(&config).await.expect_err("it could not bring the account into memory");
+        assert!(matches!(&error, NodeError::Store(OpenError::ArchiveAstray { .. })), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("account/a/b") && text.contains(why), "{text}");
+        // where the archive is lost, others go on
+        config.node.without_archived = true;
+        start(&config).await.expect("it was asked to").stop().await;
+        config.node.without_archived = false;
+    }
+    config.archive = there;
+    start(&config).await.expect("there they are").stop().await;
+}

@@ -15,8 +15,10 @@
 //! - [`archived`]: the store over a store and an archive
 //! - `whole`: from stripped events to whole ones
 //! - `moves`: to the archive, and back
+//! - `astray`: whether it is the archive that events were moved to
 
 pub mod archived;
+mod astray;
 mod block;
 pub mod folder;
 pub mod memory;

@@ -89,11 +89,13 @@ pub struct NodeOptions {
     /// How long open commands may take to finish when the node is told to stop.
     #[serde(with = "units::duration")]
     pub drain_timeout: Duration,
+    /// Starts also where the archive is not the one that events were moved to: their aggregates are parked then.
+    pub without_archived: bool,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { drain_timeout: Duration::from_secs(30) }
+        Self { drain_timeout: Duration::from_secs(30), without_archived: false }
     }
 }
 
