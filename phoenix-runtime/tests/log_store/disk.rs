@@ -204,11 +204,18 @@ pub(crate) struct Hooked {
     pub(crate) created: Box<dyn Fn(&str) -> io::Result<()> + Send + Sync>,
     /// Before and after a file gets this name.
     pub(crate) renamed: Box<dyn Fn(&str) + Send + Sync>,
+    /// Before a file is synced that was opened by this name.
+    pub(crate) synced: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Hooked {
     pub(crate) fn new(disk: Disk) -> Self {
-        Self { disk, opened: Box::new(|_| None), created: Box::new(|_| Ok(())), renamed: Box::new(|_| ()) }
+        let (opened, created, renamed) = (Box::new(|_: &str| None), Box::new(|_: &str| Ok(())), Box::new(|_: &str| ()));
+        Self { disk, opened, created, renamed, synced: Arc::new(|_| ()) }
+    }
+
+    fn hooked(&self, name: &str, file: Arc<dyn LogFile>) -> Arc<dyn LogFile> {
+        Arc::new(HookedFile { name: name.to_owned(), file, synced: Arc::clone(&self.synced) })
     }
 }
 
@@ -225,11 +232,12 @@ impl Files for Hooked {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
         (self.created)(name)?;
-        self.disk.create(name)
+        Ok(self.hooked(name, self.disk.create(name)?))
     }
 
     fn open(&self, name: &str, write: bool) -> io::Result<Arc<dyn LogFile>> {
-        (self.opened)(name).as_ref().unwrap_or(&self.disk).open(name, write)
+        let file = (self.opened)(name).as_ref().unwrap_or(&self.disk).open(name, write)?;
+        Ok(self.hooked(name, file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -245,6 +253,45 @@ impl Files for Hooked {
 
     fn sync(&self) -> io::Result<()> {
         self.disk.sync()
+    }
+}
+
+struct HookedFile {
+    name: String,
+    file: Arc<dyn LogFile>,
+    synced: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl fmt::Debug for HookedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+impl LogFile for HookedFile {
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        self.file.reserve(len)
+    }
+
+    fn cut(&self, len: u64) -> io::Result<()> {
+        self.file.cut(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        (self.synced)(&self.name);
+        self.file.sync()
     }
 }
 

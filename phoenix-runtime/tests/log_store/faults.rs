@@ -59,6 +59,43 @@ async fn a_full_disk_stores_nothing_and_the_same_batch_goes_through_later() {
 }
 
 #[tokio::test]
+async fn a_disk_that_is_full_at_any_point_loses_nothing() {
+    for capacity in (13_000..24_000).step_by(700) {
+        let (disk, store, mut rows) = filled().await;
+        disk.set(Faults { capacity: Some(capacity), ..Faults::default() });
+        let refused = loop {
+            let records = vec![rows.event(0, 400), rows.outcome(1), rows.event(1, 150)];
+            let batch = rows.batch(records);
+            match store.append(batch.clone()).await {
+                Ok(()) => {}
+                Err(StoreError::Unavailable(text)) => {
+                    assert!(text.contains(".log") && text.contains("check the disk's space"), "{text}");
+                    break batch;
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+            assert!(disk.used() <= capacity);
+        };
+        // what was acknowledged is there, and questions are answered; also by a start on the full disk, if it succeeds
+        let before = everything(&store, 2).await;
+        assert!(!before.iter().any(|answer| answer.contains("Err")), "{before:?}");
+        drop(store);
+        match open_small(disk.clone()).await {
+            Ok(store) => assert_eq!(everything(&store, 2).await, before, "{capacity}"),
+            Err(error) => assert!(error.to_string().contains("check the disk's space"), "{error}"),
+        }
+        disk.set(Faults::default());
+        let store = open_small(disk.clone()).await.unwrap();
+        assert_eq!(everything(&store, 2).await, before, "{capacity}");
+        store.append(refused).await.unwrap();
+        let all = everything(&store, 2).await;
+        assert_ne!(all, before);
+        drop(store);
+        assert_eq!(everything(&open_small(disk).await.unwrap(), 2).await, all);
+    }
+}
+
+#[tokio::test]
 async fn a_failed_sync_or_write_is_final() {
     for faults in [Faults { sync: true, ..Faults::default() }, Faults { write: true, ..Faults::default() }] {
         let (disk, store, mut rows) = filled().await;

@@ -10,3 +10,4 @@ mod folder;
 mod rewriting;
 mod rows;
 mod sizes;
+mod visibility;

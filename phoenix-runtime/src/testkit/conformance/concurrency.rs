@@ -1,7 +1,11 @@
 //! Several writers and readers at once.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::future::maybe_done;
 
 use super::fixture::{Checked, Owner, decided, dedup, equal, further, holds, rejected, stream};
 use super::{Failure, Place, promises};
@@ -10,6 +14,7 @@ use crate::event_store::port::{EventStore, Partition, Position, StoreError, Stor
 
 promises! {
     a_reader_skips_nothing_while_owners_append
+    a_reader_skips_nothing_that_commits_late
     of_two_batches_with_one_version_one_is_stored
     a_batch_that_fails_harms_none_that_waits_with_it
     batches_of_one_owner_are_stored_in_their_order
@@ -87,6 +92,41 @@ async fn a_reader_skips_nothing_while_owners_append(place: Place<'_>) -> Checked
         }
     }
     Ok(())
+}
+
+async fn a_reader_skips_nothing_that_commits_late(place: Place<'_>) -> Checked {
+    let store = place.open().await?;
+    let mut owners = Vec::new();
+    for partition in 0..OWNERS {
+        owners.push(Owner::of_partitions(Arc::clone(&store), vec![Partition(partition)]).await?);
+    }
+    let (mut seen, mut position) = (Vec::new(), Position::default());
+    for round in 1..=3 {
+        let mut sent: Vec<_> = (0..OWNERS)
+            .zip(&mut owners)
+            .map(|(partition, owner)| {
+                let records = ids_of(partition).iter().map(|id| decided(id, round, round)).collect();
+                Box::pin(maybe_done(owner.append(records)))
+            })
+            .collect();
+        // all are begun, and each is waited for before those that were begun earlier
+        for append in &mut sent {
+            poll_fn(|context| Poll::Ready(append.as_mut().poll(context).is_ready())).await;
+        }
+        while let Some(mut latest) = sent.pop() {
+            latest.as_mut().await;
+            latest.as_mut().take_output().transpose()?;
+            let (page, behind) = store.read_all(position, usize::MAX).await?;
+            position = behind;
+            seen.extend(page);
+        }
+    }
+    let mut expected: Vec<_> =
+        (0..OWNERS).flat_map(ids_of).flat_map(|id| (1..=3).map(move |version| (stream(&id), version))).collect();
+    let mut found: Vec<_> = seen.into_iter().map(|stored| (stored.stream, stored.event.version)).collect();
+    expected.sort();
+    found.sort();
+    equal("what a reader has seen", &found, &expected)
 }
 
 async fn of_two_batches_with_one_version_one_is_stored(place: Place<'_>) -> Checked {
