@@ -13,7 +13,9 @@ use crate::domain::pending::AnyState;
 use crate::engine::cell::CellRef;
 use crate::engine::journal::Backoff;
 use crate::engine::kind::Kind;
-use crate::event_store::port::{self, EventStore, KnownKeys, Load, Snapshot, StoreError, StoredEvent, StreamId};
+use crate::event_store::port::{
+    self, EventStore, KnownKeys, Load, Snapshot, StoreError, StoredEvent, StreamId, fills_page,
+};
 
 /// The most aggregates that are asked for at once.
 pub(crate) const MOST_TOGETHER: usize = 256;
@@ -131,6 +133,8 @@ pub(crate) struct Replay {
     snapshot: Option<Snapshot>,
     loaded: Loaded,
     events: IntoIter<StoredEvent>,
+    /// The bytes of these when they came.
+    held: usize,
     /// Whether the store has more than `events`.
     more: bool,
     /// The events behind these, on their way.
@@ -152,11 +156,11 @@ pub(crate) enum Progress {
 
 impl Replay {
     pub(crate) fn new(wish: Wish, found: port::Loaded) -> Self {
-        let state = wish.kind.empty();
+        let (state, held) = (wish.kind.empty(), found.bytes());
         let loaded =
             Loaded { state, version: 0, snapshot_version: 0, bytes: 0, time_micros: i64::MIN, keys: found.keys };
-        let more = found.events.len() >= wish.load.events;
-        Self { wish, snapshot: found.snapshot, loaded, events: found.events.into_iter(), more, ahead: None }
+        let more = found.cut || found.events.len() >= wish.load.events;
+        Self { wish, snapshot: found.snapshot, loaded, events: found.events.into_iter(), held, more, ahead: None }
     }
 
     /// From which version on its next page may be read already.
@@ -172,6 +176,11 @@ impl Replay {
     /// Its next page, if it was asked for already.
     pub(crate) fn take_ahead(&mut self) -> Option<oneshot::Receiver<Page>> {
         self.ahead.take()
+    }
+
+    /// How many bytes of events it holds at most.
+    pub(crate) fn held(&self) -> usize {
+        self.held
     }
 
     pub(crate) fn cell(&self) -> CellRef {
@@ -200,7 +209,8 @@ impl Replay {
 
     /// More events, as they were asked for.
     pub(crate) fn go_on(&mut self, events: Vec<StoredEvent>, page: usize) {
-        self.more = events.len() >= page;
+        self.held = events.iter().map(StoredEvent::bytes).sum();
+        self.more = events.len() >= page || fills_page(&events);
         self.events = events.into_iter();
     }
 

@@ -21,7 +21,7 @@ use crate::event_store::port::{
     ARCHIVED, Batch, Epoch, EventStore, KnownKeys, Partition, Position, Record, Snapshot, SnapshotInfo, StoreError,
     StoredEvent, StoredOutcome, StreamId,
 };
-use crate::event_store::rules::{self, Stored};
+use crate::event_store::rules::{self, Room, Stored};
 
 /// An event store in memory. Clones share their contents: two engines over two clones are two nodes over one database.
 #[derive(Clone, Default)]
@@ -250,7 +250,7 @@ impl Contents {
     }
 
     fn read_all(&self, mut position: Position, limit: usize) -> Result<(Vec<StoredEvent>, Position), StoreError> {
-        let mut events = Vec::new();
+        let (mut events, mut room) = (Vec::new(), Room::default());
         let order: Vec<_> = rules::reading_order(&position).collect();
         for (slice, behind) in order {
             let places = self.slices.get(usize::from(slice.0)).map_or(&[][..], Vec::as_slice);
@@ -258,6 +258,9 @@ impl Contents {
             let start = usize::try_from(behind).unwrap_or(usize::MAX);
             for record in places.iter().skip(start).filter_map(|place| self.record(*place)) {
                 if events.len() == limit {
+                    return Ok((events, position));
+                }
+                if record.event.is_some() && !room.takes(record.bytes()) {
                     return Ok((events, position));
                 }
                 events.extend(stored_event(record));
@@ -350,7 +353,9 @@ impl EventStore for MemoryStore {
         let contents = self.contents();
         let start = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
         let places = contents.stream(&stream).and_then(|stream| stream.events.get(start..)).unwrap_or_default();
-        let events = places.iter().take(limit).filter_map(|place| stored_event(contents.record(*place)?));
+        let mut room = Room::default();
+        let records = places.iter().take(limit).filter_map(|place| contents.record(*place));
+        let events = records.take_while(|record| room.takes(record.bytes())).filter_map(stored_event);
         Box::pin(ready(Ok(events.collect())))
     }
 

@@ -94,8 +94,12 @@ impl EventStore for NoStore {
     }
 
     fn load(&self, loads: Vec<Load>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
-        let nothing =
-            || Loaded { snapshot: None, events: Vec::new(), keys: KnownKeys { keys: Vec::new(), complete: true } };
+        let nothing = || Loaded {
+            snapshot: None,
+            events: Vec::new(),
+            keys: KnownKeys { keys: Vec::new(), complete: true },
+            cut: false,
+        };
         answer(loads.iter().map(|_| nothing()).collect())
     }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use crate::domain::outcome::Outcome;
 use crate::domain::ports::BoxFuture;
+use crate::event_store::rules::Room;
 
 /// A group of slices that is owned as one: slice modulo the number of partitions, which is 1 to 1024.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +33,17 @@ pub struct Lane(pub u16);
 ///
 /// [`Codec`]: crate::domain::codec::Codec
 pub const ARCHIVED: u8 = 0;
+
+/// How many bytes of events an answer holds before it ends, whatever was asked for: one more event may go beyond, and
+/// so may snapshots, which are counted on their own, and the answer of a second database. A node that brings many aggregates into memory at once holds no
+/// more than this many bytes for each question, however large they are.
+pub const PAGE_BYTES: usize = 8 << 20;
+
+/// What an event counts besides its own bytes and those of its command's outcome.
+const ROW_BYTES: usize = 256;
+
+/// More events than this are in no answer.
+pub(crate) const MOST_ROWS: usize = PAGE_BYTES / ROW_BYTES;
 
 /// The name of an aggregate in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +76,23 @@ pub struct Batch {
     pub epochs: Vec<(Partition, Epoch)>,
     /// In the order in which they were decided.
     pub records: Vec<Record>,
+}
+
+impl Record {
+    /// What it counts in an answer.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        counted(self.event.as_ref(), self.command.as_deref())
+    }
+}
+
+fn counted(event: Option<&EventData>, command: Option<&CommandData>) -> usize {
+    row_bytes(event.map_or(0, |event| event.payload.len()), command.map_or(0, |command| command.outcome.body.len()))
+}
+
+/// What a row counts in an answer.
+pub(crate) const fn row_bytes(payload: usize, outcome: usize) -> usize {
+    ROW_BYTES + payload + outcome
 }
 
 /// One row: an event, or the outcome of a command without events.
@@ -213,6 +242,18 @@ impl StoredEvent {
     pub const fn is_archived(&self) -> bool {
         self.event.codec == ARCHIVED
     }
+
+    /// What it counts in an answer.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        counted(Some(&self.event), self.command.as_deref())
+    }
+}
+
+/// Whether these events of one stream fill an answer: then there may be more, although they are fewer than were asked for.
+#[must_use]
+pub fn fills_page(events: &[StoredEvent]) -> bool {
+    events.iter().map(StoredEvent::bytes).sum::<usize>() >= PAGE_BYTES
 }
 
 /// A stored outcome, as a repeat finds it.
@@ -296,6 +337,30 @@ pub struct Loaded {
     /// Its keys. None of them, and not complete, where there is a snapshot: whoever takes a snapshot has more keys than
     /// are remembered sooner or later, and looking them up costs more than everything else of an activation.
     pub keys: KnownKeys,
+    /// Whether the answer had no room for all events that were asked for. Where there are some, the others are behind
+    /// them; where there are none, nothing of it was read, and it is to be loaded again.
+    pub cut: bool,
+}
+
+impl Loaded {
+    /// An aggregate for which an answer had no room.
+    #[must_use]
+    pub fn left_out() -> Self {
+        Self { snapshot: None, events: Vec::new(), keys: KnownKeys::default(), cut: true }
+    }
+
+    /// Whether nothing of it was read.
+    #[must_use]
+    pub fn is_left_out(&self) -> bool {
+        self.cut && self.events.is_empty()
+    }
+
+    /// What it counts in an answer.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let snapshot = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.payload.len());
+        snapshot + self.events.iter().map(StoredEvent::bytes).sum::<usize>()
+    }
 }
 
 /// What is known of an aggregate's idempotency keys.
@@ -349,7 +414,8 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// The last sequence number of each of these slices; 0 where there is none.
     fn last_sequences(&self, slices: Vec<Slice>) -> BoxFuture<'_, Result<BTreeMap<Slice, u64>, StoreError>>;
 
-    /// At most `limit` events of a stream, from version `from` on, in order.
+    /// At most `limit` events of a stream, from version `from` on, in order. They are fewer only at the end of the stream,
+    /// or where they fill an answer: see [`fills_page`].
     fn read_stream(
         &self,
         stream: StreamId,
@@ -357,7 +423,8 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>>;
 
-    /// At most `limit` events that come after `position`, in the order of each slice, and the position behind them.
+    /// At most `limit` events that come after `position`, in the order of each slice, and the position behind them. An
+    /// answer has [`PAGE_BYTES`] at most, and one event more; there is none only where there are no more events.
     /// Never skips one that commits late. Outcomes without events are passed over. A position ahead of the end of a
     /// slice is [`StoreError::Damaged`]: the store has lost what its reader has read.
     fn read_all(
@@ -381,7 +448,9 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// The newest snapshot at or below `at_most`.
     fn snapshot(&self, stream: StreamId, at_most: u64) -> BoxFuture<'_, Result<Option<Snapshot>, StoreError>>;
 
-    /// Reads what aggregates need to come into memory, many at once, in the order of the questions.
+    /// Reads what aggregates need to come into memory, many at once, in the order of the questions. An answer has
+    /// [`PAGE_BYTES`] of events and as many of snapshots, and one more of each; those for which there is no room are
+    /// [`Loaded::cut`], but never all of them.
     fn load(&self, loads: Vec<Load>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
         Box::pin(one_by_one(self, loads))
     }
@@ -426,7 +495,12 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
 /// Answers a load by the single questions that it stands for.
 pub(crate) async fn one_by_one<S: EventStore + ?Sized>(store: &S, loads: Vec<Load>) -> Result<Vec<Loaded>, StoreError> {
     let mut all = Vec::with_capacity(loads.len());
+    let mut room = Room::default();
     for Load { stream, fingerprint, keys, events } in loads {
+        if room.is_full() {
+            all.push(Loaded::left_out());
+            continue;
+        }
         let mut snapshot = None;
         if let Some(wanted) = fingerprint {
             let mut at_most = u64::MAX;
@@ -444,7 +518,10 @@ pub(crate) async fn one_by_one<S: EventStore + ?Sized>(store: &S, loads: Vec<Loa
             None => store.known_keys(stream.clone(), keys).await?,
         };
         let from = snapshot.as_ref().map_or(1, |snapshot| snapshot.version.max(1));
-        all.push(Loaded { events: store.read_stream(stream, from, events).await?, snapshot, keys });
+        let events = store.read_stream(stream, from, events).await?;
+        let loaded = Loaded { cut: fills_page(&events), snapshot, events, keys };
+        room.takes(loaded.bytes());
+        all.push(loaded);
     }
     Ok(all)
 }

@@ -8,8 +8,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::domain::id::{Dedup, SLICES, Slice};
 use crate::domain::outcome::Outcome;
 use crate::event_store::port::{
-    ARCHIVED, Batch, CommandData, Conflict, ConflictKind, Epoch, EventData, Partition, Position, StoreError,
-    StoredEvent, StreamId,
+    ARCHIVED, Batch, CommandData, Conflict, ConflictKind, Epoch, EventData, PAGE_BYTES, Partition, Position,
+    StoreError, StoredEvent, StreamId,
 };
 
 /// Refuses a batch that was decided under another epoch than the current one.
@@ -198,6 +198,25 @@ pub(crate) fn reached(slice: Slice, behind: u64, last: u64) -> Result<(), StoreE
          backup has, or a standby that lagged; bring them back, or let the reader begin anew",
         slice.0
     )))
+}
+
+/// How much an answer has taken of what it may hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Room(usize);
+
+impl Room {
+    pub(crate) const fn is_full(self) -> bool {
+        self.0 >= PAGE_BYTES
+    }
+
+    /// Takes so many bytes, unless it is full: the last ones may go beyond.
+    pub(crate) const fn takes(&mut self, bytes: usize) -> bool {
+        let takes = !self.is_full();
+        if takes {
+            self.0 += bytes;
+        }
+        takes
+    }
 }
 
 /// How many bits of a position are the sequence number.

@@ -8,7 +8,7 @@ use crate::domain::id::AggregateId;
 use crate::domain::ports::BoxFuture;
 use crate::domain::schema::Document;
 use crate::event_store::StoreError;
-use crate::event_store::port::StreamId;
+use crate::event_store::port::{StreamId, fills_page};
 use crate::node::stores::History;
 
 /// How many events are read at once.
@@ -110,7 +110,7 @@ async fn replay<A: Aggregate>(store: History, id: AggregateId, until: Until) -> 
     let (mut state, mut version, mut time) = (A::default(), 0, 0);
     'pages: loop {
         let page = store.read_stream(stream.clone(), version + 1, PAGE).await?;
-        let full = page.len() == PAGE;
+        let more = page.len() == PAGE || fills_page(&page);
         for stored in page {
             match until {
                 Until::Version(last) if stored.event.version > last => break 'pages,
@@ -126,7 +126,7 @@ async fn replay<A: Aggregate>(store: History, id: AggregateId, until: Until) -> 
             (entry.apply)(&mut state, &event.name, event.schema_version, event.codec, &event.payload)?;
             (version, time) = (event.version, stored.time_micros);
         }
-        if !full {
+        if !more {
             break;
         }
     }

@@ -182,7 +182,7 @@ impl History {
     /// A store that does not answer, or is damaged.
     pub async fn read_stream(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
         let mut found = self.source.read_stream(stream, from, limit).await?;
-        self.archive.whole(found.iter_mut()).await?;
+        self.archive.whole(&mut found).await?;
         Ok(found)
     }
 
@@ -191,8 +191,8 @@ impl History {
     /// # Errors
     /// A store that does not answer, or is damaged.
     pub async fn read_all(&self, position: Position, limit: usize) -> Result<(Vec<StoredEvent>, Position), StoreError> {
-        let (mut found, position) = self.source.read_all(position, limit).await?;
-        self.archive.whole(found.iter_mut()).await?;
+        let (mut found, mut position) = self.source.read_all(position, limit).await?;
+        self.archive.whole_up_to(&mut found, &mut position).await?;
         Ok((found, position))
     }
 

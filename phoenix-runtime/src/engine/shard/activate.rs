@@ -14,13 +14,19 @@ use crate::engine::activation::{
 use crate::engine::cell::{CellRef, Task};
 use crate::engine::journal::Backoff;
 use crate::engine::shard::{Done, Place, Shard, drop_user};
-use crate::event_store::port::{Lane, StreamId};
+use crate::event_store::port::{Lane, PAGE_BYTES, StreamId};
 
 /// How many loads of many aggregates are in flight at a time, for each lane.
 const LOADS: usize = 4;
 
 /// Of how many streams the next page is read while one is applied. Where more come up they keep the store busy anyway.
 const AHEAD: usize = 4;
+
+/// How many streams are read on at a time.
+const READS: usize = 16;
+
+/// The most bytes of events that wait to be applied before more are asked for.
+const MOST_HELD: usize = 8 * PAGE_BYTES;
 
 /// How much is replayed in a turn, in events.
 const TURN: usize = 256;
@@ -37,6 +43,11 @@ impl Shard {
 
     /// Asks for the aggregates of a lane that are wanted.
     pub(super) fn start_loads(&mut self, lane: Lane) -> bool {
+        if (self.lanes.work(lane).wanted.is_empty() && self.lanes.work(lane).loaded_again.is_empty())
+            || !self.has_room()
+        {
+            return false;
+        }
         let mut progress = false;
         while self.lanes.work(lane).loads < LOADS && !self.lanes.work(lane).wanted.is_empty() {
             let wanted = &mut self.lanes.work(lane).wanted;
@@ -53,6 +64,11 @@ impl Shard {
             progress = true;
         }
         progress
+    }
+
+    /// Whether what waits to be applied is little enough to ask for more.
+    fn has_room(&self) -> bool {
+        self.replays.iter().map(|replay| replay.held()).sum::<usize>() < MOST_HELD
     }
 
     fn wish(&mut self, cell: CellRef) -> Option<Wish> {
@@ -86,6 +102,11 @@ impl Shard {
         }
         match granted {
             Granted::All(found) => {
+                // their answer would have been too large with them
+                let (left_out, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, found)| found.is_left_out());
+                if !left_out.is_empty() {
+                    self.load_again(left_out.into_iter().map(|(wish, _)| wish).collect(), &self.backoff());
+                }
                 for (wish, found) in found {
                     // it begins with what users write, as the whole of it
                     match catch_unwind(AssertUnwindSafe(|| Replay::new(wish.clone(), found))) {
@@ -125,6 +146,7 @@ impl Shard {
     }
 
     pub(super) fn read_on(&mut self, mut replay: Box<Replay>, events: Page) {
+        self.reads = self.reads.saturating_sub(1);
         match events {
             Ok(events) => {
                 replay.go_on(events, self.options.replay_page.max(1));
@@ -157,26 +179,35 @@ impl Shard {
                 Ok(Progress::Done) => self.activated(cell, replay.finish()),
                 Ok(Progress::Anew) => self.load_again(vec![replay.anew()], &self.backoff()),
                 Ok(Progress::Failed(reason)) => self.park(cell, &reason),
-                Ok(Progress::ReadOn(from)) => {
-                    let (store, page, backoff) = (Arc::clone(&self.store), self.options.replay_page, self.backoff());
-                    let page = page.max(1);
-                    self.tasks.push(Box::pin(async move {
-                        let events = match replay.take_ahead() {
-                            Some(ahead) => ahead.await.ok(),
-                            None => None,
-                        };
-                        let events = match events {
-                            Some(events) => events,
-                            None => read_on(store, replay.stream().clone(), from, page, backoff).await,
-                        };
-                        Done::ReadOn(replay, events)
-                    }));
-                }
+                Ok(Progress::ReadOn(from)) => self.reads_waiting.push_back((from, replay)),
                 Err(panic) => {
                     let reason = format!("it panicked: {}", panic_text(&*panic));
                     self.park(cell, &reason);
                 }
             }
+        }
+        self.start_reads() || progress
+    }
+
+    /// Reads on in streams whose page was applied.
+    fn start_reads(&mut self) -> bool {
+        let mut progress = false;
+        while self.reads < READS && !self.reads_waiting.is_empty() && self.has_room() {
+            let Some((from, mut replay)) = self.reads_waiting.pop_front() else { break };
+            self.reads += 1;
+            let (store, page, backoff) = (Arc::clone(&self.store), self.options.replay_page.max(1), self.backoff());
+            self.tasks.push(Box::pin(async move {
+                let events = match replay.take_ahead() {
+                    Some(ahead) => ahead.await.ok(),
+                    None => None,
+                };
+                let events = match events {
+                    Some(events) => events,
+                    None => read_on(store, replay.stream().clone(), from, page, backoff).await,
+                };
+                Done::ReadOn(replay, events)
+            }));
+            progress = true;
         }
         progress
     }

@@ -147,6 +147,9 @@ pub(crate) struct Shard {
     tasks: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Aggregates whose events are being applied, in turn.
     replays: VecDeque<Box<Replay>>,
+    /// Those whose next page is to be read, from which version on, and how many are being read.
+    reads_waiting: VecDeque<(u64, Box<Replay>)>,
+    reads: usize,
     /// Of how many of them the next page is being read.
     reads_ahead: usize,
     remembered_keys: usize,
@@ -204,6 +207,8 @@ impl Shard {
             cells,
             tasks: FuturesUnordered::new(),
             replays: VecDeque::new(),
+            reads_waiting: VecDeque::new(),
+            reads: 0,
             reads_ahead: 0,
             remembered_keys: 0,
             parked: HashMap::new(),
@@ -262,7 +267,11 @@ impl Shard {
     }
 
     fn is_finished(&self) -> bool {
-        self.mailbox.is_closed() && self.lanes.are_idle() && self.tasks.is_empty() && self.replays.is_empty()
+        self.mailbox.is_closed()
+            && self.lanes.are_idle()
+            && self.tasks.is_empty()
+            && self.replays.is_empty()
+            && self.reads_waiting.is_empty()
     }
 
     /// Does what can be done now. Says whether it did anything.

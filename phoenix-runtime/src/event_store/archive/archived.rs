@@ -13,8 +13,9 @@ use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Snapshot, SnapshotInfo, StoreError,
-    StoredEvent, StoredOutcome, StreamId,
+    StoredEvent, StoredOutcome, StreamId, fills_page,
 };
+use crate::event_store::rules::Room;
 
 /// How many streams can be moved at the same time.
 const MOVES: usize = 64;
@@ -126,7 +127,7 @@ impl EventStore for Archived {
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
         Box::pin(async move {
             let mut found = self.store.read_stream(stream, from, limit).await?;
-            self.blocks.whole(found.iter_mut()).await?;
+            self.blocks.whole(&mut found).await?;
             Ok(found)
         })
     }
@@ -137,8 +138,8 @@ impl EventStore for Archived {
         limit: usize,
     ) -> BoxFuture<'_, Result<(Vec<StoredEvent>, Position), StoreError>> {
         Box::pin(async move {
-            let (mut found, position) = self.store.read_all(position, limit).await?;
-            self.blocks.whole(found.iter_mut()).await?;
+            let (mut found, mut position) = self.store.read_all(position, limit).await?;
+            self.blocks.whole_up_to(&mut found, &mut position).await?;
             Ok((found, position))
         })
     }
@@ -171,7 +172,19 @@ impl EventStore for Archived {
     fn load(&self, loads: Vec<Load>) -> BoxFuture<'_, Result<Vec<Loaded>, StoreError>> {
         Box::pin(async move {
             let mut found = self.store.load(loads).await?;
-            self.blocks.whole(found.iter_mut().flat_map(|loaded| &mut loaded.events)).await?;
+            let mut room = Room::default();
+            for loaded in &mut found {
+                if loaded.events.iter().any(StoredEvent::is_archived) {
+                    if room.is_full() {
+                        *loaded = Loaded::left_out();
+                        continue;
+                    }
+                    let count = loaded.events.len();
+                    self.blocks.whole(&mut loaded.events).await?;
+                    loaded.cut |= loaded.events.len() < count || fills_page(&loaded.events);
+                }
+                room.takes(loaded.bytes());
+            }
             Ok(found)
         })
     }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::block;
 use super::port::{Archive, BlockInfo};
 use crate::domain::ports::BoxFuture;
-use crate::event_store::port::{CommandData, StoreError, StoredEvent, StoredOutcome, StreamId};
-use crate::event_store::rules;
+use crate::event_store::port::{CommandData, Position, StoreError, StoredEvent, StoredOutcome, StreamId};
+use crate::event_store::rules::{self, Room};
 
 /// How many blocks, and how many bytes of them, are kept: who replays a stream page by page, or reads all events, comes
 /// back to the same block many times.
@@ -63,20 +63,50 @@ impl ArchiveReader {
         self.archive.as_deref()
     }
 
-    /// Gives the stripped ones among these events their bytes.
+    /// Gives the stripped ones among events of a stream their bytes. With these an answer may have no room for the last
+    /// ones, which are dropped then.
     ///
     /// # Errors
     /// An archive that does not answer, a block that is missing or damaged, and one that holds other events.
-    pub async fn whole(&self, events: impl Iterator<Item = &mut StoredEvent>) -> Result<(), StoreError> {
-        let mut last = None;
-        for stored in events.filter(|stored| stored.is_archived()) {
-            let (stream, version) = (stored.stream.clone(), stored.event.version);
-            let whole = self.event(&stream, version, &mut last).await?;
-            if rules::takes_back(stored, &whole) != Ok(true) {
-                return Err(self.another(&stream, version));
-            }
-            *stored = whole;
+    pub async fn whole(&self, events: &mut Vec<StoredEvent>) -> Result<(), StoreError> {
+        self.whole_page(events).await.map(drop)
+    }
+
+    /// As [`ArchiveReader::whole`], of all events up to a position, which is put in front of those that are dropped.
+    ///
+    /// # Errors
+    /// As [`ArchiveReader::whole`].
+    pub async fn whole_up_to(&self, events: &mut Vec<StoredEvent>, position: &mut Position) -> Result<(), StoreError> {
+        for stored in self.whole_page(events).await?.iter().rev() {
+            position.0.insert(stored.slice, stored.sequence.saturating_sub(1));
         }
+        Ok(())
+    }
+
+    /// Gives events their bytes, as many of the first ones as an answer has room for, and takes the others out.
+    async fn whole_page(&self, events: &mut Vec<StoredEvent>) -> Result<Vec<StoredEvent>, StoreError> {
+        let (mut last, mut room, mut fit) = (None, Room::default(), 0);
+        for stored in events.iter_mut() {
+            if room.is_full() {
+                break;
+            }
+            self.whole_one(stored, &mut last).await?;
+            room.takes(stored.bytes());
+            fit += 1;
+        }
+        Ok(events.split_off(fit))
+    }
+
+    async fn whole_one(&self, stored: &mut StoredEvent, last: &mut Option<Arc<Block>>) -> Result<(), StoreError> {
+        if !stored.is_archived() {
+            return Ok(());
+        }
+        let (stream, version) = (stored.stream.clone(), stored.event.version);
+        let whole = self.event(&stream, version, last).await?;
+        if rules::takes_back(stored, &whole) != Ok(true) {
+            return Err(self.another(&stream, version));
+        }
+        *stored = whole;
         Ok(())
     }
 

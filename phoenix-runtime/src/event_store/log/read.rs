@@ -1,6 +1,6 @@
 //! Every read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -12,10 +12,13 @@ use super::unit::Kept;
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::event_store::encoding::{Malformed, View};
 use crate::event_store::port::{
-    ARCHIVED, KnownKeys, Load, Loaded, Position, Snapshot, SnapshotInfo, StoreError, StoredEvent, StoredOutcome,
-    StreamId,
+    ARCHIVED, KnownKeys, Load, Loaded, MOST_ROWS, PAGE_BYTES, Position, Snapshot, SnapshotInfo, StoreError,
+    StoredEvent, StoredOutcome, StreamId, fills_page,
 };
-use crate::event_store::rules;
+use crate::event_store::rules::{self, Room};
+
+/// How many records are read at once, before their sizes are known. They are read from the last one back.
+const FIRST_PIECE: usize = 64;
 
 impl Shared {
     fn hash(&self, stream: &StreamId) -> Hash {
@@ -40,7 +43,7 @@ impl Shared {
         if stripped { self.kept(stream, hash, reading) } else { Ok(Kept::default()) }
     }
 
-    /// At most `limit` events from version `from` on.
+    /// At most `limit` events from version `from` on, and no more than fill an answer.
     fn events(
         &self,
         head: Head,
@@ -49,23 +52,39 @@ impl Shared {
         kept: &Kept,
         reading: &mut Reading<'_>,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let from = from.max(1);
-        let to = head.version.min(from.saturating_add(limit as u64).saturating_sub(1));
-        if from > to || limit == 0 {
-            return Ok(Vec::new());
+        let (mut events, mut room, mut piece) = (Vec::new(), Room::default(), FIRST_PIECE);
+        let mut from = from.max(1);
+        while from <= head.version && events.len() < limit && !room.is_full() {
+            let to = head.version.min(from.saturating_add(piece.min(limit - events.len()) as u64 - 1));
+            let found = self.piece(head, (from, to), hash, kept, reading)?;
+            from = from.saturating_add(found.len() as u64);
+            events.extend(found.into_iter().take_while(|stored| room.takes(stored.bytes())));
+            piece = (piece * 2).min(MOST_ROWS);
         }
+        Ok(events)
+    }
+
+    /// Events from one version to another, or as many of the first ones as fill an answer.
+    fn piece(
+        &self,
+        head: Head,
+        (from, to): (u64, u64),
+        hash: Hash,
+        kept: &Kept,
+        reading: &mut Reading<'_>,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         let mut at = self.walk_versions(head, to, reading)?;
-        let mut events = Vec::new();
+        let mut events = Backwards::default();
         for version in (from..=to).rev() {
             let (links, mut stored) = self.event(at, reading)?;
             let Some(event) = stored.take().filter(|stored| stored.event.version == version) else {
                 return Err(self.not_version(at, version));
             };
-            events.push(self.as_kept(event, hash, kept, reading)?);
+            let event = self.as_kept(event, hash, kept, reading)?;
+            events.push(event.bytes(), event);
             at = links;
         }
-        events.reverse();
-        Ok(events)
+        Ok(events.in_order())
     }
 
     /// The place of a version.
@@ -170,21 +189,28 @@ impl Shared {
             let index = self.index();
             (index.state.slices.clone(), index.state.stripped)
         };
-        let mut events = Vec::new();
+        let (mut events, mut room, mut piece) = (Vec::new(), Room::default(), FIRST_PIECE);
         let order: Vec<_> = rules::reading_order(&position).collect();
         for (slice, mut behind) in order {
             let (last, at) = slices.get(usize::from(slice.0)).copied().unwrap_or((0, Address::NONE));
             rules::reached(slice, behind, last)?;
-            while behind < last && events.len() < limit {
-                let to = last.min(behind.saturating_add((limit - events.len()) as u64));
+            while behind < last && events.len() < limit && !room.is_full() {
+                let to = last.min(behind.saturating_add(piece.min(limit - events.len()) as u64));
+                piece = (piece * 2).min(MOST_ROWS);
                 let at = self.walk_slice((last, at), to, slice, &mut reading)?;
-                for stored in self.records(at, (behind, to), slice, &mut reading)?.into_iter().flatten() {
-                    events.push(if stripped { self.as_it_is(stored, &mut reading)? } else { stored });
+                for stored in self.records(at, (behind, to), slice, &mut reading)? {
+                    if let Some(stored) = stored {
+                        let stored = if stripped { self.as_it_is(stored, &mut reading)? } else { stored };
+                        if !room.takes(stored.bytes()) {
+                            break;
+                        }
+                        events.push(stored);
+                    }
+                    behind += 1;
                 }
-                behind = to;
                 position.0.insert(slice, behind);
             }
-            if events.len() >= limit {
+            if events.len() >= limit || room.is_full() {
                 break;
             }
         }
@@ -212,7 +238,8 @@ impl Shared {
         Err(self.segments.spoilt(at, format_args!("it should be number {sequence} of slice {}", slice.0)))
     }
 
-    /// The records of a slice behind one number and up to another, which is at `at`; `None` for outcomes.
+    /// The records of a slice behind one number and up to another, which is at `at`, or as many of the first ones as fill
+    /// an answer; `None` for outcomes.
     fn records(
         &self,
         mut at: Address,
@@ -220,17 +247,17 @@ impl Shared {
         slice: Slice,
         reading: &mut Reading<'_>,
     ) -> Result<Vec<Option<StoredEvent>>, StoreError> {
-        let mut found = Vec::new();
+        let mut found = Backwards::default();
         let mut names = std::mem::take(&mut reading.names);
         for sequence in (behind + 1..=to).rev() {
             let (links, view) = reading.record(at)?;
             self.check_sequence(at, &view, slice, sequence)?;
-            found.push(view.stored_event(&mut names).map_err(|e| self.segments.spoilt(at, e))?);
+            let event = view.stored_event(&mut names).map_err(|e| self.segments.spoilt(at, e))?;
+            found.push(event.as_ref().map_or(0, StoredEvent::bytes), event);
             at = links.in_slice;
         }
         reading.names = names;
-        found.reverse();
-        Ok(found)
+        Ok(found.in_order())
     }
 
     /// An event of which it is not known yet whether it was stripped.
@@ -318,8 +345,16 @@ impl Shared {
     }
 
     pub(super) fn load(&self, loads: &[Load]) -> Result<Vec<Loaded>, StoreError> {
-        let mut reading = Reading::new(self);
-        loads.iter().map(|load| self.load_one(load, &mut reading)).collect()
+        let (mut reading, mut room) = (Reading::new(self), Room::default());
+        let load = |load: &Load| {
+            if room.is_full() {
+                return Ok(Loaded::left_out());
+            }
+            let loaded = self.load_one(load, &mut reading)?;
+            room.takes(loaded.bytes());
+            Ok(loaded)
+        };
+        loads.iter().map(load).collect()
     }
 
     fn load_one(&self, load: &Load, reading: &mut Reading<'_>) -> Result<Loaded, StoreError> {
@@ -341,7 +376,7 @@ impl Shared {
             Some(head) => self.events(head, (from, *events), hash, &kept, reading)?,
             None => Vec::new(),
         };
-        Ok(Loaded { snapshot, events, keys: known })
+        Ok(Loaded { cut: fills_page(&events), snapshot, events, keys: known })
     }
 
     pub(super) fn last_sequences(&self, slices: Vec<Slice>) -> BTreeMap<Slice, u64> {
@@ -412,6 +447,36 @@ impl Shared {
             note(entry.at)?;
         }
         Ok(ids)
+    }
+}
+
+/// What is read from its end back, of which no more is kept than an answer holds: what was read first goes first.
+struct Backwards<T> {
+    kept: VecDeque<(usize, T)>,
+    bytes: usize,
+}
+
+impl<T> Default for Backwards<T> {
+    fn default() -> Self {
+        Self { kept: VecDeque::new(), bytes: 0 }
+    }
+}
+
+impl<T> Backwards<T> {
+    fn push(&mut self, bytes: usize, item: T) {
+        self.kept.push_front((bytes, item));
+        self.bytes += bytes;
+        // without the last one it is full
+        while let Some((last, _)) = self.kept.back()
+            && self.bytes - last >= PAGE_BYTES
+        {
+            self.bytes -= last;
+            self.kept.pop_back();
+        }
+    }
+
+    fn in_order(self) -> Vec<T> {
+        self.kept.into_iter().map(|(_, item)| item).collect()
     }
 }
 

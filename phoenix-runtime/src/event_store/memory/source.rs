@@ -9,7 +9,7 @@ use crate::domain::ports::BoxFuture;
 use crate::event_store::archive::{Archive, BlockInfo};
 use crate::event_store::memory::{Contents, MemoryStore, record_of, stored_event};
 use crate::event_store::port::{Batch, Epoch, Partition, Record, StoreError, StreamId};
-use crate::event_store::rules;
+use crate::event_store::rules::{self, Room};
 use crate::event_store::sources::port::{
     BlockKey, Document, Hold, Joined, MEMBER_DOCUMENT, Page, Rows, SnapshotKey, Source, Tenure, Tenures, Turn,
 };
@@ -85,13 +85,13 @@ impl Contents {
     }
 
     fn read_slices(&self, behind: &[(Slice, u64)], limit: usize) -> Result<Page, StoreError> {
-        let (mut events, mut ends) = (Vec::new(), BTreeMap::new());
+        let (mut events, mut ends, mut room) = (Vec::new(), BTreeMap::new(), Room::default());
         for (slice, behind) in behind {
             if self.shared.tenures.of(*slice).hold == Hold::Held {
                 rules::reached(*slice, *behind, self.rows(*slice))?;
             }
             for record in self.behind(*slice, *behind) {
-                if events.len() == limit {
+                if events.len() == limit || (record.event.is_some() && !room.takes(record.bytes())) {
                     return Ok((events, ends));
                 }
                 events.extend(stored_event(record));
@@ -202,7 +202,9 @@ impl Source for MemoryStore {
 
     fn copy_out(&self, slice: Slice, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
         let contents = self.contents();
-        Box::pin(ready(Ok(contents.behind(slice, after).take(limit).cloned().collect())))
+        let mut room = Room::default();
+        let records = contents.behind(slice, after).take(limit).take_while(|record| room.takes(record.bytes()));
+        Box::pin(ready(Ok(records.cloned().collect())))
     }
 
     fn snapshot_keys(&self, slice: Slice) -> BoxFuture<'_, Result<Vec<SnapshotKey>, StoreError>> {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::id::{SLICES, Slice};
-use crate::event_store::port::StoreError;
+use crate::event_store::port::{PAGE_BYTES, Record, StoreError};
 use crate::event_store::sources::map::{Moving, Placement, SliceMap};
 use crate::event_store::sources::members::{Member, Members};
 use crate::event_store::sources::port::{BlockKey, Hold, Rows, SnapshotKey, Tenure, Turn};
@@ -338,7 +338,9 @@ impl Move<'_> {
         let Self { slice, number, from, to } = *self;
         loop {
             let records = from.source.copy_out(slice, to.last(slice).await?, PAGE).await.map_err(|e| from.says(e))?;
-            let (count, full) = (records.len() as u64, records.len() == PAGE);
+            // one that was cut may be followed by more as well
+            let bytes: usize = records.iter().map(Record::bytes).sum();
+            let (count, full) = (records.len() as u64, records.len() == PAGE || bytes >= PAGE_BYTES);
             if count > 0 {
                 let rows = Rows { records, ..Rows::default() };
                 to.source.copy_in(slice, number, rows).await.map_err(|e| to.says(e))?;

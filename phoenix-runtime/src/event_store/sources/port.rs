@@ -209,7 +209,8 @@ pub trait Source: EventStore {
     /// As [`EventStore::read_all`], of these slices alone, each behind a number, in this order.
     fn read_slices(&self, behind: Vec<(Slice, u64)>, limit: usize) -> BoxFuture<'_, Result<Page, StoreError>>;
 
-    /// At most `limit` events and outcomes of a slice that come after a number, in their order.
+    /// At most `limit` events and outcomes of a slice that come after a number, in their order; fewer at the end, or where
+    /// they have [`PAGE_BYTES`](crate::event_store::port::PAGE_BYTES).
     fn copy_out(&self, slice: Slice, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
 
     /// The keys of all snapshots of a slice.

@@ -9,7 +9,7 @@ use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Snapshot, SnapshotInfo, StoreError,
-    StoredEvent, StoredOutcome, StreamId,
+    StoredEvent, StoredOutcome, StreamId, fills_page,
 };
 use crate::event_store::rules;
 use crate::event_store::sources::members::{Member, Members};
@@ -234,7 +234,7 @@ impl SourcesStore {
             let (mut events, mut behind) = (Vec::new(), position.clone());
             let mut again = false;
             for (lane, slices) in by_lane {
-                if events.len() >= limit {
+                if events.len() >= limit || fills_page(&events) {
                     break;
                 }
                 match self.part(lane, slices, limit - events.len(), &seats).await {

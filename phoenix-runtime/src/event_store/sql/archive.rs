@@ -57,7 +57,16 @@ impl<D: Dialect> SqlStore<D> {
         let mut taken = Vec::new();
         if let Some(event) = events.first() {
             let limit = usize::try_from(last - first).unwrap_or(usize::MAX).saturating_add(1);
-            let stored = self.stream_events(event.stream.clone(), first, limit).await?;
+            let mut stored = Vec::new();
+            // what is given is in memory already, and what is stored has at most as many bytes
+            while stored.len() < limit {
+                let from = first.max(1).saturating_add(stored.len() as u64);
+                let page = self.stream_events(event.stream.clone(), from, limit - stored.len()).await?;
+                if page.is_empty() {
+                    break;
+                }
+                stored.extend(page);
+            }
             for event in &events {
                 let stored = usize::try_from(event.event.version - first.max(1)).ok().and_then(|n| stored.get(n));
                 if rules::takes_back(stored.ok_or_else(|| rules::not_there(event))?, event)? {

@@ -56,7 +56,7 @@ impl Database {
     pub(super) async fn begin(&self) -> Result<Transaction<'_>, DbErr> {
         let Pool { number, connections } = self.current();
         let transaction = self.within(number, connections.begin()).await?;
-        Ok(Transaction { database: self, pool: number, transaction })
+        Ok(Transaction { database: self, pool: number, open: transaction })
     }
 
     async fn ask<T>(&self, question: impl AsyncFnOnce(DatabaseConnection) -> Result<T, DbErr>) -> Result<T, DbErr> {
@@ -86,13 +86,13 @@ pub(super) fn silence(limit: Duration) -> sqlx::Error {
 pub(super) struct Transaction<'a> {
     database: &'a Database,
     pool: u64,
-    transaction: DatabaseTransaction,
+    open: DatabaseTransaction,
 }
 
 impl Transaction<'_> {
     /// Makes it durable. Without an answer nobody knows whether it is.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
-        self.database.within(self.pool, self.transaction.commit()).await
+        self.database.within(self.pool, self.open.commit()).await
     }
 }
 
@@ -122,22 +122,22 @@ impl ConnectionTrait for Database {
 #[async_trait::async_trait]
 impl ConnectionTrait for Transaction<'_> {
     fn get_database_backend(&self) -> DbBackend {
-        self.transaction.get_database_backend()
+        self.open.get_database_backend()
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.database.within(self.pool, self.transaction.execute_raw(statement)).await
+        self.database.within(self.pool, self.open.execute_raw(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.database.within(self.pool, self.transaction.execute_unprepared(sql)).await
+        self.database.within(self.pool, self.open.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.database.within(self.pool, self.transaction.query_one_raw(statement)).await
+        self.database.within(self.pool, self.open.query_one_raw(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.database.within(self.pool, self.transaction.query_all_raw(statement)).await
+        self.database.within(self.pool, self.open.query_all_raw(statement)).await
     }
 }

@@ -5,6 +5,7 @@ use std::future::Future;
 
 use super::database::Database;
 use super::known::Stream;
+use super::page::Page;
 use super::row::Cells;
 use crate::domain::id::{Dedup, Slice};
 use crate::event_store::port::{Epoch, Load, Partition, Record, StoreError, StreamId};
@@ -128,20 +129,22 @@ pub(super) trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// The last positions of slices that have one.
     fn last_positions(&self, slices: &[Slice]) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
 
-    /// Events of a stream from a version on, in order.
+    /// Events of a stream from a version on, in order, as far as there is room for them.
     fn stream_page(
         &self,
         stream: &StreamId,
         from: i64,
         limit: i64,
+        page: &mut Page,
     ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 
     /// Records behind each of these positions, within its slice, in their order; the positions in the order of the
-    /// question. Own columns: aggregate and id.
+    /// question; as far as there is room for them. Own columns: aggregate and id.
     fn page_after(
         &self,
         positions: &[i64],
         limit: i64,
+        page: &mut Page,
     ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 
     /// First records of commands by stream and short hash. Own column: the question.
@@ -150,8 +153,8 @@ pub(super) trait Dialect: fmt::Debug + Send + Sync + 'static {
         commands: &[(StreamId, Dedup)],
     ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 
-    /// What aggregates need to come into memory. Own columns: the question, and a [`Part`].
-    fn load(&self, loads: &[Load]) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+    /// What aggregates need to come into memory, as far as there is room for it. Own columns: the question, and a [`Part`].
+    fn load(&self, loads: &[Load], page: &mut Page) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 }
 
 /// What a row of [`Dialect::load`] is; the rows of each stream come in this order.

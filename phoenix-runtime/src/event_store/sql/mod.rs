@@ -10,6 +10,7 @@
 //! - `schema`, `entity`, `row`: migrations, the tables, what a row means
 //! - `dialect`: what differs between databases: [`postgres`] and [`mysql`]
 //! - `known`, `turns`, `append`: what is remembered of the database, the order of appends, one append
+//! - `page`: how many bytes an answer has
 //! - `reader`, `lists`, `snapshots`, `archive`, `blocks`: reads; ids and names; snapshots; stripped
 //!   events, and the table where they may go
 //! - `source`: one of several databases that share the slices
@@ -28,6 +29,7 @@ mod known;
 mod lists;
 pub mod mysql;
 mod options;
+mod page;
 pub mod postgres;
 mod reach;
 mod reader;
@@ -41,6 +43,7 @@ mod url;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::blocks::StoreWithTable;
@@ -65,6 +68,8 @@ struct SqlStore<D> {
     known: Mutex<Known>,
     turns: Arc<Turns>,
     gaps: Gaps,
+    /// How many bytes a row of events had lately.
+    row_bytes: AtomicUsize,
     commit_records: metrics::Histogram,
 }
 
@@ -75,6 +80,7 @@ impl<D: Dialect> SqlStore<D> {
             known: Mutex::new(Known::new(options.remembered_streams)),
             turns: Arc::default(),
             gaps: Gaps::default(),
+            row_bytes: AtomicUsize::new(0),
             commit_records: metrics::histogram!("phoenix_commit_records"),
         }
     }

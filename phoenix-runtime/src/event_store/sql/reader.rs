@@ -1,18 +1,22 @@
 //! Every read of events, keys and outcomes.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use super::SqlStore;
 use super::dialect::{Dialect, Part};
 use super::known::Stream;
+use super::page::{Page, size};
 use super::row::{Cells, Rows, column, damaged};
 use super::turns::SliceSet;
 use crate::domain::id::{Dedup, Slice};
-use crate::event_store::port::{KnownKeys, Load, Loaded, Position, StoreError, StoredEvent, StoredOutcome, StreamId};
+use crate::event_store::port::{
+    KnownKeys, Load, Loaded, PAGE_BYTES, Position, StoreError, StoredEvent, StoredOutcome, StreamId, row_bytes,
+};
 use crate::event_store::rules;
 use crate::event_store::sources::port::Hold;
 
-/// Rows that are read at once while outcomes without events are passed over.
+/// Rows that are read at once, at last, while outcomes without events are passed over.
 const LEAST_PAGE: usize = 256;
 
 impl<D: Dialect> SqlStore<D> {
@@ -24,17 +28,42 @@ impl<D: Dialect> SqlStore<D> {
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let from = from.max(1);
         let connections = self.dialect.connections();
-        let rows = self.dialect.stream_page(&stream, signed(from), signed(limit as u64)).await?;
         let mut read = Rows::new(self.dialect.place());
-        let mut found = Vec::with_capacity(rows.len());
-        for row in &rows {
-            self.push_event(&mut read, row, &stream, from, &mut found)?;
+        let (mut found, mut page) = (Vec::new(), Page::default());
+        while found.len() < limit && !page.is_full() {
+            let wanted = self.rows_of_a_page(limit - found.len());
+            let next = signed(from.saturating_add(found.len() as u64));
+            let rows = self.dialect.stream_page(&stream, next, signed(wanted as u64), &mut page).await?;
+            self.note_sizes(&rows);
+            let before = found.len();
+            for row in &rows {
+                self.push_event(&mut read, row, &stream, from, &mut found)?;
+            }
+            if found.len() - before < wanted {
+                break;
+            }
         }
         if let Some(last) = found.last() {
             let version = last.event.version;
             self.learn(connections, |known| known.note_stream(&stream, Stream { number: None, version }));
         }
         Ok(found)
+    }
+
+    /// How many rows are asked for: what there is no room for would be sent in vain.
+    fn rows_of_a_page(&self, most: usize) -> usize {
+        let size = self.row_bytes.load(Ordering::Relaxed).max(row_bytes(0, 0));
+        most.min(2 * PAGE_BYTES / size).max(1)
+    }
+
+    /// Remembers how large rows are that were taken.
+    fn note_sizes(&self, rows: &[D::Row]) {
+        let bytes: usize = rows.iter().filter_map(|row| size(row).ok()).sum();
+        if let Some(mean) = bytes.checked_div(rows.len()) {
+            let known = self.row_bytes.load(Ordering::Relaxed);
+            // it only decides how much is asked for at once
+            self.row_bytes.store(if known == 0 { mean } else { known.midpoint(mean) }, Ordering::Relaxed);
+        }
     }
 
     /// Adds the event of a row, which must be the next version.
@@ -116,18 +145,25 @@ impl<D: Dialect> SqlStore<D> {
         limit: usize,
     ) -> Result<(Vec<StoredEvent>, BTreeMap<Slice, u64>), StoreError> {
         let mut read = Rows::new(self.dialect.place());
-        let (mut found, mut ends) = (Vec::new(), BTreeMap::new());
+        let (mut found, mut ends, mut page) = (Vec::new(), BTreeMap::new(), Page::default());
+        let mut least = 1;
         let starts: BTreeMap<Slice, u64> = slices.iter().copied().collect();
         // slices whose next record is missing
         let mut waiting = SliceSet::default();
-        while found.len() < limit {
-            let wanted = (limit - found.len()).max(LEAST_PAGE);
+        while found.len() < limit && (found.is_empty() || !page.is_full()) {
+            if page.is_full() {
+                // of outcomes without events alone
+                page = Page::default();
+            }
+            let wanted = self.rows_of_a_page((limit - found.len()).max(least));
+            least = (least * 4).min(LEAST_PAGE);
             slices.retain(|(slice, _)| !waiting.contains(*slice));
             let behind = |(slice, start): &(Slice, u64)| (*slice, ends.get(slice).copied().unwrap_or(*start));
             let after: Vec<_> =
                 slices.iter().map(behind).filter_map(|(slice, behind)| rules::position(slice, behind)).collect();
-            let rows = self.dialect.page_after(&after, signed(wanted as u64)).await?;
-            let (last_page, mut gap) = (rows.len() < wanted, false);
+            let rows = self.dialect.page_after(&after, signed(wanted as u64), &mut page).await?;
+            self.note_sizes(&rows);
+            let (last_page, mut gap) = (rows.len() < wanted && !page.is_full(), false);
             for row in &rows {
                 if found.len() == limit {
                     return Ok((found, ends));
@@ -196,9 +232,14 @@ impl<D: Dialect> SqlStore<D> {
             return Ok(Vec::new());
         }
         let connections = self.dialect.connections();
-        let rows = self.dialect.load(&loads).await?;
-        let nothing =
-            || Loaded { snapshot: None, events: Vec::new(), keys: KnownKeys { keys: Vec::new(), complete: true } };
+        let mut page = Page::default();
+        let rows = self.dialect.load(&loads, &mut page).await?;
+        let nothing = || Loaded {
+            snapshot: None,
+            events: Vec::new(),
+            keys: KnownKeys { keys: Vec::new(), complete: true },
+            cut: false,
+        };
         let mut all: Vec<_> = loads.iter().map(|_| nothing()).collect();
         let mut numbers = vec![None; loads.len()];
         let mut read = Rows::new(self.dialect.place());
@@ -228,8 +269,16 @@ impl<D: Dialect> SqlStore<D> {
                 None => {}
             }
         }
+        for (question, loaded) in (0..).zip(&mut all) {
+            if page.is_left_out(question, loaded.events.len()) {
+                *loaded = Loaded::left_out();
+            }
+            loaded.cut |= page.is_cut(question);
+        }
         self.learn(connections, |known| {
-            for ((load, loaded), number) in loads.iter().zip(&all).zip(numbers) {
+            for ((load, loaded), number) in
+                loads.iter().zip(&all).zip(numbers).filter(|((_, loaded), _)| !loaded.is_left_out())
+            {
                 let version = loaded.events.last().map_or(0, |event| event.event.version);
                 known.note_stream(&load.stream, Stream { number, version });
             }

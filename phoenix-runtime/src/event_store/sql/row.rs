@@ -37,7 +37,7 @@ pub(super) mod column {
     pub(super) const OUTCOME_KIND: usize = 10;
     pub(super) const OUTCOME_VERSION: usize = 11;
     pub(super) const OUTCOME_CODEC: usize = 12;
-    pub(super) const OUTCOME_BODY: usize = 13;
+    pub(in super::super) const OUTCOME_BODY: usize = 13;
     pub(super) const COMMAND_NAME: usize = 14;
     pub(super) const KEY: usize = 15;
     pub(super) const CORRELATION_ID: usize = 16;

@@ -16,6 +16,7 @@ use super::blocks::keep_block;
 use super::database::Transaction;
 use super::dialect::{Dialect, Failure, Insert, Inserted, Row};
 use super::entity::{archive, away_slices, documents, events, partitions, slices, snapshots, streams};
+use super::page::Page;
 use super::reader::signed;
 use super::row::{Rows, column, damaged};
 use crate::domain::id::{AggregateId, SLICES, Slice};
@@ -24,8 +25,8 @@ use crate::event_store::archive::{Archive, BlockInfo};
 use crate::event_store::port::{Epoch, Partition, Record, Snapshot, StoreError, StreamId};
 use crate::event_store::rules;
 use crate::event_store::sources::port::{
-    BlockKey, Document, Hold, Joined, MEMBER_DOCUMENT, Page, Rows as Copied, SLICES_DOCUMENT, SnapshotKey, Source,
-    Tenure, Tenures, Turn,
+    BlockKey, Document, Hold, Joined, MEMBER_DOCUMENT, Page as Behind, Rows as Copied, SLICES_DOCUMENT, SnapshotKey,
+    Source, Tenure, Tenures, Turn,
 };
 
 /// The document whose version is raised by every turn.
@@ -315,7 +316,7 @@ impl<D: Dialect> SqlStore<D> {
 
     async fn copy_out_now(&self, slice: Slice, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
         let Some(position) = rules::position(slice, after) else { return Ok(Vec::new()) };
-        let rows = self.dialect.page_after(&[position], signed(limit as u64)).await?;
+        let rows = self.dialect.page_after(&[position], signed(limit as u64), &mut Page::default()).await?;
         let mut read = Rows::new(self.dialect.place());
         let mut records = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -558,7 +559,7 @@ impl<D: Dialect> Source for SqlStore<D> {
         Box::pin(self.turn_now(slice, turn, number))
     }
 
-    fn read_slices(&self, behind: Vec<(Slice, u64)>, limit: usize) -> BoxFuture<'_, Result<Page, StoreError>> {
+    fn read_slices(&self, behind: Vec<(Slice, u64)>, limit: usize) -> BoxFuture<'_, Result<Behind, StoreError>> {
         Box::pin(self.events_behind(behind, limit))
     }
 

@@ -116,7 +116,16 @@ impl SqliteStore {
         let follows = |a: &StoredEvent, b: &StoredEvent| a.event.version + 1 == b.event.version;
         for run in events.chunk_by(follows) {
             let Some(first) = run.first() else { continue };
-            let stored = self.reader.read_stream(first.stream.clone(), first.event.version, run.len()).await?;
+            let mut stored = Vec::with_capacity(run.len());
+            // what is given is in memory already, and what is stored has at most as many bytes
+            while stored.len() < run.len() {
+                let from = first.event.version + stored.len() as u64;
+                let page = self.reader.read_stream(first.stream.clone(), from, run.len() - stored.len()).await?;
+                if page.is_empty() {
+                    break;
+                }
+                stored.extend(page);
+            }
             for (index, given) in run.iter().enumerate() {
                 let stored = stored.get(index).ok_or_else(|| rules::not_there(given))?;
                 stripped.extend(rules::takes_back(stored, given)?.then(|| given.clone()));

@@ -5,12 +5,14 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::TryStreamExt as _;
 use sea_orm::sea_query::{Expr, Func};
-use sea_orm::sqlx::ConnectOptions as _;
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteRow};
+use sea_orm::sqlx::{self, ConnectOptions as _, query};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, QueryResult, QuerySelect as _, SqlxSqliteConnector, Statement, Value,
+    ColumnTrait as _, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, EntityTrait as _,
+    FromQueryResult as _, QueryFilter as _, QueryOrder as _, QueryResult, QuerySelect as _, RuntimeErr,
+    SqlxSqliteConnector, Statement, Value,
 };
 
 use super::entity::{events, snapshots};
@@ -20,9 +22,9 @@ use super::options::SqliteOptions;
 use super::row::{Rows, SEQUENCE_BITS, position as rowid};
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::event_store::port::{
-    KnownKeys, Position, Snapshot, SnapshotInfo, StoreError, StoredEvent, StoredOutcome, StreamId,
+    KnownKeys, MOST_ROWS, Position, Snapshot, SnapshotInfo, StoreError, StoredEvent, StoredOutcome, StreamId,
 };
-use crate::event_store::rules;
+use crate::event_store::rules::{self, Room};
 
 /// Reads a `SQLite` store, also while a service owns and writes it. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -35,6 +37,9 @@ pub struct SqliteReader {
 
 /// Rows that are read at once while outcomes without events are passed over.
 const LEAST_PAGE: usize = 256;
+
+const STREAM: &str =
+    "SELECT * FROM events WHERE aggregate = ?1 AND id = ?2 AND version >= ?3 ORDER BY version LIMIT ?4";
 
 /// The question is a JSON array of positions, in the order of the slices.
 const AFTER: &str = "SELECT e.* FROM json_each(?1) AS q CROSS JOIN events AS e \
@@ -106,6 +111,15 @@ impl SqliteReader {
         |error| read_failed(&self.path, &error)
     }
 
+    /// What an error of a statement says that goes past sea-orm, so that its rows come one by one.
+    fn ended(&self) -> impl Fn(sqlx::Error) -> StoreError + '_ {
+        |error| read_failed(&self.path, &DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))))
+    }
+
+    fn model(&self, row: SqliteRow) -> Result<events::Model, StoreError> {
+        events::Model::from_query_result(&row.into(), "").map_err(self.failed())
+    }
+
     async fn query(&self, sql: &str, values: Vec<Value>) -> Result<Vec<QueryResult>, StoreError> {
         let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
         self.db.query_all_raw(statement).await.map_err(self.failed())
@@ -116,23 +130,24 @@ impl SqliteReader {
     /// # Errors
     /// A store that can't be read, or has a gap in the stream.
     pub async fn read_stream(&self, stream: StreamId, from: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        let rows = events::Entity::find()
-            .filter(events::Column::Aggregate.eq(&*stream.aggregate))
-            .filter(events::Column::Id.eq(stream.id.as_str()))
-            .filter(events::Column::Version.gte(signed(from)))
-            .order_by_asc(events::Column::Version)
-            .limit(limit as u64 & i64::MAX.cast_unsigned())
-            .all(&self.db)
-            .await
-            .map_err(self.failed())?;
+        let limit = limit.min(MOST_ROWS);
+        let ask = query(STREAM)
+            .bind(&*stream.aggregate)
+            .bind(stream.id.as_str())
+            .bind(signed(from))
+            .bind(signed(limit as u64));
+        let mut rows = ask.fetch(self.db.get_sqlite_connection_pool());
         let mut read = Rows::new(&self.path);
-        let mut found = Vec::with_capacity(rows.len());
-        for (row, expected) in rows.into_iter().zip(from.max(1)..) {
-            let Some(event) = read.event(row)? else { continue };
-            if event.event.version != expected {
-                let version = event.event.version;
+        let (mut found, mut room) = (Vec::new(), Room::default());
+        while !room.is_full()
+            && let Some(row) = rows.try_next().await.map_err(self.ended())?
+        {
+            let Some(event) = read.event(self.model(row)?)? else { continue };
+            let (expected, version) = (from.max(1) + found.len() as u64, event.event.version);
+            if version != expected {
                 return Err(damaged(&self.path, format_args!("{stream} lacks version {expected} before {version}")));
             }
+            room.takes(event.bytes());
             found.push(event);
         }
         Ok(found)
@@ -180,32 +195,40 @@ impl SqliteReader {
         mut position: Position,
         limit: usize,
     ) -> Result<(Vec<StoredEvent>, Position), StoreError> {
+        if limit == 0 {
+            return Ok((Vec::new(), position));
+        }
         let mut read = Rows::new(&self.path);
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let wanted = (limit - found.len()).max(LEAST_PAGE);
-            let after = rules::reading_order(&position).filter_map(|(slice, behind)| rowid(slice, behind));
-            let values = vec![json_numbers(after).into(), signed(wanted as u64).into()];
-            let statement = Statement::from_sql_and_values(DbBackend::Sqlite, AFTER, values);
-            let rows = events::Entity::find().from_raw_sql(statement).all(&self.db).await.map_err(self.failed())?;
-            let last_page = rows.len() < wanted;
-            for row in rows {
-                if found.len() == limit {
-                    return Ok((found, position));
-                }
+        let (mut found, mut room) = (Vec::new(), Room::default());
+        loop {
+            let wanted = limit.clamp(LEAST_PAGE, MOST_ROWS);
+            let after =
+                json_numbers(rules::reading_order(&position).filter_map(|(slice, behind)| rowid(slice, behind)));
+            let mut rows =
+                query(AFTER).bind(after).bind(signed(wanted as u64)).fetch(self.db.get_sqlite_connection_pool());
+            let mut count = 0;
+            while let Some(row) = rows.try_next().await.map_err(self.ended())? {
+                count += 1;
+                let row = self.model(row)?;
                 let (slice, sequence) = read.place(row.position)?;
                 let behind = position.0.insert(slice, sequence).unwrap_or(0);
                 if behind + 1 != sequence {
                     let gap = format_args!("slice {} lacks sequence {} before {sequence}", slice.0, behind + 1);
                     return Err(damaged(&self.path, gap));
                 }
-                found.extend(read.event(row)?);
+                if let Some(event) = read.event(row)? {
+                    room.takes(event.bytes());
+                    found.push(event);
+                    // the rows behind it are not asked for: they stay where they are
+                    if found.len() == limit || room.is_full() {
+                        return Ok((found, position));
+                    }
+                }
             }
-            if last_page {
-                break;
+            if count < wanted {
+                return Ok((found, position));
             }
         }
-        Ok((found, position))
     }
 
     /// The stored outcomes of these commands, in their order; `None` where there is none.

@@ -3,7 +3,9 @@
 use super::fixture::{Checked, Owner, as_stored, decided, drain, equal, further, holds, rejected, sorted, stream};
 use super::{Place, appends, promises};
 use crate::domain::id::AggregateId;
-use crate::event_store::port::{Position, StoreError, StreamId};
+use crate::event_store::port::{
+    Load, Loaded, PAGE_BYTES, Position, Snapshot, StoreError, StoredEvent, StreamId, fills_page,
+};
 
 promises! {
     a_stream_is_read_in_pages
@@ -12,6 +14,7 @@ promises! {
     a_reader_goes_on_from_its_position
     a_position_ahead_of_the_store_is_damage
     outcomes_are_passed_over
+    an_answer_has_a_bounded_size
     ids_are_read_in_pages
     ids_are_those_of_aggregates_with_events
 }
@@ -122,6 +125,89 @@ async fn outcomes_are_passed_over(place: Place<'_>) -> Checked {
         equal("a full page behind many outcomes", &versions, &vec![1, 2])?;
     }
     equal("the stream", &owner.versions("a").await?, &vec![1, 2])
+}
+
+/// Streams that are larger than an answer, and snapshots that are so together.
+async fn an_answer_has_a_bounded_size(place: Place<'_>) -> Checked {
+    const LARGE: usize = 700_000;
+    let mut owner = Owner::of(place.open().await?).await?;
+    let mut expected = Vec::new();
+    for version in 1..=20 {
+        let records = ["a", "b", "c"].map(|id| {
+            let mut record = decided(id, version, version);
+            if let Some(event) = &mut record.event {
+                event.payload = vec![u8::try_from(version).unwrap_or(0); LARGE];
+            }
+            record
+        });
+        let batch = owner.batch(records.to_vec());
+        expected.extend(batch.records.iter().filter_map(as_stored));
+        owner.send(batch).await?;
+    }
+    // what several databases answer together may be that of one, and almost that of another
+    let most = 2 * PAGE_BYTES + LARGE;
+    let fits = |events: &[StoredEvent]| holds("a bound", events.iter().map(StoredEvent::bytes).sum::<usize>() <= most);
+
+    let mut versions = Vec::new();
+    loop {
+        let page = owner.store.read_stream(stream("a"), versions.len() as u64 + 1, usize::MAX).await?;
+        fits(&page)?;
+        versions.extend(page.iter().map(|stored| stored.event.version));
+        if !fills_page(&page) {
+            break;
+        }
+    }
+    equal("a stream, page by page", &versions, &(1..=20).collect())?;
+
+    let (mut all, mut position) = (Vec::new(), Position::default());
+    loop {
+        let (page, behind) = owner.store.read_all(position, usize::MAX).await?;
+        fits(&page)?;
+        position = behind;
+        if page.is_empty() {
+            break;
+        }
+        all.extend(page);
+    }
+    holds("all events, page by page", sorted(all) == sorted(expected))?;
+
+    let load = |id: &&str| Load { stream: stream(id), fingerprint: Some(7), keys: 100, events: 1000 };
+    loaded_in_turns(&owner, ["a", "b", "c", "nobody"].iter().map(load).collect(), &[20, 20, 20, 0]).await?;
+    for (id, payload) in [("a", PAGE_BYTES), ("b", PAGE_BYTES), ("c", 10)] {
+        let payload = vec![1; payload];
+        let snapshot = Snapshot { stream: stream(id), version: 15, time_micros: 0, fingerprint: 7, codec: 1, payload };
+        owner.store.put_snapshot(snapshot).await?;
+    }
+    loaded_in_turns(&owner, ["a", "b", "c", "nobody"].iter().map(load).collect(), &[6, 6, 6, 0]).await
+}
+
+/// Loads until nothing is left out, and reads on where events were; they are as many as expected.
+async fn loaded_in_turns(owner: &Owner, loads: Vec<Load>, expected: &[usize]) -> Checked {
+    let mut left: Vec<(Load, usize)> = loads.into_iter().zip(expected.iter().copied()).collect();
+    while !left.is_empty() {
+        let found = owner.store.load(left.iter().map(|(load, _)| load.clone()).collect()).await?;
+        let bytes: usize = found.iter().map(Loaded::bytes).sum();
+        holds("a bound of a load", bytes <= 3 * PAGE_BYTES)?;
+        equal("an answer for each", &found.len(), &left.len())?;
+        let count = left.len();
+        let (again, done): (Vec<_>, Vec<_>) = left.into_iter().zip(found).partition(|(_, found)| found.is_left_out());
+        holds("never all of them are left out", again.len() < count)?;
+        left = again.into_iter().map(|(load, _)| load).collect();
+        for ((load, expected), found) in done {
+            let first = found.snapshot.as_ref().map_or(1, |snapshot| snapshot.version);
+            let mut versions: Vec<_> = found.events.iter().map(|stored| stored.event.version).collect();
+            let mut more = found.cut;
+            while more {
+                let next = first + versions.len() as u64;
+                let page = owner.store.read_stream(load.stream.clone(), next, 1000).await?;
+                versions.extend(page.iter().map(|stored| stored.event.version));
+                more = fills_page(&page);
+            }
+            let expected: Vec<_> = (first..).take(expected).collect();
+            equal("the versions of an aggregate", &versions, &expected)?;
+        }
+    }
+    Ok(())
 }
 
 async fn ids_are_read_in_pages(place: Place<'_>) -> Checked {

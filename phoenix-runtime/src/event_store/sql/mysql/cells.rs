@@ -49,6 +49,20 @@ impl Cells for ServerRow {
     }
 }
 
+impl Cells for MySqlRow {
+    fn number(&self, at: usize) -> Result<Option<i64>, sqlx::Error> {
+        cell(self, at)
+    }
+
+    fn text(&self, at: usize) -> Result<Option<&str>, sqlx::Error> {
+        cell(self, at)
+    }
+
+    fn bytes(&self, at: usize) -> Result<Option<&[u8]>, sqlx::Error> {
+        cell(self, at)
+    }
+}
+
 /// The kinds of numbers and of texts are as many as the columns' types; what counts is that the bytes can be read.
 fn cell<'r, T: Decode<'r, MySql>>(row: &'r MySqlRow, at: usize) -> Result<Option<T>, sqlx::Error> {
     row.try_get_unchecked::<Option<T>, _>(at)

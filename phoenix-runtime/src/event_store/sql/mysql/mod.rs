@@ -25,6 +25,7 @@ use super::connections::{Connections, Made};
 use super::database::Database;
 use super::dialect::{Dialect, Failure, Held, Insert, Inserted};
 use super::known::Stream;
+use super::page::Page;
 use super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, SqlStore, StoreWithTable};
 use crate::domain::id::{Dedup, Slice};
 use crate::event_store::port::{Load, Partition, StoreError, StreamId};
@@ -129,19 +130,25 @@ impl Dialect for MySqlDatabase {
         self.ends(slices).await
     }
 
-    async fn stream_page(&self, stream: &StreamId, from: i64, limit: i64) -> Result<Vec<ServerRow>, StoreError> {
-        self.events_of(stream, from, limit).await
+    async fn stream_page(
+        &self,
+        stream: &StreamId,
+        from: i64,
+        limit: i64,
+        page: &mut Page,
+    ) -> Result<Vec<ServerRow>, StoreError> {
+        self.events_of(stream, from, limit, page).await
     }
 
-    async fn page_after(&self, positions: &[i64], limit: i64) -> Result<Vec<ServerRow>, StoreError> {
-        self.records_after(positions, limit).await
+    async fn page_after(&self, positions: &[i64], limit: i64, page: &mut Page) -> Result<Vec<ServerRow>, StoreError> {
+        self.records_after(positions, limit, page).await
     }
 
     async fn commands(&self, commands: &[(StreamId, Dedup)]) -> Result<Vec<ServerRow>, StoreError> {
         self.first_records(commands).await
     }
 
-    async fn load(&self, loads: &[Load]) -> Result<Vec<ServerRow>, StoreError> {
-        self.all_of(loads).await
+    async fn load(&self, loads: &[Load], page: &mut Page) -> Result<Vec<ServerRow>, StoreError> {
+        self.all_of(loads, page).await
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::TryStreamExt as _;
 use sea_orm::sqlx::mysql::MySqlRow;
 use sea_orm::sqlx::{self, AssertSqlSafe, raw_sql};
 use tokio::time::timeout;
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 use super::super::database;
 use super::super::dialect::{Held, Part};
 use super::super::known::Stream;
+use super::super::page::{Page, size};
 use super::super::row::{Cells as _, Rows, column, damaged, event_columns};
 use super::cells::ServerRow;
 use super::text::Text;
@@ -36,14 +38,39 @@ struct Begun {
 impl MySqlDatabase {
     /// The rows of a statement that only reads. A connection that was lost while nobody used it costs one more try.
     async fn rows(&self, text: &Text) -> Result<Vec<MySqlRow>, StoreError> {
+        self.rows_of(text, &mut Page::default(), |_, _| Ok(true)).await
+    }
+
+    /// The rows of a statement that only reads, as far as there is room for them.
+    async fn rows_of(
+        &self,
+        text: &Text,
+        page: &mut Page,
+        mut takes: impl FnMut(&mut Page, &MySqlRow) -> Result<bool, sqlx::Error> + Send,
+    ) -> Result<Vec<MySqlRow>, StoreError> {
+        let before = page.clone();
         let failed = |error: &sqlx::Error| error::failed(&self.place, error);
         let mut first = true;
         loop {
             let mut lease = self.readers.take().await.map_err(|e| failed(&e))?;
-            let ask = raw_sql(AssertSqlSafe(text.0.as_str())).fetch_all(&mut lease.connection);
-            match timeout(self.answer_timeout, ask).await {
+            let answer = async {
+                let mut answer = raw_sql(AssertSqlSafe(text.0.as_str())).fetch(&mut lease.connection);
+                let mut rows = Vec::new();
+                while !page.is_over()
+                    && let Some(row) = answer.try_next().await?
+                {
+                    if takes(page, &row)? {
+                        rows.push(row);
+                    }
+                }
+                Ok(rows)
+            };
+            match timeout(self.answer_timeout, answer).await {
                 Ok(Ok(rows)) => {
-                    lease.keep();
+                    // what is not heard to its end goes with its connection
+                    if !page.is_over() {
+                        lease.keep();
+                    }
                     return Ok(rows);
                 }
                 Ok(Err(error)) if error::is_lost(&error) => {
@@ -52,14 +79,23 @@ impl MySqlDatabase {
                         return Err(failed(&error));
                     }
                     first = false;
+                    *page = before.clone();
                 }
                 Ok(Err(error)) => {
-                    lease.keep();
+                    // where a row could not be read there are others behind it
+                    if error.as_database_error().is_some() {
+                        lease.keep();
+                    }
                     return Err(failed(&error));
                 }
                 Err(_) => return Err(failed(&database::silence(self.answer_timeout))),
             }
         }
+    }
+
+    async fn records(&self, text: &Text, page: &mut Page) -> Result<Vec<ServerRow>, StoreError> {
+        let rows = self.rows_of(text, page, Page::takes_record).await?;
+        Ok(rows.into_iter().map(ServerRow::Plain).collect())
     }
 
     async fn plain_rows(&self, text: &Text) -> Result<Vec<ServerRow>, StoreError> {
@@ -160,6 +196,7 @@ impl MySqlDatabase {
         stream: &StreamId,
         from: i64,
         limit: i64,
+        page: &mut Page,
     ) -> Result<Vec<ServerRow>, StoreError> {
         let mut text = Text::new(concat!(
             "SELECT ",
@@ -169,15 +206,20 @@ impl MySqlDatabase {
         ));
         text.text(&stream.aggregate).sql(" AND s.id = ").text(stream.id.as_str());
         text.sql(" AND e.version >= ").number(from).sql(" ORDER BY e.version LIMIT ").number(limit);
-        self.plain_rows(&text).await
+        self.records(&text, page).await
     }
 
     /// The positions are asked in runs that ascend, for that is the order of the table.
-    pub(super) async fn records_after(&self, positions: &[i64], limit: i64) -> Result<Vec<ServerRow>, StoreError> {
+    pub(super) async fn records_after(
+        &self,
+        positions: &[i64],
+        limit: i64,
+        page: &mut Page,
+    ) -> Result<Vec<ServerRow>, StoreError> {
         let mut found = Vec::new();
         for run in positions.chunk_by(|a, b| a < b) {
             let left = limit - number(found.len());
-            if left <= 0 {
+            if left <= 0 || page.is_full() {
                 break;
             }
             let mut text = Text::new(concat!(
@@ -191,7 +233,7 @@ impl MySqlDatabase {
                 text.sql("e.position > ").number(*position).sql(" AND e.position < ").number(end);
             });
             text.sql(" ORDER BY e.position LIMIT ").number(left);
-            found.extend(self.plain_rows(&text).await?);
+            found.extend(self.records(&text, page).await?);
         }
         Ok(found)
     }
@@ -216,15 +258,19 @@ impl MySqlDatabase {
     /// What brings aggregates into memory. Their streams are not appended to meanwhile, or their owner is refused
     /// later on; so the keys, which are read first, need not be of the same moment as the events. A snapshot may be
     /// dropped meanwhile, once there is a newer one: then it is asked again which one is of use.
-    pub(super) async fn all_of(&self, loads: &[Load]) -> Result<Vec<ServerRow>, StoreError> {
+    pub(super) async fn all_of(&self, loads: &[Load], page: &mut Page) -> Result<Vec<ServerRow>, StoreError> {
         let mut found = Vec::new();
         for (chunk, loads) in loads.chunks(AT_ONCE).enumerate() {
-            let (begun, snapshots) = self.begun_with_snapshots(loads).await?;
+            let first = number(chunk * AT_ONCE);
+            if page.is_full() || page.is_over() {
+                (first..).take(loads.len()).for_each(|question| page.leave_out(question));
+                continue;
+            }
+            let (begun, snapshots) = self.begun_with_snapshots(loads, first, page).await?;
             if begun.is_empty() {
                 continue;
             }
-            let first = number(chunk * AT_ONCE);
-            let (keys, events) = (self.keys_of(&begun, loads).await?, self.tails_of(&begun, loads).await?);
+            let (keys, events) = (self.keys_of(&begun, loads).await?, self.tails_of(&begun, loads, first, page).await?);
             let of = |rows: Vec<(usize, MySqlRow)>, part| {
                 rows.into_iter().map(move |(question, row)| ServerRow::Of(row, first + number(question), part))
             };
@@ -235,13 +281,20 @@ impl MySqlDatabase {
         Ok(found)
     }
 
-    async fn begun_with_snapshots(&self, loads: &[Load]) -> Result<(Vec<Begun>, Vec<(usize, MySqlRow)>), StoreError> {
+    async fn begun_with_snapshots(
+        &self,
+        loads: &[Load],
+        first: i64,
+        page: &mut Page,
+    ) -> Result<(Vec<Begun>, Vec<(usize, MySqlRow)>), StoreError> {
+        let before = page.clone();
         for _ in 0..TRIES {
             let begun = self.begun(loads).await?;
-            let snapshots = self.snapshots_of(&begun).await?;
-            if snapshots.len() == begun.iter().filter(|begun| begun.snapshot.is_some()).count() {
+            let (snapshots, came) = self.snapshots_of(&begun, first, page).await?;
+            if page.is_over() || came == begun.iter().filter(|begun| begun.snapshot.is_some()).count() {
                 return Ok((begun, snapshots));
             }
+            *page = before.clone();
         }
         let place = &self.place;
         Err(StoreError::Unavailable(format!("`{place}`: snapshots were dropped {TRIES} times while they were read")))
@@ -273,10 +326,16 @@ impl MySqlDatabase {
         self.rows(&text).await?.into_iter().map(begun).collect()
     }
 
-    async fn snapshots_of(&self, begun: &[Begun]) -> Result<Vec<(usize, MySqlRow)>, StoreError> {
+    /// Those for which there is room, and how many there are.
+    async fn snapshots_of(
+        &self,
+        begun: &[Begun],
+        first: i64,
+        page: &mut Page,
+    ) -> Result<(Vec<(usize, MySqlRow)>, usize), StoreError> {
         let wanted: Vec<_> = begun.iter().filter_map(|begun| Some((begun, begun.snapshot?))).collect();
         if wanted.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let mut text = Text::new(
             "SELECT p.stream, p.version, p.time_micros, NULL, p.codec, NULL, p.payload, NULL, NULL, p.fingerprint, \
@@ -285,15 +344,19 @@ impl MySqlDatabase {
         let keys: Vec<_> = wanted.iter().map(|(begun, version)| (begun.number, *version)).collect();
         pairs(&mut text, 0, &keys);
         text.sql(" AS q STRAIGHT_JOIN snapshots AS p ON p.stream = q.a AND p.version = q.b");
-        let mut found = Vec::new();
-        for row in self.rows(&text).await? {
-            let row = ServerRow::Plain(row);
-            let n = usize::try_from(Rows::new(&self.place).number(&row, 10)?).unwrap_or(usize::MAX);
-            if let (Some((begun, _)), ServerRow::Plain(row)) = (wanted.get(n), row) {
-                found.push((begun.question, row));
-            }
-        }
-        Ok(found)
+        let question = |row: &MySqlRow| {
+            let n = row.number(10)?.and_then(|n| usize::try_from(n).ok());
+            Ok::<_, sqlx::Error>(n.and_then(|n| wanted.get(n)).map_or(usize::MAX, |(begun, _)| begun.question))
+        };
+        let mut came = 0;
+        let takes = |page: &mut Page, row: &MySqlRow| {
+            came += 1;
+            let bytes = row.bytes(column::PAYLOAD)?.map_or(0, <[u8]>::len);
+            Ok(page.takes(Part::Snapshot, first.saturating_add(number(question(row)?)), bytes))
+        };
+        let rows = self.rows_of(&text, page, takes).await?;
+        let found = rows.into_iter().map(|row| Ok((question(&row)?, row))).collect::<Result<_, sqlx::Error>>();
+        Ok((found.map_err(|e| error::failed(&self.place, &e))?, came))
     }
 
     /// The keys of those without a snapshot.
@@ -324,7 +387,13 @@ impl MySqlDatabase {
     }
 
     /// The events from each snapshot on. Versions have no gap, so that a number of events is a range of versions.
-    async fn tails_of(&self, begun: &[Begun], loads: &[Load]) -> Result<Vec<(usize, MySqlRow)>, StoreError> {
+    async fn tails_of(
+        &self,
+        begun: &[Begun],
+        loads: &[Load],
+        first: i64,
+        page: &mut Page,
+    ) -> Result<Vec<(usize, MySqlRow)>, StoreError> {
         let range = |begun: &Begun| {
             let events = loads.get(begun.question).map_or(0, |load| number(load.events));
             let from = begun.snapshot.unwrap_or(1).max(1);
@@ -349,12 +418,15 @@ impl MySqlDatabase {
                 text.sql(" AND ").number(*to).sql(")");
             });
             text.sql(" ORDER BY e.stream, e.version");
-            for row in self.rows(&text).await? {
-                let row = ServerRow::Plain(row);
-                let stream = Rows::new(&self.place).number(&row, column::OWN)?;
-                if let (Some(question), ServerRow::Plain(row)) = (of.get(&stream), row) {
-                    found.push((*question, row));
-                }
+            let question = |row: &MySqlRow| {
+                let stream = row.number(column::OWN)?.unwrap_or(i64::MAX);
+                Ok::<_, sqlx::Error>(of.get(&stream).copied().unwrap_or(usize::MAX))
+            };
+            let takes = |page: &mut Page, row: &MySqlRow| {
+                Ok(page.takes(Part::Event, first.saturating_add(number(question(row)?)), size(row)?))
+            };
+            for row in self.rows_of(&text, page, takes).await? {
+                found.push((question(&row).map_err(|e| error::failed(&self.place, &e))?, row));
             }
         }
         Ok(found)

@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use sea_orm::DbErr;
 use sea_orm::sqlx::postgres::{PgArguments, PgBindIterExt as _, PgConnection, PgRow};
 use sea_orm::sqlx::{self, Postgres, query};
@@ -22,9 +23,10 @@ use tokio::time::timeout;
 
 use super::connections::{Connections, Lease, Made};
 use super::database::{self, Database};
-use super::dialect::{Dialect, Failure, Held, Insert, Inserted};
+use super::dialect::{Dialect, Failure, Held, Insert, Inserted, Part};
 use super::known::Stream;
-use super::row::{Cells as _, Rows};
+use super::page::{Page, size};
+use super::row::{Cells as _, Rows, column};
 use super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, SqlStore, StoreWithTable};
 use crate::domain::id::{Dedup, Slice};
 use crate::event_store::port::{Epoch, Load, Partition, StoreError, StreamId};
@@ -75,13 +77,38 @@ impl fmt::Debug for PostgresDatabase {
 impl PostgresDatabase {
     /// The rows of a statement that only reads. A connection that was lost while nobody used it costs one more try.
     async fn rows<'q>(&self, ask: impl Fn() -> Query<'q> + Send) -> Result<Vec<PgRow>, StoreError> {
+        self.rows_of(ask, &mut Page::default(), |_, _| Ok(true)).await
+    }
+
+    /// The rows of a statement that only reads, as far as there is room for them.
+    async fn rows_of<'q>(
+        &self,
+        ask: impl Fn() -> Query<'q> + Send,
+        page: &mut Page,
+        takes: impl Fn(&mut Page, &PgRow) -> Result<bool, sqlx::Error> + Send + Sync,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let before = page.clone();
         let failed = |error: &sqlx::Error| error::read_failed(&self.place, error);
         let mut first = true;
         loop {
             let mut lease = self.readers.take().await.map_err(|e| failed(&e))?;
-            match timeout(self.answer_timeout, ask().fetch_all(&mut lease.connection)).await {
+            let answer = async {
+                let (mut answer, mut rows) = (ask().fetch(&mut lease.connection), Vec::new());
+                while !page.is_over()
+                    && let Some(row) = answer.try_next().await?
+                {
+                    if takes(page, &row)? {
+                        rows.push(row);
+                    }
+                }
+                Ok(rows)
+            };
+            match timeout(self.answer_timeout, answer).await {
                 Ok(Ok(rows)) => {
-                    lease.keep();
+                    // what is not heard to its end goes with its connection
+                    if !page.is_over() {
+                        lease.keep();
+                    }
                     return Ok(rows);
                 }
                 Ok(Err(error)) if error::is_lost(&error) => {
@@ -90,9 +117,13 @@ impl PostgresDatabase {
                         return Err(failed(&error));
                     }
                     first = false;
+                    *page = before.clone();
                 }
                 Ok(Err(error)) => {
-                    lease.keep();
+                    // where a row could not be read there are others behind it
+                    if error.as_database_error().is_some() {
+                        lease.keep();
+                    }
                     return Err(failed(&error));
                 }
                 Err(_) => return Err(failed(&database::silence(self.answer_timeout))),
@@ -287,14 +318,21 @@ impl Dialect for PostgresDatabase {
         self.rows(ask).await?.iter().filter_map(position).collect()
     }
 
-    async fn stream_page(&self, stream: &StreamId, from: i64, limit: i64) -> Result<Vec<PgRow>, StoreError> {
+    async fn stream_page(
+        &self,
+        stream: &StreamId,
+        from: i64,
+        limit: i64,
+        page: &mut Page,
+    ) -> Result<Vec<PgRow>, StoreError> {
         let ask =
             || query(statements::STREAM_PAGE).bind(&*stream.aggregate).bind(stream.id.as_str()).bind(from).bind(limit);
-        self.rows(ask).await
+        self.rows_of(ask, page, Page::takes_record).await
     }
 
-    async fn page_after(&self, positions: &[i64], limit: i64) -> Result<Vec<PgRow>, StoreError> {
-        self.rows(|| query(statements::PAGE_AFTER).bind(positions).bind(limit)).await
+    async fn page_after(&self, positions: &[i64], limit: i64, page: &mut Page) -> Result<Vec<PgRow>, StoreError> {
+        let ask = || query(statements::PAGE_AFTER).bind(positions).bind(limit);
+        self.rows_of(ask, page, Page::takes_record).await
     }
 
     async fn commands(&self, commands: &[(StreamId, Dedup)]) -> Result<Vec<PgRow>, StoreError> {
@@ -307,7 +345,7 @@ impl Dialect for PostgresDatabase {
         self.rows(ask).await
     }
 
-    async fn load(&self, loads: &[Load]) -> Result<Vec<PgRow>, StoreError> {
+    async fn load(&self, loads: &[Load], page: &mut Page) -> Result<Vec<PgRow>, StoreError> {
         let at_most = |number: usize| i64::from(u32::try_from(number).unwrap_or(u32::MAX));
         let ask = || {
             query(statements::LOAD)
@@ -317,6 +355,10 @@ impl Dialect for PostgresDatabase {
                 .bind(loads.iter().map(|load| at_most(load.keys)).bind_iter())
                 .bind(loads.iter().map(|load| at_most(load.events)).bind_iter())
         };
-        self.rows(ask).await
+        let takes = |page: &mut Page, row: &PgRow| {
+            let part = row.number(column::OWN + 1)?.and_then(Part::from_number).unwrap_or(Part::Keys);
+            Ok(page.takes(part, row.number(column::OWN)?.unwrap_or(i64::MAX), size(row)?))
+        };
+        self.rows_of(ask, page, takes).await
     }
 }
