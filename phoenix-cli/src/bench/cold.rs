@@ -30,6 +30,9 @@ const BULK: u64 = 20_000;
 const FIRST_BULK: u64 = 100_000;
 const BULK_EVENTS: u64 = 10;
 
+/// How many of their snapshots are taken at once.
+const AT_ONCE: usize = 128;
+
 /// Aggregates that nobody has written to, asked for before the clock starts: by then a store has its connections and
 /// prepared statements.
 const NOBODY: Range<u64> = 2_000_000..2_001_024;
@@ -153,10 +156,10 @@ async fn ask<A: Measured>(client: &Client, number: u64) -> Result<(), LoadError>
     A::balance(client, query).await.map(drop).map_err(|e| LoadError::Command(e.to_string()))
 }
 
-/// Takes a snapshot of each of these aggregates.
+/// Takes a snapshot of each of these aggregates; of no more at once than an engine lets wait.
 async fn keep(client: &Client, aggregates: Range<u64>) -> Result<(), BenchError> {
     let mut kept = stream::iter(aggregates.map(|number| client.snapshot(Archived::NAME, &name(number), None)))
-        .buffer_unordered(1024);
+        .buffer_unordered(AT_ONCE);
     while let Some(kept) = kept.next().await {
         kept.map_err(|e| LoadError::Command(e.to_string()))?;
     }
