@@ -14,7 +14,7 @@ use crate::domain::error::{AskError, Fault};
 use crate::domain::message::Command;
 use crate::domain::metadata::{Metadata, Priority};
 use crate::domain::pending::{Answer, Pending, Respond, Told};
-use crate::engine::mailbox::Body;
+use crate::engine::mailbox::{Body, Mail};
 
 type Answered<C> = Result<Answer<<C as Command>::Reply>, AskError<<C as Command>::Rejection>>;
 
@@ -62,19 +62,18 @@ impl<C: Command> Call<C> {
 
     fn start(&mut self, pending: Box<dyn Pending>) {
         let timeout = self.client.timeout_or_default(self.options.timeout);
-        if let Some(receiver) = self.receiver.take() {
-            self.reception = Some(Reception::new(receiver, timeout));
-        }
+        let Some(receiver) = self.receiver.take() else { return };
+        let reception = Reception::new(self.client.share(), receiver, timeout);
+        let deadline = self.reception.insert(reception).deadline();
         let id = pending.aggregate_id();
         let priority = self.options.priority;
-        let body = match self.client.command_mail(pending, std::mem::take(&mut self.options)) {
-            Ok(command) => Body::Command(command),
+        let command = match self.client.command_mail(pending, std::mem::take(&mut self.options)) {
+            Ok(command) => command,
             Err((pending, fault)) => return pending.tell(Told::Fault(fault)),
         };
-        match self.client.address(self.kind, self.aggregate, id, timeout, body) {
-            Ok(mail) => self.sending = self.client.leave(mail, priority),
-            Err((Body::Command(command), fault)) => command.pending.tell(Told::Fault(fault)),
-            Err((Body::Query(_) | Body::Snapshot(_), _)) => {}
+        match self.client.address(self.kind, self.aggregate, id, deadline) {
+            Ok(to) => self.sending = self.client.leave(Mail::new(to, Body::Command(command)), priority),
+            Err(fault) => command.pending.tell(Told::Fault(fault)),
         }
     }
 
@@ -85,7 +84,7 @@ impl<C: Command> Call<C> {
         let Some(reception) = &mut self.reception else { return Poll::Pending };
         // also while it waits for room: a time-out ends both
         let sent = self.sending.poll(cx);
-        match reception.poll(&self.client, cx) {
+        match reception.poll(cx) {
             Poll::Ready(Ok(answer)) => Poll::Ready(self.client.mark(answer)),
             Poll::Ready(Err(fault)) if sent.is_pending() => Poll::Ready(Err(stayed_full(&fault).into())),
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault.into())),

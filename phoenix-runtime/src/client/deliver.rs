@@ -16,7 +16,8 @@ use crate::domain::id::{AggregateId, Dedup, InvalidId, MAX_KEY_BYTES, MessageId,
 use crate::domain::metadata::{MAX_HEADER_BYTES, Metadata, Priority};
 use crate::domain::pending::Pending;
 use crate::domain::ports::BoxFuture;
-use crate::engine::mailbox::{Body, CommandMail, Mail, Repeat, Undelivered};
+use crate::engine::mailbox::{Address, CommandMail, Mail, Repeat, Undelivered};
+use crate::engine::timers::Ticket;
 
 /// What a caller may say besides the message.
 #[derive(Debug, Clone, Default)]
@@ -31,17 +32,38 @@ pub(crate) struct CallOptions {
 
 /// Where an answer comes from, until the time-out.
 pub(crate) struct Reception<T> {
+    client: Client,
     receiver: oneshot::Receiver<T>,
     timeout: Duration,
-    timer: Option<BoxFuture<'static, ()>>,
+    /// When it runs out, on the monotonic time; one too far away for that never does.
+    deadline: Option<Duration>,
+    timer: Timer,
+}
+
+/// What wakes a caller whose time-out is over.
+enum Timer {
+    /// Nothing yet: the answer was not asked for.
+    None,
+    Shared(Ticket),
+    /// Where the clock has timers of its own.
+    Own(BoxFuture<'static, ()>),
 }
 
 impl<T> Reception<T> {
-    pub(crate) fn new(receiver: oneshot::Receiver<T>, timeout: Duration) -> Self {
-        Self { receiver, timeout, timer: None }
+    pub(crate) fn new(client: Client, receiver: oneshot::Receiver<T>, timeout: Duration) -> Self {
+        let deadline = client.router().clock.monotonic().checked_add(timeout);
+        Self { client, receiver, timeout, deadline, timer: Timer::None }
     }
 
-    pub(crate) fn poll(&mut self, client: &Client, cx: &mut TaskContext<'_>) -> Poll<Result<T, Fault>> {
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<T, Fault>> {
         if let Poll::Ready(answer) = Pin::new(&mut self.receiver).poll(cx) {
             return Poll::Ready(answer.map_err(|_| {
                 Fault::new(
@@ -50,13 +72,41 @@ impl<T> Reception<T> {
                 )
             }));
         }
-        let timer = self.timer.get_or_insert_with(|| client.router.clock.sleep(self.timeout));
-        timer.as_mut().poll(cx).map(|()| {
+        self.poll_timer(cx).map(|()| {
             Err(Fault::new(
                 Code::TimedOut,
                 format!("no answer within {:?}; it may still be done: send it again with the same key", self.timeout),
             ))
         })
+    }
+
+    fn poll_timer(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let router = self.client.router();
+        match (&mut self.timer, &router.timers, self.deadline) {
+            (_, _, None) => Poll::Pending,
+            (Timer::Own(timer), ..) => timer.as_mut().poll(cx),
+            (Timer::Shared(ticket), Some(timers), _) => timers.poll(ticket, cx.waker()),
+            (timer, Some(timers), Some(deadline)) => {
+                *timer = Timer::Shared(timers.begin(deadline, cx.waker()));
+                Poll::Pending
+            }
+            (timer, None, _) => {
+                let mut own = router.clock.sleep(self.timeout);
+                let polled = own.as_mut().poll(cx);
+                *timer = Timer::Own(own);
+                polled
+            }
+        }
+    }
+}
+
+impl<T> Drop for Reception<T> {
+    fn drop(&mut self) {
+        if let (Timer::Shared(ticket), Some(timers)) =
+            (std::mem::replace(&mut self.timer, Timer::None), &self.client.router().timers)
+        {
+            timers.end(ticket);
+        }
     }
 }
 
@@ -95,20 +145,20 @@ fn fail(undelivered: Undelivered) {
 
 impl Client {
     pub(crate) fn timeout_or_default(&self, timeout: Option<Duration>) -> Duration {
-        timeout.unwrap_or(self.router.ask_timeout)
+        timeout.unwrap_or(self.router().ask_timeout)
     }
 
     /// Leaves mail for its shard: at once if there is room, otherwise as the node's `overflow` says.
     pub(crate) fn leave(&self, mail: Mail, priority: Priority) -> Sending {
-        let Some(shard) = self.router.shard_of(mail.hash) else { return Sending::Done };
+        let Some(shard) = self.router().shard_of(mail.hash) else { return Sending::Done };
         match shard.try_send(mail, priority) {
             Ok(()) => {}
             Err(Undelivered::Full(mail)) => {
-                let Some(longest) = self.router.waits else {
+                let Some(longest) = self.router().waits else {
                     fail(Undelivered::Full(mail));
                     return Sending::Done;
                 };
-                let (shard, longest) = (shard.clone(), self.router.clock.sleep(longest));
+                let (shard, longest) = (shard.clone(), self.router().clock.sleep(longest));
                 return Sending::Waiting(Box::pin(async move { shard.send(mail, priority, longest).await }));
             }
             Err(undelivered) => fail(undelivered),
@@ -122,30 +172,23 @@ impl Client {
         kind: Option<usize>,
         aggregate: &'static str,
         id: Result<AggregateId, InvalidId>,
-        timeout: Duration,
-        body: Body,
-    ) -> Result<Mail, (Body, Fault)> {
+        deadline: Option<Duration>,
+    ) -> Result<Address, Fault> {
         let kind = kind.and_then(|kind| u16::try_from(kind).ok());
         let Some(kind) = kind else {
-            let fault = Fault::new(
+            return Err(Fault::new(
                 Code::UnknownName,
                 format!("this node does not run the aggregate `{aggregate}`: add it at the node's builder"),
-            );
-            return Err((body, fault));
+            ));
         };
-        let id = match id {
-            Ok(id) => id,
-            Err(reason) => return Err((body, Fault::new(Code::InvalidMessage, reason.to_string()))),
-        };
-        if self.chain.contains(aggregate, &id) {
+        let id = id.map_err(|reason| Fault::new(Code::InvalidMessage, reason.to_string()))?;
+        if self.0.chain.contains(aggregate, &id) {
             let text = format!("{aggregate}/{id} waits for this very ask: it would wait for itself");
-            return Err((body, Fault::new(Code::WouldDeadlock, text)));
+            return Err(Fault::new(Code::WouldDeadlock, text));
         }
         let hash = identity_hash(aggregate, id.as_str());
-        // a time-out too long for the clock is none
-        let deadline = self.router.clock.monotonic().checked_add(timeout);
-        let inside = !self.chain.is_empty();
-        Ok(Mail { kind, id, hash, deadline, inside, give_up: None, room: None, lane_room: None, body })
+        let inside = !self.0.chain.is_empty();
+        Ok(Address { kind, id, hash, deadline, inside })
     }
 
     /// Makes a command ready for the mailbox.
@@ -153,10 +196,10 @@ impl Client {
         &self,
         mut pending: Box<dyn Pending>,
         options: CallOptions,
-    ) -> Result<Box<CommandMail>, (Box<dyn Pending>, Fault)> {
+    ) -> Result<CommandMail, (Box<dyn Pending>, Fault)> {
         let invalid = |text: String| Fault::new(Code::InvalidMessage, text);
         // a business key goes first: with another key of the caller the same order would be done twice
-        let cause = self.cause.as_deref();
+        let cause = self.0.cause.as_deref();
         let key = pending.business_key().or(options.key).or_else(|| cause.map(Cause::next_key));
         if let Some(key) = &key
             && (key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains('\0'))
@@ -187,7 +230,7 @@ impl Client {
         // what is wrong with it is told where it is decided
         let encoded = catch_unwind(AssertUnwindSafe(|| pending.encode().map_or(0, <[u8]>::len)));
         let bytes = encoded.unwrap_or_default();
-        Ok(Box::new(CommandMail { message, key, dedup, metadata, chain: self.chain.clone(), pending, repeat, bytes }))
+        Ok(CommandMail { message, key, dedup, metadata, chain: self.0.chain.clone(), pending, repeat, bytes })
     }
 }
 

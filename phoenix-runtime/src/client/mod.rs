@@ -34,9 +34,13 @@ use crate::engine::Engine;
 use crate::engine::catalog::Catalog;
 use crate::engine::router::Router;
 
-/// The way to the aggregates of an engine. Cheap to clone, used from many threads.
+/// The way to the aggregates of an engine, used from many threads. A clone for each task is better than one that all
+/// share: their calls would fight over its count of references.
+pub struct Client(Arc<Way>);
+
+/// What a client and its calls share.
 #[derive(Clone)]
-pub struct Client {
+struct Way {
     router: Arc<Router>,
     /// The aggregates that wait for what this client asks.
     chain: CallChain,
@@ -48,33 +52,52 @@ impl Engine {
     /// The way to its aggregates.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client { router: Arc::clone(&self.router), chain: CallChain::default(), cause: None }
+        Client::new(Way { router: Arc::clone(&self.router), chain: CallChain::default(), cause: None })
+    }
+}
+
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        Self::new(Way::clone(&self.0))
     }
 }
 
 impl Client {
+    fn new(way: Way) -> Self {
+        Self(Arc::new(way))
+    }
+
+    /// For a call: the same count of references.
+    fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    fn router(&self) -> &Router {
+        &self.0.router
+    }
+
     /// The way to the aggregates of one type. Only messages that `A` handles compile.
     #[must_use]
     pub fn of<A: Aggregate>(&self) -> Of<A> {
-        Of { client: self.clone(), aggregate: PhantomData }
+        Of { client: self.share(), aggregate: PhantomData }
     }
 
     /// Asks with the message alone, which names its aggregate (`aggregate = "..."`).
     #[allow(clippy::needless_pass_by_value, reason = "as the typed ask takes it")]
     pub fn ask<C: Command + Addressed>(&self, command: C) -> AskByMessage<C> {
-        AskByMessage::new(self.clone(), &command)
+        AskByMessage::new(self.share(), &command)
     }
 
     /// Tells with the message alone, which names its aggregate.
     #[allow(clippy::needless_pass_by_value, reason = "as the typed tell takes it")]
     pub fn tell<C: Command + Addressed>(&self, command: C) -> TellByMessage<C> {
-        TellByMessage::new(self.clone(), &command)
+        TellByMessage::new(self.share(), &command)
     }
 
     /// Queries with the message alone, which names its aggregate.
     #[allow(clippy::needless_pass_by_value, reason = "as the typed query takes it")]
     pub fn query<Q: Query + Addressed>(&self, query: Q) -> QueryByMessage<Q> {
-        QueryByMessage::new(self.clone(), &query)
+        QueryByMessage::new(self.share(), &query)
     }
 
     /// Sends a command by name.
@@ -96,30 +119,30 @@ impl Client {
     /// Whether what this engine tells survives its process: not with the stores `memory` and `none`.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.router.durable
+        self.router().durable
     }
 
     /// An answer with the durability of what it rests on, which who gave it does not know.
     fn mark<T, E>(&self, answer: Result<Answer<T>, E>) -> Result<Answer<T>, E> {
-        answer.map(|answer| Answer { durable: self.router.durable, ..answer })
+        answer.map(|answer| Answer { durable: self.router().durable, ..answer })
     }
 
     /// The names that the engine knows.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
-        &self.router.catalog
+        &self.router().catalog
     }
 
     /// A new message id.
     #[must_use]
     pub fn next_message_id(&self) -> MessageId {
-        self.router.next_message_id()
+        self.router().next_message_id()
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Client({:?})", self.router.catalog)
+        write!(f, "Client({:?})", self.router().catalog)
     }
 }
 
@@ -156,13 +179,13 @@ impl<A: Aggregate> Of<A> {
     pub fn query<Q: AnsweredBy<A>>(&self, query: Q) -> Question<Q> {
         let (sender, receiver) = oneshot::channel();
         let pending = Box::new(PendingQuery::<A, Q, _>::new(query, query::ToCaller(sender)));
-        Question::new(self.client.clone(), self.client.router.catalog.index_of::<A>(), A::NAME, pending, receiver)
+        Question::new(self.client.share(), self.client.catalog().index_of::<A>(), A::NAME, pending, receiver)
     }
 
     fn call<C: HandledBy<A>>(&self, command: C) -> Call<C> {
         let (sender, receiver) = oneshot::channel();
         let pending = Box::new(PendingCommand::<A, C, _>::new(command, ask::ToCaller(sender)));
-        Call::new(self.client.clone(), self.client.router.catalog.index_of::<A>(), A::NAME, pending, receiver)
+        Call::new(self.client.share(), self.client.catalog().index_of::<A>(), A::NAME, pending, receiver)
     }
 }
 
@@ -180,6 +203,7 @@ pub trait ContextClient {
 impl ContextClient for Context {
     fn client(&self) -> Option<Client> {
         let router = self.resource::<Arc<Router>>()?;
-        Some(Client { router: Arc::clone(&router), chain: self.chain().clone(), cause: self.cause.clone() })
+        let (chain, cause) = (self.chain().clone(), self.cause.clone());
+        Some(Client::new(Way { router: Arc::clone(&router), chain, cause }))
     }
 }

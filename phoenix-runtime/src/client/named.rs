@@ -14,7 +14,7 @@ use crate::domain::error::{Code, Fault, QueryError};
 use crate::domain::id::AggregateId;
 use crate::domain::metadata::{Envelope, Priority};
 use crate::domain::pending::{Answer, ByName, ByNameQuery, NamedAnswer, Told};
-use crate::engine::mailbox::Body;
+use crate::engine::mailbox::{Body, Mail};
 
 /// A command by name, on its way.
 ///
@@ -22,7 +22,6 @@ use crate::engine::mailbox::Body;
 /// Once there was room for it the command is on its way: dropping the future does not take it back.
 #[must_use = "the answer comes when it is awaited"]
 pub struct Sent {
-    client: Client,
     sending: Sending,
     reception: Reception<NamedAnswer>,
     id: Option<AggregateId>,
@@ -46,8 +45,8 @@ impl Future for Sent {
         let waits = this.sending.poll(cx).is_pending();
         let fault = |fault: Fault| if waits { stayed_full(&fault) } else { fault };
         let id = &mut this.id;
-        this.reception.poll(&this.client, cx).map(|answer| {
-            let answer = this.client.mark(answer.unwrap_or_else(|found| Err(fault(found).into())));
+        this.reception.poll(cx).map(|answer| {
+            let answer = this.reception.client().mark(answer.unwrap_or_else(|found| Err(fault(found).into())));
             NamedOutcome { id: id.take(), answer }
         })
     }
@@ -66,8 +65,9 @@ pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
         let _ = sender.send(answer);
     }));
     let timeout = client.timeout_or_default(envelope.timeout);
-    let reception = Reception::new(receiver, timeout);
-    let mut sent = Sent { client: client.clone(), sending: Sending::Done, reception, id: None };
+    let reception = Reception::new(client.share(), receiver, timeout);
+    let deadline = reception.deadline();
+    let mut sent = Sent { sending: Sending::Done, reception, id: None };
     let Some(entry) = client.catalog().command(&envelope.aggregate, &envelope.name) else {
         let text = format!("this node has no aggregate `{}` with a command `{}`", envelope.aggregate, envelope.name);
         (respond.0)(Err(Fault::new(Code::UnknownName, text).into()));
@@ -92,10 +92,9 @@ pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
         repeat: false,
     };
     match client.command_mail(pending, options) {
-        Ok(command) => match client.address(kind, entry.facts.of, id, timeout, Body::Command(command)) {
-            Ok(mail) => sent.sending = client.leave(mail, envelope.priority),
-            Err((Body::Command(command), fault)) => command.pending.tell(Told::Fault(fault)),
-            Err((Body::Query(_) | Body::Snapshot(_), _)) => {}
+        Ok(command) => match client.address(kind, entry.facts.of, id, deadline) {
+            Ok(to) => sent.sending = client.leave(Mail::new(to, Body::Command(command)), envelope.priority),
+            Err(fault) => command.pending.tell(Told::Fault(fault)),
         },
         Err((pending, fault)) => pending.tell(Told::Fault(fault)),
     }
@@ -108,7 +107,6 @@ pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
 /// A query changes nothing: drop it whenever you like.
 #[must_use = "the answer comes when it is awaited"]
 pub struct Asked {
-    client: Client,
     sending: Sending,
     reception: Reception<Result<Answer<Vec<u8>>, QueryError>>,
     id: Option<AggregateId>,
@@ -123,8 +121,8 @@ impl Future for Asked {
         let waits = this.sending.poll(cx).is_pending();
         let fault = |fault: Fault| if waits { stayed_full(&fault) } else { fault };
         let id = &mut this.id;
-        this.reception.poll(&this.client, cx).map(|answer| {
-            let answer = this.client.mark(answer.unwrap_or_else(|found| Err(fault(found).into())));
+        this.reception.poll(cx).map(|answer| {
+            let answer = this.reception.client().mark(answer.unwrap_or_else(|found| Err(fault(found).into())));
             NamedOutcome { id: id.take(), answer }
         })
     }
@@ -142,12 +140,9 @@ pub(super) fn query(client: &Client, aggregate: &str, name: &str, json: &[u8], t
         // whoever asked may be gone
         let _ = sender.send(answer);
     }));
-    let mut asked = Asked {
-        client: client.clone(),
-        sending: Sending::Done,
-        reception: Reception::new(receiver, timeout),
-        id: None,
-    };
+    let reception = Reception::new(client.share(), receiver, timeout);
+    let deadline = reception.deadline();
+    let mut asked = Asked { sending: Sending::Done, reception, id: None };
     let Some(entry) = client.catalog().query(aggregate, name) else {
         let text = format!("this node has no aggregate `{aggregate}` with a query `{name}`");
         (respond.0)(Err(Fault::new(Code::UnknownName, text).into()));
@@ -163,10 +158,9 @@ pub(super) fn query(client: &Client, aggregate: &str, name: &str, json: &[u8], t
     let id = pending.aggregate_id();
     asked.id = id.as_ref().ok().cloned();
     let kind = client.catalog().index_of_name(aggregate);
-    match client.address(kind, entry.of, id, timeout, Body::Query(pending)) {
-        Ok(mail) => asked.sending = client.leave(mail, Priority::Normal),
-        Err((Body::Query(query), fault)) => query.tell(Err(fault.into())),
-        Err((Body::Command(_) | Body::Snapshot(_), _)) => {}
+    match client.address(kind, entry.of, id, deadline) {
+        Ok(to) => asked.sending = client.leave(Mail::new(to, Body::Query(pending)), Priority::Normal),
+        Err(fault) => pending.tell(Err(fault.into())),
     }
     asked
 }

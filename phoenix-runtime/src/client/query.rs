@@ -14,7 +14,7 @@ use crate::domain::error::QueryError;
 use crate::domain::message::Query;
 use crate::domain::metadata::Priority;
 use crate::domain::pending::{Answer, PendingQuestion, RespondQuery};
-use crate::engine::mailbox::Body;
+use crate::engine::mailbox::{Body, Mail};
 
 type Answered<Q> = Result<Answer<<Q as Query>::Reply>, QueryError>;
 
@@ -80,14 +80,13 @@ impl<Q: Query> Question<Q> {
 
     fn start(&mut self, pending: Box<dyn PendingQuestion>) {
         let timeout = self.client.timeout_or_default(self.timeout);
-        if let Some(receiver) = self.receiver.take() {
-            self.reception = Some(Reception::new(receiver, timeout));
-        }
+        let Some(receiver) = self.receiver.take() else { return };
+        let reception = Reception::new(self.client.share(), receiver, timeout);
+        let deadline = self.reception.insert(reception).deadline();
         let id = pending.aggregate_id();
-        match self.client.address(self.kind, self.aggregate, id, timeout, Body::Query(pending)) {
-            Ok(mail) => self.sending = self.client.leave(mail, self.priority),
-            Err((Body::Query(query), fault)) => query.tell(Err(fault.into())),
-            Err((Body::Command(_) | Body::Snapshot(_), _)) => {}
+        match self.client.address(self.kind, self.aggregate, id, deadline) {
+            Ok(to) => self.sending = self.client.leave(Mail::new(to, Body::Query(pending)), self.priority),
+            Err(fault) => pending.tell(Err(fault.into())),
         }
     }
 }
@@ -103,7 +102,7 @@ impl<Q: Query> Future for Question<Q> {
         let Some(reception) = &mut this.reception else { return Poll::Pending };
         // also while it waits for room: a time-out ends both
         let sent = this.sending.poll(cx);
-        reception.poll(&this.client, cx).map(|answer| match answer {
+        reception.poll(cx).map(|answer| match answer {
             Ok(answer) => Ok(answer?.reply),
             Err(fault) if sent.is_pending() => Err(stayed_full(&fault).into()),
             Err(fault) => Err(fault.into()),

@@ -13,7 +13,7 @@ use crate::client::deliver::{Reception, Sending, stayed_full};
 use crate::domain::error::{Code, Fault, QueryError};
 use crate::domain::id::{AggregateId, InvalidId};
 use crate::domain::metadata::Priority;
-use crate::engine::mailbox::Body;
+use crate::engine::mailbox::{Body, Mail};
 
 /// A snapshot that is asked for, on its way: the version that it holds, once it is durable.
 ///
@@ -21,7 +21,6 @@ use crate::engine::mailbox::Body;
 /// It is on its way: dropping the future does not take it back.
 #[must_use = "the answer comes when it is awaited"]
 pub struct Snapshotting {
-    client: Client,
     sending: Sending,
     reception: Reception<Result<u64, QueryError>>,
 }
@@ -34,8 +33,9 @@ pub(super) fn snapshot(
 ) -> Snapshotting {
     let (sender, receiver) = oneshot::channel();
     let timeout = client.timeout_or_default(timeout);
-    let mut asked =
-        Snapshotting { client: client.clone(), sending: Sending::Done, reception: Reception::new(receiver, timeout) };
+    let reception = Reception::new(client.share(), receiver, timeout);
+    let deadline = reception.deadline();
+    let mut asked = Snapshotting { sending: Sending::Done, reception };
     let kind = client.catalog().index_of_name(aggregate);
     let Some(name) = kind.and_then(|kind| client.catalog().kinds().get(kind)).map(|kind| kind.name()) else {
         let text = format!("this node does not run the aggregate `{aggregate}`");
@@ -43,10 +43,9 @@ pub(super) fn snapshot(
         let _ = sender.send(Err(Fault::new(Code::UnknownName, text).into()));
         return asked;
     };
-    match client.address(kind, name, id, timeout, Body::Snapshot(sender)) {
-        Ok(mail) => asked.sending = client.leave(mail, Priority::Low),
-        Err((Body::Snapshot(sender), fault)) => drop(sender.send(Err(fault.into()))),
-        Err((Body::Command(_) | Body::Query(_), _)) => {}
+    match client.address(kind, name, id, deadline) {
+        Ok(to) => asked.sending = client.leave(Mail::new(to, Body::Snapshot(sender)), Priority::Low),
+        Err(fault) => drop(sender.send(Err(fault.into()))),
     }
     asked
 }
@@ -58,7 +57,7 @@ impl Future for Snapshotting {
         let this = &mut *self;
         // also while it waits for room: a time-out ends both
         let sent = this.sending.poll(cx);
-        this.reception.poll(&this.client, cx).map(|answer| match answer {
+        this.reception.poll(cx).map(|answer| match answer {
             Ok(answer) => answer,
             Err(fault) if sent.is_pending() => Err(stayed_full(&fault).into()),
             Err(fault) => Err(fault.into()),

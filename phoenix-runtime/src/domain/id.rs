@@ -59,7 +59,12 @@ impl AggregateId {
     /// # Errors
     /// An empty or too long text is refused.
     pub fn from_field(field: &dyn Display) -> Result<Self, InvalidId> {
-        Self::new(field.to_string())
+        let mut text = Short { bytes: [0; MAX_ID_BYTES], length: 0 };
+        // what does not fit, or fails, is told by the longer way
+        match write!(text, "{field}").ok().and_then(|()| std::str::from_utf8(text.bytes.get(..text.length)?).ok()) {
+            Some(text) => Self::new(text),
+            None => Self::new(field.to_string()),
+        }
     }
 
     /// The id made of several fields: each length-prefixed, so that `("a", "bc")` and `("ab", "c")` differ.
@@ -68,6 +73,21 @@ impl AggregateId {
     /// A joined id that is too long is refused, and so is one of no fields at all.
     pub fn from_fields(fields: &[&dyn Display]) -> Result<Self, InvalidId> {
         Self::new(join(fields))
+    }
+}
+
+/// A text as long as an id may be: most ids need no memory of their own but the last.
+struct Short {
+    bytes: [u8; MAX_ID_BYTES],
+    length: usize,
+}
+
+impl fmt::Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What waits for a shard: one bounded lane a priority, and a reserve for asks from inside a handler, which must get
 //! through when everything else is full of those who wait for them.
 
+use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -17,8 +18,25 @@ use crate::domain::metadata::{Metadata, Priority};
 use crate::domain::pending::{Pending, PendingQuestion, Told};
 use crate::domain::ports::BoxFuture;
 
-/// A message on its way to an aggregate.
-pub(crate) struct Mail {
+/// A message on its way to an aggregate: a pointer, because it is handed on from the caller to the mailbox, the shard and
+/// its batch.
+pub(crate) struct Mail(Box<Letter>);
+
+/// Where a message goes.
+pub(crate) struct Address {
+    /// Index of the aggregate's type in the catalog.
+    pub(crate) kind: u16,
+    pub(crate) id: AggregateId,
+    /// [`identity_hash`](crate::domain::id::identity_hash) of type and id.
+    pub(crate) hash: u64,
+    /// When its caller stops waiting, on the monotonic time.
+    pub(crate) deadline: Option<Duration>,
+    /// Whether a handler that is at work waits for it.
+    pub(crate) inside: bool,
+}
+
+/// What is in a [`Mail`].
+pub(crate) struct Letter {
     /// Index of the aggregate's type in the catalog.
     pub(crate) kind: u16,
     pub(crate) id: AggregateId,
@@ -38,7 +56,7 @@ pub(crate) struct Mail {
 }
 
 pub(crate) enum Body {
-    Command(Box<CommandMail>),
+    Command(CommandMail),
     Query(Box<dyn PendingQuestion>),
     /// Asks for a snapshot now; told its version when it is durable.
     Snapshot(oneshot::Sender<Result<u64, QueryError>>),
@@ -73,7 +91,30 @@ pub(crate) enum Repeat {
     Excluded,
 }
 
+impl Deref for Mail {
+    type Target = Letter;
+
+    fn deref(&self) -> &Letter {
+        &self.0
+    }
+}
+
+impl DerefMut for Mail {
+    fn deref_mut(&mut self) -> &mut Letter {
+        &mut self.0
+    }
+}
+
 impl Mail {
+    pub(crate) fn new(to: Address, body: Body) -> Self {
+        let Address { kind, id, hash, deadline, inside } = to;
+        Self(Box::new(Letter { kind, id, hash, deadline, inside, give_up: None, room: None, lane_room: None, body }))
+    }
+
+    pub(crate) fn open(self) -> Letter {
+        *self.0
+    }
+
     /// How much of a shard's bytes it takes, in KiB. Small ones are bounded by their count.
     pub(crate) fn kibibytes(&self) -> u32 {
         match &self.body {
@@ -87,7 +128,7 @@ impl Mail {
     }
 
     pub(crate) fn fail(self, fault: Fault) {
-        match self.body {
+        match self.open().body {
             Body::Command(command) => command.pending.tell(Told::Fault(fault)),
             Body::Query(query) => query.tell(Err(QueryError::Fault(fault))),
             Body::Snapshot(told) => {

@@ -8,6 +8,7 @@
 //! - [`router`]: which shard a message goes to
 //! - [`cell`]: one aggregate in memory; [`cells`]: all of a shard, and who leaves
 //! - [`batch`]: what is decided and not yet durable; [`journal`]: making it durable
+//! - [`timers`]: the time-outs of asks
 //! - [`meters`]: what a shard counts
 //! - [`health`]: what the shards tell of themselves
 //! - [`lanes`]: what a shard does for each database
@@ -35,6 +36,7 @@ pub(crate) mod questions;
 pub(crate) mod router;
 pub(crate) mod shard;
 mod start;
+pub(crate) mod timers;
 
 pub use catalog::{Catalog, Owner};
 pub use clock::SystemClock;

@@ -9,12 +9,15 @@ use crate::domain::ports::{Clock, Seed, next_message_id};
 use crate::engine::catalog::Catalog;
 use crate::engine::mailbox::MailboxHandle;
 use crate::engine::options::{EngineOptions, Overflow};
+use crate::engine::timers::Timers;
 
 /// The addresses of an engine's shards, with what its callers share.
 pub(crate) struct Router {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ask_timeout: Duration,
+    /// Where asks wait for their time-outs, if they have no timer of the clock each.
+    pub(crate) timers: Option<Timers>,
     /// How long mail waits for room in a full mailbox; `None` for not at all.
     pub(crate) waits: Option<Duration>,
     /// Whether what is stored survives the process.
@@ -29,11 +32,12 @@ impl Router {
         shards: Vec<MailboxHandle>,
         clock: Arc<dyn Clock>,
         seed: Arc<dyn Seed>,
+        timers: Option<Timers>,
         options: &EngineOptions,
         durable: bool,
     ) -> Self {
         let waits = (options.overflow == Overflow::Wait).then_some(options.overflow_wait);
-        Self { catalog, clock, ask_timeout: options.ask_timeout, waits, durable, seed, shards }
+        Self { catalog, clock, ask_timeout: options.ask_timeout, timers, waits, durable, seed, shards }
     }
 
     /// The shard of the aggregate with this identity hash.

@@ -21,6 +21,7 @@ use crate::engine::mailbox::mailbox;
 use crate::engine::options::{EngineOptions, PARTITIONS};
 use crate::engine::router::Router;
 use crate::engine::shard::{Parts, Phase, Shard};
+use crate::engine::timers::Timers;
 use crate::event_store::port::{Epoch, EventStore, Partition, StoreError};
 
 /// Starts a task; by default `tokio::spawn`.
@@ -53,7 +54,8 @@ pub struct EngineBuilder {
     catalog: Catalog,
     duplicate: Option<&'static str>,
     options: EngineOptions,
-    clock: Arc<dyn Clock>,
+    /// `None` for the machine's.
+    clock: Option<Arc<dyn Clock>>,
     seed: Arc<dyn Seed>,
     resources: Resources,
     spawn: Spawn,
@@ -86,7 +88,7 @@ impl EngineBuilder {
     /// Takes time from here.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+        self.clock = Some(clock);
         self
     }
 
@@ -142,9 +144,20 @@ impl EngineBuilder {
             handles.push(handle);
             boxes.push(mailbox);
         }
-        let (clock, seed) = (Arc::clone(&self.clock), Arc::clone(&self.seed));
-        let router = Router::new(Arc::clone(&catalog), handles, clock, seed, &self.options, self.store.is_durable());
-        let router = Arc::new(router);
+        // another clock has timers of its own
+        let timers = self.clock.is_none();
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+        // without a thread each ask has a timer of the clock
+        let timers = timers.then(|| Timers::new(Arc::clone(&clock)).ok()).flatten();
+        let router = Arc::new(Router::new(
+            Arc::clone(&catalog),
+            handles,
+            Arc::clone(&clock),
+            Arc::clone(&self.seed),
+            timers,
+            &self.options,
+            self.store.is_durable(),
+        ));
         for (index, mailbox) in boxes.into_iter().enumerate() {
             let mut sequences = Sequences::new();
             for (slice, last) in last.iter().filter(|(slice, _)| usize::from(slice.0) % shards == index) {
@@ -154,7 +167,7 @@ impl EngineBuilder {
                 options: self.options.clone(),
                 kinds: catalog.kinds().to_vec(),
                 store: Arc::clone(&self.store),
-                clock: Arc::clone(&self.clock),
+                clock: Arc::clone(&clock),
                 seed: Arc::clone(&self.seed),
                 // a set of its own for each shard: a count of references that all of them change at each decision is slow.
                 // The router is what a handler's context makes a client of.
@@ -173,7 +186,7 @@ impl EngineBuilder {
                 drop(end);
             }));
         }
-        Ok(Engine { router, catalog, health, phase, finishing, shards, clock: self.clock })
+        Ok(Engine { router, catalog, health, phase, finishing, shards, clock })
     }
 }
 
@@ -240,7 +253,7 @@ impl Engine {
             catalog: Catalog::default(),
             duplicate: None,
             options: EngineOptions::default(),
-            clock: Arc::new(SystemClock::default()),
+            clock: None,
             seed: Arc::new(SplitMix::from_entropy()),
             resources: Resources::default(),
             spawn: Arc::new(|task| {

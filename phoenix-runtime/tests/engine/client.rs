@@ -9,7 +9,7 @@ use phoenix_runtime::domain::metadata::{Envelope, MAX_HEADER_BYTES};
 use phoenix_runtime::engine::{Engine, Owner};
 use phoenix_runtime::event_store::memory::MemoryStore;
 use phoenix_runtime::prelude::*;
-use phoenix_runtime::testkit::scripted_store::Call;
+use phoenix_runtime::testkit::scripted_store::{Call, ScriptedStore};
 use serde::{Deserialize, Serialize};
 
 use crate::tally::{Refused, Tally, add, harm, steps, take, top_up};
@@ -254,4 +254,26 @@ fn clones_are_used_from_many_threads() {
         .sum();
     assert_eq!(total, i64::try_from(THREADS * ASKS).unwrap());
     assert!(runtime.block_on(engine.drain(Duration::from_secs(10))));
+}
+
+#[test]
+fn asks_time_out_on_the_clock_of_the_machine_too() {
+    const SHORT: Duration = Duration::from_millis(50);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    runtime.block_on(async {
+        let store = ScriptedStore::new(Arc::new(MemoryStore::new()));
+        let engine = Engine::builder(Arc::new(store.clone())).aggregate::<Tally>().start().await.unwrap();
+        let of = tallies(&engine);
+        assert_eq!(of.ask(add("a", 1)).await, Ok(1));
+        store.hold(Call::Append);
+        let patient = tokio::spawn(of.ask(add("a", 2)).timeout(Duration::from_secs(60)));
+        let began = std::time::Instant::now();
+        let late = of.ask(add("b", 1)).timeout(SHORT).await.unwrap_err();
+        assert_eq!((late.code(), began.elapsed() >= SHORT), (Code::TimedOut, true));
+        let late = of.query(steps("a")).timeout(SHORT).await.unwrap_err();
+        assert!(matches!(late, QueryError::Fault(fault) if fault.code == Code::TimedOut));
+        assert!(!patient.is_finished());
+        store.release(Call::Append);
+        assert_eq!(patient.await.unwrap(), Ok(3));
+    });
 }

@@ -346,7 +346,7 @@ impl Shard {
 fn answer_repeat(mut mail: Mail, stored: &StoredOutcome) {
     let Body::Command(command) = &mut mail.body else { return };
     if is_same(command, stored) {
-        if let Body::Command(command) = mail.body {
+        if let Body::Command(command) = mail.open().body {
             tell(command.pending, Told::Stored(&stored.command.outcome));
         }
     } else {

@@ -35,6 +35,7 @@ impl Shard {
     pub(super) fn command(&mut self, cell: CellRef, mut mail: Mail) {
         let suspicious = self.now < self.suspicious_until;
         let Some(found) = self.cells.get_mut(cell) else { return };
+        let deadline = mail.deadline;
         let Body::Command(command) = &mut mail.body else { return };
         let doubtful = match command.repeat {
             Repeat::Possible => found.window.contains(command.dedup.short()) || (suspicious && !found.window.complete),
@@ -47,7 +48,7 @@ impl Shard {
         if command.repeat == Repeat::Likely {
             return self.hold(cell, Task::Question(mail));
         }
-        if mail.deadline.is_some_and(|deadline| deadline <= self.now) {
+        if deadline.is_some_and(|deadline| deadline <= self.now) {
             let expired =
                 Fault::new(Code::DeadlinePassed, "its caller's time-out passed before it was decided; not done");
             return if self.may_refuse(cell, &mail) {

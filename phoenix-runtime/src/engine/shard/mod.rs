@@ -20,7 +20,7 @@ pub(crate) mod keep;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
@@ -285,6 +285,12 @@ impl Shard {
                 && let Poll::Ready(outcome) = append.as_mut().poll(cx)
                 && let Some((sealed, _)) = work.in_flight.take()
             {
+                if outcome.is_ok() {
+                    // the store goes on while those who waited for this one are told
+                    self.take_mail(cx, mail);
+                    self.send_next(lane);
+                    self.begin(cx, lane);
+                }
                 self.settle(lane, sealed, outcome);
                 // who could not leave while it waited for this batch
                 if self.cells.is_any_over() {
@@ -300,16 +306,7 @@ impl Shard {
 
         // no room while full batches wait for those in flight: mail then waits in the mailbox, which pushes back
         progress |= self.replay();
-        let room = self.lanes.room();
-        let reserve_only = self.lanes.are_over();
-        if room > 0
-            && let Poll::Ready(more) = self.mailbox.poll_take(cx, mail, room, reserve_only)
-        {
-            progress |= more;
-            for mail in mail.drain(..) {
-                self.deliver(mail);
-            }
-        }
+        progress |= self.take_mail(cx, mail);
         progress |= self.poll_sweep(cx);
         progress |= self.poll_overflow(cx);
         progress |= self.poll_owner(cx);
@@ -317,11 +314,7 @@ impl Shard {
             progress |= self.ask_questions(lane);
             progress |= self.start_loads(lane);
             progress |= self.keep_some(lane);
-            let work = self.lanes.work(lane);
-            if work.in_flight.is_none() && work.rereads == 0 && !work.open.is_empty() {
-                self.send(lane);
-                progress = true;
-            }
+            progress |= self.send_next(lane);
             while let Some(mail) = self.lanes.next_put_off(lane).or_else(|| self.lanes.next_behind(lane)) {
                 self.accept(mail);
                 progress = true;
@@ -330,9 +323,28 @@ impl Shard {
         progress
     }
 
-    fn send(&mut self, lane: Lane) {
-        self.lanes.work(lane).has_sent = true;
-        let sealed = self.lanes.work(lane).open.seal(&mut self.sequences, &self.epochs);
+    /// Takes as many messages as there is room for, to their aggregates.
+    fn take_mail(&mut self, cx: &mut TaskContext<'_>, mail: &mut Vec<Mail>) -> bool {
+        let room = self.lanes.room();
+        let reserve_only = self.lanes.are_over();
+        if room == 0 {
+            return false;
+        }
+        let Poll::Ready(more) = self.mailbox.poll_take(cx, mail, room, reserve_only) else { return false };
+        for mail in mail.drain(..) {
+            self.deliver(mail);
+        }
+        more
+    }
+
+    /// Sends the open batch of a lane, if there is something in it and no other in flight.
+    fn send_next(&mut self, lane: Lane) -> bool {
+        let work = self.lanes.work(lane);
+        if work.in_flight.is_some() || work.rereads > 0 || work.open.is_empty() {
+            return false;
+        }
+        work.has_sent = true;
+        let sealed = work.open.seal(&mut self.sequences, &self.epochs);
         self.meters.batch_records.record(u32::try_from(sealed.batch.records.len()).unwrap_or(u32::MAX));
         let (store, batch, backoff) = (Arc::clone(&self.store), Arc::clone(&sealed.batch), self.backoff());
         let (health, clock) = (Arc::clone(&self.health), Arc::clone(&self.clock));
@@ -344,6 +356,17 @@ impl Shard {
             outcome
         });
         self.lanes.work(lane).in_flight = Some((sealed, append));
+        true
+    }
+
+    /// Puts what was just sent on its way: before it is polled nothing happens to it.
+    fn begin(&mut self, cx: &mut TaskContext<'_>, lane: Lane) {
+        if let Some((_, append)) = &mut self.lanes.work(lane).in_flight
+            && let Poll::Ready(outcome) = append.as_mut().poll(cx)
+        {
+            // its turn comes when the one before it is told
+            *append = Box::pin(ready(outcome));
+        }
     }
 
     /// Asks now and then, in lanes where nothing else does, whether the partitions are still owned: a node that nobody

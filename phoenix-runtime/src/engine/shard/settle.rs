@@ -122,6 +122,7 @@ impl Shard {
         let Sealed { batch, mut waiters, snapshots } = sealed;
         let mut asked = Vec::new();
         for Waiter { cell, mail, version, told, .. } in waiters.drain(..) {
+            let mail = mail.open();
             match (mail.body, told) {
                 (Body::Command(command), Waiting::NotFound) => {
                     not_found += 1;
