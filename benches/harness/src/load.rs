@@ -110,8 +110,12 @@ pub async fn closed(
                 let target = &target;
                 async move {
                     let mut latencies = Latencies::default();
-                    while Instant::now() < end {
-                        latencies.add(timed(target, messages.any(), Instant::now()).await?);
+                    loop {
+                        let now = Instant::now();
+                        if now >= end {
+                            break;
+                        }
+                        latencies.add(timed(target, messages.any(), now).await?);
                     }
                     Ok::<_, LoadError>(latencies)
                 }
