@@ -103,6 +103,21 @@ async fn blocks_are_small_enough_to_be_read_as_a_whole() {
     }
 }
 
+#[tokio::test]
+async fn a_long_stream_that_comes_to_an_archive_late_is_moved_in_several_turns() {
+    let below = Below::memory();
+    // each of them fills a block
+    below.fill(41, 1_100_000).await;
+    below.snapshot("a", 41).await;
+    let archived = below.archived();
+    let mut moved = Vec::new();
+    for _ in 0..3 {
+        archived.retain(stream("a"), 41).await.unwrap();
+        moved.push(below.stripped().await.len());
+    }
+    assert_eq!(moved, [32, 40, 40]);
+}
+
 /// A store and archive whose process is killed between the first block and the strip that follows.
 fn crashing(below: &Below) -> Archived {
     let faulty = Faulty::over(&below.archive);

@@ -7,7 +7,7 @@ use phoenix_runtime::event_store::port::StoreError;
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::scripted_store::{Call, Step};
 
-use crate::tally::{Harm, add, harm, steps};
+use crate::tally::{Harm, add, harm, keep, steps};
 use crate::world::{World, answers, options, sent, simulate, tallies};
 
 fn name(number: usize) -> String {
@@ -44,6 +44,32 @@ fn those_that_come_up_together_are_asked_for_together() {
         let loads = world.store.calls(Call::Load) - before;
         assert!((8..16).contains(&loads), "{loads} loads for 2000, at most 256 each");
         assert_eq!(engine.health().resident(), 2000);
+    });
+}
+
+/// Together their events are more than an answer holds, and one of them has that many alone.
+#[test]
+fn aggregates_with_large_events_come_up_in_several_answers() {
+    simulate(|world| async move {
+        let engine = world.engine(EngineOptions { max_message_bytes: 1 << 20, ..options() }).await;
+        let of = tallies(&engine);
+        let text = "x".repeat(900_000);
+        for (number, events) in (0..10).map(|number| (number, 2)).chain([(10, 12)]) {
+            for _ in 0..events {
+                of.ask(keep(&name(number), &text)).await.unwrap();
+            }
+        }
+        engine.stop().await;
+        let engine = world.start().await;
+        let (of, before) = (tallies(&engine), world.store.calls(Call::Load));
+        let mut all = Vec::new();
+        for number in 0..11 {
+            all.push(sent(of.ask(add(&name(number), 1))).await);
+        }
+        let expected = (0..11).map(|number| Ok(if number < 10 { 3 } else { 13 }));
+        assert!(answers(all).await.into_iter().eq(expected));
+        let loads = world.store.calls(Call::Load) - before;
+        assert!((2..20).contains(&loads), "{loads} loads");
     });
 }
 

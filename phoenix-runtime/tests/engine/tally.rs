@@ -137,6 +137,18 @@ pub(crate) fn say(tally: &str, text: &str) -> Say {
     Say { tally: tally.to_owned(), text: Touchy(text.to_owned()) }
 }
 
+/// Adds one, and has an event as large as the text.
+#[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[command(id = tally, reply = i64)]
+pub(crate) struct Keep {
+    pub(crate) tally: String,
+    pub(crate) text: String,
+}
+
+pub(crate) fn keep(tally: &str, text: &str) -> Keep {
+    Keep { tally: tally.to_owned(), text: text.to_owned() }
+}
+
 /// Adds after a while.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
 #[command(id = tally, reply = i64, rejection = Refused)]
@@ -225,6 +237,12 @@ pub(crate) struct Added {
 }
 
 #[derive(Debug, Clone, Event, Serialize, Deserialize)]
+#[event(name = "kept")]
+pub(crate) struct Kept {
+    pub(crate) text: String,
+}
+
+#[derive(Debug, Clone, Event, Serialize, Deserialize)]
 #[event(name = "harmed")]
 pub(crate) struct Harmed {
     pub(crate) harm: Harm,
@@ -286,6 +304,11 @@ impl Tally {
     }
 
     #[command_handler(reply = self.total())]
+    fn keep(&self, command: Keep) -> Kept {
+        Kept { text: command.text }
+    }
+
+    #[command_handler(reply = self.total())]
     async fn add_later(&self, command: AddLater, context: &Context) -> Result<Added, Refused> {
         if let Some(world) = context.resource::<Simulation>() {
             world.sleep(Duration::from_millis(command.millis)).await;
@@ -328,6 +351,11 @@ impl Tally {
     #[event_handler]
     fn added(&mut self, event: &Added) {
         self.steps.push(event.amount);
+    }
+
+    #[event_handler]
+    fn kept(&mut self, _: &Kept) {
+        self.steps.push(1);
     }
 
     #[event_handler]

@@ -11,7 +11,7 @@ use phoenix_runtime::event_store::port::{Load, Snapshot, StoreError};
 use phoenix_runtime::event_store::sql::StoreWithTable;
 use phoenix_test_servers::Server;
 
-use crate::fixture::{Checked, Database, batch, equal, own, says, stream, versions};
+use crate::fixture::{Checked, Database, batch, equal, execute, own, says, stream, versions};
 use crate::proxy::{Door, Proxy};
 use crate::tests;
 
@@ -21,6 +21,7 @@ tests! {
     a_server_that_hangs_keeps_nobody_for_longer_than_the_limit
     a_connection_that_hangs_is_never_used_again
     who_waits_for_a_connection_in_vain_has_done_nothing
+    a_long_stream_is_stripped_in_steps
 }
 
 fn snapshot(version: u64) -> Snapshot {
@@ -156,8 +157,8 @@ async fn who_waits_for_a_connection_in_vain_has_done_nothing(server: &'static Se
     let epoch = own(&*store).await?;
     store.append(batch(epoch, 1..=5)).await?;
     let mut holder = database.administrator().await?;
-    crate::fixture::execute(&mut holder, "BEGIN").await?;
-    crate::fixture::execute(&mut holder, "SELECT * FROM slices FOR UPDATE").await?;
+    execute(&mut holder, "BEGIN").await?;
+    execute(&mut holder, "SELECT * FROM slices FOR UPDATE").await?;
     let strips = [(); 4].map(|()| {
         let store = Arc::clone(&store);
         tokio::spawn(async move { store.strip(stream(), 2).await })
@@ -165,10 +166,41 @@ async fn who_waits_for_a_connection_in_vain_has_done_nothing(server: &'static Se
     database.waiting(4).await?;
     let refused = store.put_snapshot(snapshot(3)).await;
     equal("a fifth one", matches!(refused, Err(StoreError::Unavailable(_))), true)?;
-    crate::fixture::execute(&mut holder, "ROLLBACK").await?;
+    execute(&mut holder, "ROLLBACK").await?;
     let mut stripped = 0;
     for strip in strips {
         stripped += strip.await??;
     }
     equal("how many were stripped", stripped, 2)
+}
+
+/// A row in the third thousand is held by somebody else.
+async fn a_long_stream_is_stripped_in_steps(server: &'static Server) -> Checked {
+    let database = Database::new(server, "steps")?;
+    let store = database.open().await?;
+    let epoch = own(&*store).await?;
+    store.append(batch(epoch, 1..=2500)).await?;
+    let whole = store.read_stream(stream(), 1, 3000).await?;
+    let mut holder = database.administrator().await?;
+    execute(&mut holder, "BEGIN").await?;
+    // by its key, or MySQL locks all that it looks at
+    let held = (7_i64 << 44) + 2200;
+    execute(&mut holder, &format!("SELECT position FROM events WHERE position = {held} FOR UPDATE")).await?;
+    let strip = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.strip(stream(), u64::MAX).await }
+    });
+    database.waiting(1).await?;
+    let stripped = "SELECT count(*) FROM events WHERE codec = 0";
+    equal("what is done, and held by nobody", database.count(stripped).await?, 2000)?;
+    strip.abort();
+    execute(&mut holder, "ROLLBACK").await?;
+    drop(holder);
+    // the statement that waited may be done as well, although nobody heard of it
+    let rest = store.strip(stream(), u64::MAX).await?;
+    equal("what was left", rest == 500 || rest == 0, true)?;
+    equal("all of them", database.count(stripped).await?, 2500)?;
+    store.refill(whole.clone()).await?;
+    equal("what was given back", store.read_stream(stream(), 1, 3000).await? == whole, true)?;
+    equal("nothing is stripped", database.count(stripped).await?, 0)
 }

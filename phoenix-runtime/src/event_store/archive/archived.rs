@@ -17,6 +17,10 @@ use crate::event_store::port::{
 };
 use crate::event_store::rules::Room;
 
+/// How many blocks of a stream are moved after a snapshot of it: a long stream that comes to an archive late keeps none
+/// of the few who tidy up for long, and goes on after its next snapshots.
+const MOST_RETAINED: u64 = 32;
+
 /// How many streams can be moved at the same time.
 const MOVES: usize = 64;
 
@@ -208,7 +212,8 @@ impl EventStore for Archived {
     fn retain(&self, stream: StreamId, from: u64) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             if self.blocks.archive().is_some() && from > 1 {
-                let Moved { events, blocks, up_to } = self.archive(stream.clone(), from - 1).await?;
+                let Moved { events, blocks, up_to } =
+                    self.archive_some(stream.clone(), from - 1, MOST_RETAINED).await?;
                 tracing::debug!(%stream, events, blocks, up_to, "moved to the archive");
             }
             Ok(())

@@ -34,6 +34,11 @@ impl Archived {
     /// A store without an archive, a store or an archive that does not answer, and a block in the way that is damaged
     /// or holds other events: then nothing that is not safe in the archive has left the store.
     pub async fn archive(&self, stream: StreamId, up_to: u64) -> Result<Moved, StoreError> {
+        self.archive_some(stream, up_to, u64::MAX).await
+    }
+
+    /// As [`Archived::archive`], but so many blocks at most.
+    pub(super) async fn archive_some(&self, stream: StreamId, up_to: u64, most: u64) -> Result<Moved, StoreError> {
         let archive = self.blocks().archive().ok_or_else(none)?;
         let _alone = self.alone(&stream).await;
         let snapshots = self.store().snapshots(stream.clone()).await?;
@@ -41,7 +46,8 @@ impl Archived {
         let up_to = up_to.min(oldest.version.saturating_sub(1));
         let mut next = self.first_whole(&stream, up_to).await?;
         let mut moved = Moved { up_to: next - 1, ..Moved::default() };
-        while next <= up_to {
+        let mut blocks = 0;
+        while next <= up_to && blocks < most {
             let events = self.page(&stream, next, up_to).await?;
             let Some(last) = events.last().map(|stored| stored.event.version) else { break };
             let last = if let Some(to) = self.kept(archive, &stream, &events).await? {
@@ -55,6 +61,7 @@ impl Archived {
             moved.events += self.store().strip(stream.clone(), last).await?;
             moved.up_to = last;
             next = last + 1;
+            blocks += 1;
         }
         Ok(moved)
     }

@@ -10,9 +10,24 @@ use super::reader::signed;
 use crate::event_store::port::{ARCHIVED, StoreError, StoredEvent, StreamId};
 use crate::event_store::rules;
 
+/// How many rows are changed, and so locked, at once.
+const AT_ONCE: u64 = 1000;
+
 impl<D: Dialect> SqlStore<D> {
     pub(super) async fn strip_events(&self, stream: StreamId, up_to: u64) -> Result<u64, StoreError> {
         let Some(number) = self.number_of(&stream).await? else { return Ok(0) };
+        let mut all = 0;
+        loop {
+            let stripped = self.strip_some(&stream, number, up_to).await?;
+            all += stripped;
+            // the oldest go first, so that what is stripped is a beginning, wherever this is cut short
+            if stripped < AT_ONCE {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn strip_some(&self, stream: &StreamId, number: i64, up_to: u64) -> Result<u64, StoreError> {
         let failed = |e| self.dialect.failed(&e);
         let transaction = self.begin().await?;
         self.settled_in(&transaction, stream.slice()).await?;
@@ -31,14 +46,15 @@ impl<D: Dialect> SqlStore<D> {
             .one(&transaction)
             .await
             .map_err(failed)?;
+        let newest = newest.flatten().unwrap_or(0);
         let stripped = Entity::update_many()
             .col_expr(Column::Payload, Expr::val(Vec::<u8>::new()))
             .col_expr(Column::Codec, Expr::val(i16::from(ARCHIVED)))
             .col_expr(Column::OutcomeBody, with_command(Expr::val(Vec::<u8>::new())).into())
             .col_expr(Column::OutcomeCodec, with_command(Expr::val(i16::from(ARCHIVED))).into())
             .filter(Column::Stream.eq(number))
-            .filter(Column::Version.gt(newest.flatten().unwrap_or(0)))
-            .filter(Column::Version.lte(signed(up_to)))
+            .filter(Column::Version.gt(newest))
+            .filter(Column::Version.lte(signed(up_to).min(newest.saturating_add(signed(AT_ONCE)))))
             .filter(Column::Codec.ne(i16::from(ARCHIVED)))
             .exec(&transaction)
             .await
@@ -74,6 +90,14 @@ impl<D: Dialect> SqlStore<D> {
                 }
             }
         }
+        // the newest go first, so that a beginning stays stripped, wherever this is cut short
+        for some in taken.rchunks(usize::try_from(AT_ONCE).unwrap_or(usize::MAX)) {
+            self.refill_some(some).await?;
+        }
+        Ok(())
+    }
+
+    async fn refill_some(&self, taken: &[&StoredEvent]) -> Result<(), StoreError> {
         let failed = |e| self.dialect.failed(&e);
         let transaction = self.begin().await?;
         if let Some(event) = taken.first() {
