@@ -28,6 +28,7 @@ fn a_lost_database_costs_latency_and_nothing_else(place: &Place, database: &Priv
 fn a_frozen_database_costs_latency_and_nothing_else(place: &Place, database: &Private) {
     let mut campaign = campaign(place, 3);
     campaign.setup = campaign.setup.with("PHOENIX__DATABASE__STATEMENT_TIMEOUT", "500ms");
+    campaign.setup = campaign.setup.with("PHOENIX__DATABASE__LOCK_TIMEOUT", "500ms");
     campaign.setup = campaign.setup.with("PHOENIX__DATABASE__CONNECT_TIMEOUT", "500ms");
     let verdict = campaign.run(|scene| {
         database.freeze().unwrap();
