@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -146,6 +146,14 @@ impl Starting {
             }
             None => Err(self.service.said()),
         }
+    }
+
+    /// Waits until it ends without having served, and says how, and what it said.
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
+        let said = self.said.recv_timeout(PATIENCE).unwrap_or_else(|_| self.late()).expect("UTF-8");
+        assert_eq!(said, "", "it serves");
+        let status = self.service.child.wait().expect("its end");
+        (status, self.service.said())
     }
 
     /// Waits until it has said this, while it does not serve.
