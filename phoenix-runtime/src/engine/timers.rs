@@ -244,7 +244,14 @@ mod tests {
     #[test]
     fn who_comes_later_with_an_earlier_deadline_is_woken_first() {
         let world = World::new();
-        let tickets: Vec<_> = [30_000, 90, 60, 30].iter().map(|millis| world.begin(*millis, *millis)).collect();
+        let begin = |millis: u64| {
+            // the thread sleeps until an earlier one's deadline, or is about to
+            while world.timers.shared.next.load(Ordering::SeqCst) == LOOKING {
+                thread::yield_now();
+            }
+            world.begin(millis, millis)
+        };
+        let tickets: Vec<_> = [30_000, 90, 60, 30].into_iter().map(begin).collect();
         let mut order = Vec::new();
         while order.len() < 3 {
             let (name, at) = world.next(LONG).unwrap_or_default();
