@@ -214,9 +214,10 @@ impl Index {
         changes.clear();
     }
 
-    /// Whether the memory is so full that it should be frozen; `times` its size.
+    /// Whether the memory is so full that it should be frozen; `times` its size. What one commit adds still finds room.
     pub(super) fn is_full(&self, times: usize) -> bool {
-        self.memory.0.len() >= entries_in(self.bytes) * times
+        let room = self.room();
+        self.memory.0.len() + room / 16 >= room * times
     }
 
     /// How many entries go into memory.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! block, 4096 bytes: 170 entries (hash u128 | address u64) | how many u64 | checksum u64
-//! the first hash of each block | filter | "PHXRUN" 0 1 | entries u64 | blocks u64 | words of the filter u64 | checksum u64
+//! the first hash of each block | filter | "PHXRUN" 0 2 | entries u64 | blocks u64 | words of the filter u64 | checksum u64
 //! ```
 //!
 //! In memory are the first hashes (0.1 bytes an entry) and the filter (1.25 bytes an entry), so most questions for what
@@ -23,7 +23,7 @@ use crate::event_store::encoding::Input;
 const BLOCK: usize = 4096;
 const ENTRY: usize = 24;
 const ENTRIES: usize = 170;
-const MAGIC: [u8; 8] = *b"PHXRUN\0\x01";
+const MAGIC: [u8; 8] = *b"PHXRUN\0\x02";
 const FOOTER: usize = 40;
 /// Bits of the filter for each entry.
 const BITS: usize = 10;
@@ -254,12 +254,15 @@ impl Filter {
         Self(vec![0; lines * 8])
     }
 
-    /// The line of a hash, and a bit in each of its eight words.
+    /// The line of a hash, and a bit in each of its eight words. The order of the lines is that of the hashes of one kind, so
+    /// whoever adds sorted ones has the line at hand.
     #[allow(clippy::cast_possible_truncation, reason = "a part of the hash, and less than the number of lines")]
     fn bits(&self, hash: Hash) -> (usize, impl Iterator<Item = u64> + use<>) {
         let lines = (self.0.len() / 8) as u64;
-        let line = ((u128::from(hash.low()) * u128::from(lines)) >> 64) as usize;
-        let bits = (hash.0 >> 64) as u64;
+        // the highest two bits say of which kind it is
+        let high = (hash.0 << 2 >> 64) as u64;
+        let line = ((u128::from(high) * u128::from(lines)) >> 64) as usize;
+        let bits = hash.low();
         (line * 8, (0..8).map(move |word| 1 << ((bits >> (word * 6)) & 63)))
     }
 
