@@ -128,7 +128,8 @@ impl EngineBuilder {
         if !unread.is_empty() {
             return Err(StartError::UnreadEvents(unread));
         }
-        let shards = self.options.shards.map_or_else(default_shards, usize::from).clamp(1, usize::from(SLICES));
+        let shards = self.options.shards.map_or_else(|| default_shards(&*self.store), usize::from);
+        let shards = shards.clamp(1, usize::from(SLICES));
         let epochs = self.store.acquire((0..PARTITIONS).map(Partition).collect()).await?;
         let epochs: BTreeMap<Partition, Epoch> = epochs.into_iter().collect();
         let last = self.store.last_sequences((0..SLICES).map(Slice).collect()).await?;
@@ -205,8 +206,9 @@ impl Drop for End {
     }
 }
 
-fn default_shards() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+fn default_shards(store: &dyn EventStore) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if store.is_served() { 2 * cores } else { cores }
 }
 
 fn missing_resources(catalog: &Catalog, resources: &Resources) -> Vec<String> {

@@ -131,6 +131,10 @@ impl<D: Dialect> EventStore for SqlStore<D> {
         self.dialect.name()
     }
 
+    fn is_served(&self) -> bool {
+        true
+    }
+
     fn is_durable(&self) -> bool {
         self.dialect.is_durable()
     }
