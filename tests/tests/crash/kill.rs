@@ -18,7 +18,7 @@ fn kill(scene: &mut Scene<'_, '_>) {
 fn ten_kills_under_load_lose_nothing_and_do_nothing_twice(place: &Place) {
     let setup = Setup::new(place);
     let campaign = Campaign { seed: Lot::seed(), setup, rounds: 10, most_requests: 600, followed: true };
-    let verdict = campaign.run(|scene| kill(scene));
+    let verdict = campaign.run(kill);
     verdict.expect_none();
 }
 
@@ -27,7 +27,7 @@ fn ten_kills_while_events_leave_for_an_archive_lose_nothing(place: &Place) {
     let archive = place.folder().join("archive");
     let setup = Setup::new(place).with_archive(&archive).with("PHOENIX__LOG_STORE__COMPACT_ABOVE", "1");
     let campaign = Campaign { seed: Lot::seed(), setup, rounds: 10, most_requests: 600, followed: true };
-    let verdict = campaign.run(|scene| kill(scene));
+    let verdict = campaign.run(kill);
     assert!(std::fs::read_dir(archive).is_ok_and(|mut blocks| blocks.next().is_some()), "nothing went to the archive");
     verdict.expect_none();
 }
