@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -177,7 +178,8 @@ impl Shared {
             }
         }
         for waker in due {
-            waker.wake();
+            // it is another's code: if it panics, others are woken all the same
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
         earliest
     }

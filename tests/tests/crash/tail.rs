@@ -38,16 +38,19 @@ pub(crate) struct Astray {
 }
 
 impl Tail {
-    /// Follows from the start.
+    /// Follows from the start; the store is open when this returns.
     pub(crate) fn follow(config: NodeConfig, seed: u64) -> Self {
         let (stop, stopped) = mpsc::channel();
+        let (opened, is_open) = mpsc::channel();
         let lot = Lot::new(seed, &[3]);
         let thread = thread::spawn(move || {
-            wait(follow(&config, lot, move || match stopped.recv_timeout(REST) {
+            wait(follow(&config, lot, &opened, move || match stopped.recv_timeout(REST) {
                 Err(RecvTimeoutError::Timeout) => false,
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
             }))
         });
+        // an error says that the thread has ended, which is told when it is joined
+        let _ = is_open.recv();
         Self { stop, thread }
     }
 
@@ -61,8 +64,10 @@ impl Tail {
 }
 
 /// Small pages, so that the position is kept at every odd place. After the word to stop, an empty page is the end.
-async fn follow(config: &NodeConfig, mut lot: Lot, stops: impl Fn() -> bool) -> Seen {
+async fn follow(config: &NodeConfig, mut lot: Lot, opened: &Sender<()>, stops: impl Fn() -> bool) -> Seen {
     let store = open(config).await;
+    // whoever waits for it lives
+    let _ = opened.send(());
     let mut seen = Seen { marks: Vec::new(), pages: 0, failures: 0 };
     let (mut position, mut last) = (Position::default(), false);
     loop {

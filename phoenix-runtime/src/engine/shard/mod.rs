@@ -375,7 +375,8 @@ impl Shard {
         if self.draining {
             return false;
         }
-        let (clock, pause) = (&self.clock, self.options.idle_check);
+        // never without a pause, whatever the options say
+        let (clock, pause) = (&self.clock, self.options.idle_check.max(Duration::from_millis(1)));
         let timer = self.owner_timer.get_or_insert_with(|| clock.sleep(pause));
         if timer.as_mut().poll(cx).is_pending() {
             return false;

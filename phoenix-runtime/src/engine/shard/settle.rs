@@ -283,7 +283,9 @@ impl Shard {
             return;
         }
         let (before, now) = (self.lanes.of(slice), self.store.lane(slice));
-        if before == now || self.lanes.is_open(slice) {
+        // numbers that are read again in its old lane are set before anything may be appended: its next batch goes there,
+        // and is told where it is
+        if before == now || self.lanes.is_open(slice) || self.lanes.work(before).rereads > 0 {
             return;
         }
         self.lanes.relocate(slice, now);
