@@ -21,11 +21,13 @@ use crate::service::{PATIENCE, Service, Setup};
 use crate::stores::{Place, SERVERS, cases_on_two, cases_with_another_server};
 
 const ROUNDS: u64 = 6;
+/// How long slices may take to move both ways.
+const LIMIT: Duration = Duration::from_mins(5);
 /// How many slices move: few enough for each to come back.
 const MOVED: usize = 4;
 
 /// What movers said.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Said {
     movers: u64,
     resumed: u64,
@@ -90,10 +92,12 @@ fn operate(setup: &Setup, mut lot: Lot, stopped: &Receiver<()>) -> Said {
     let first = Mover::start(setup, &slices);
     said.note(&first.lines.recv_timeout(PATIENCE).expect("a mover moves"));
     drop(first);
-    let took = u64::try_from(began.elapsed().as_micros()).expect("not for ever");
+    let mut took = u64::try_from(began.elapsed().as_micros()).expect("not for ever");
     loop {
+        assert!(began.elapsed() < LIMIT, "movers get nowhere: {said:?}");
         let mut mover = Mover::start(setup, &slices);
         said.movers += 1;
+        let before = said;
         let life = Duration::from_micros(lot.below(3 * took));
         let over = stopped.recv_timeout(life) != Err(RecvTimeoutError::Timeout);
         if over
@@ -107,6 +111,10 @@ fn operate(setup: &Setup, mut lot: Lot, stopped: &Receiver<()>) -> Said {
         mover.child.kill().expect("it runs");
         mover.lines.iter().for_each(|line| said.note(&line));
         drop(mover);
+        if said == before {
+            // what is moved grows, and so does the time that it takes: a life that is always too short gets nowhere
+            took += took / 4;
+        }
         if over && said.is_trial() {
             Mover::start(setup, &[]).finish(&mut said);
             return said;
