@@ -24,7 +24,7 @@ pub enum Overflow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
 pub struct EngineOptions {
-    /// Single-writer loops; by default one a core, and two where the store is a server.
+    /// Single-writer loops; by default one a core.
     pub shards: Option<u16>,
     /// How many messages of each priority wait for a shard before it pushes back.
     pub mailbox_capacity: usize,

@@ -128,7 +128,8 @@ impl EngineBuilder {
         if !unread.is_empty() {
             return Err(StartError::UnreadEvents(unread));
         }
-        let shards = self.options.shards.map_or_else(|| default_shards(&*self.store), usize::from);
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = self.options.shards.map_or_else(cores, usize::from);
         let shards = shards.clamp(1, usize::from(SLICES));
         let epochs = self.store.acquire((0..PARTITIONS).map(Partition).collect()).await?;
         let epochs: BTreeMap<Partition, Epoch> = epochs.into_iter().collect();
@@ -204,11 +205,6 @@ impl Drop for End {
         }
         self.0.send_modify(|count| *count += 1);
     }
-}
-
-fn default_shards(store: &dyn EventStore) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if store.is_served() { 2 * cores } else { cores }
 }
 
 fn missing_resources(catalog: &Catalog, resources: &Resources) -> Vec<String> {

@@ -384,12 +384,6 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
     /// A name for logs, with the durability that it gives, for example `sqlite (wal, synchronous=full)`.
     fn name(&self) -> String;
 
-    /// Whether other processes do the work of an append: then twice as many shards as cores keep the cores at work while
-    /// commits are on their way.
-    fn is_served(&self) -> bool {
-        false
-    }
-
     /// Whether what was acknowledged survives the process and the machine's power.
     fn is_durable(&self) -> bool;
 

@@ -95,10 +95,6 @@ impl EventStore for Archived {
         }
     }
 
-    fn is_served(&self) -> bool {
-        self.store.is_served()
-    }
-
     fn is_durable(&self) -> bool {
         self.store.is_durable()
     }

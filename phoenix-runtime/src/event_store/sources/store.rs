@@ -358,10 +358,6 @@ impl EventStore for SourcesStore {
         format!("sources ({})", all.collect::<Vec<_>>().join("; "))
     }
 
-    fn is_served(&self) -> bool {
-        true
-    }
-
     fn is_durable(&self) -> bool {
         self.members.all().iter().all(|member| member.source.is_durable())
     }

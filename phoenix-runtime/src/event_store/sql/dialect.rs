@@ -19,7 +19,7 @@ pub(super) struct Insert<'a> {
     pub(super) names: Vec<(&'a str, &'a str)>,
     /// Streams that are new, with their numbers.
     pub(super) streams: Vec<(i64, &'a StreamId)>,
-    /// The rows.
+    /// The rows, in any order.
     pub(super) rows: Vec<Row<'a>>,
     /// [`Dialect::connections`] before anything was learned that this rests on.
     pub(super) connections: u64,
@@ -45,6 +45,8 @@ pub(super) struct Row<'a> {
     pub(super) position: i64,
     pub(super) stream: i64,
     pub(super) version: Option<i64>,
+    /// The record's place in its batch.
+    pub(super) index: usize,
     pub(super) record: &'a Record,
 }
 

@@ -131,10 +131,6 @@ impl<D: Dialect> EventStore for SqlStore<D> {
         self.dialect.name()
     }
 
-    fn is_served(&self) -> bool {
-        true
-    }
-
     fn is_durable(&self) -> bool {
         self.dialect.is_durable()
     }
