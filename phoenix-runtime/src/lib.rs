@@ -4,6 +4,7 @@
 //! Floors, lowest first; a module imports only from floors below its own:
 //! - [`domain`]: what an aggregate is, without anything that runs it
 //! - `event_store`: where events are kept
+//! - `bus`: topics, and how their records come and go
 //! - `engine`, `client`: aggregates at work, and the way to them
 //! - `telemetry`: logs and metrics
 //! - `http`: the HTTP gateway
@@ -14,6 +15,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "engine")]
+pub mod bus;
 #[cfg(feature = "engine")]
 pub mod client;
 pub mod domain;
