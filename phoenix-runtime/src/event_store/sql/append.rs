@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 use super::SqlStore;
 use super::dialect::{Dialect, Failure, Held, Insert, Inserted, Row};
@@ -226,7 +227,9 @@ impl<D: Dialect> SqlStore<D> {
 }
 
 /// A stream inside a batch.
-struct Here {
+struct Here<'a> {
+    hash: u64,
+    stream: &'a StreamId,
     number: i64,
     /// A version that it has, in the store or before this place in the batch.
     version: u64,
@@ -239,7 +242,7 @@ struct Here {
 
 /// Finds what a batch needs, and puts together what it inserts.
 fn prepare<'a>(batch: &'a Batch, known: &mut Known, asked: &Asked<'_>) -> Prepared<'a> {
-    let mut streams: HashMap<&StreamId, Here, RandomState> = HashMap::default();
+    let mut streams: HashTable<Here<'a>> = HashTable::with_capacity(batch.records.len());
     let mut sequences: HashMap<Slice, u64, RandomState> = HashMap::default();
     let mut names: HashSet<(&str, &str), RandomState> = HashSet::default();
     let mut ask_slices = Vec::new();
@@ -260,14 +263,19 @@ fn prepare<'a>(batch: &'a Batch, known: &mut Known, asked: &Asked<'_>) -> Prepar
                 None => ask_slices.push(record.slice),
             },
         }
-        let here = streams.entry(&record.stream).or_insert_with(|| {
-            let answer = asked.streams.get(&record.stream).copied();
-            let found = answer.or_else(|| known.stream(&record.stream));
+        let hash = known.hash(&record.stream);
+        let is_here = |here: &Here<'_>| here.hash == hash && *here.stream == record.stream;
+        let here = streams.entry(hash, is_here, |here| here.hash).or_insert_with(|| {
+            // most have none of it, and looking costs another hash
+            let answer = if asked.streams.is_empty() { None } else { asked.streams.get(&record.stream).copied() };
+            let found = answer.or_else(|| known.stream_at(hash, &record.stream));
             let number = found.and_then(|found| found.number);
             if found.is_some() && number.is_none() {
                 insert.streams.push((position, &record.stream));
             }
             Here {
+                hash,
+                stream: &record.stream,
                 number: number.unwrap_or(position),
                 version: found.map_or(0, |found| found.version),
                 written: false,
@@ -275,6 +283,7 @@ fn prepare<'a>(batch: &'a Batch, known: &mut Known, asked: &Asked<'_>) -> Prepar
                 asked: answer.is_some(),
             }
         });
+        let here = here.into_mut();
         let mut version = None;
         if let Some(event) = &record.event {
             let Ok(signed) = i64::try_from(event.version) else { return Prepared::Apart };
@@ -292,9 +301,9 @@ fn prepare<'a>(batch: &'a Batch, known: &mut Known, asked: &Asked<'_>) -> Prepar
                 names.insert((&record.stream.aggregate, &event.name));
             }
         }
-        insert.rows.push(Row { position, stream: here.number, version, index, record });
+        insert.rows.push(Row { position, stream: here.number, version, hash, index, record });
     }
-    let ask_streams: Vec<_> = streams.iter().filter(|(_, here)| here.ask).map(|(stream, _)| *stream).collect();
+    let ask_streams: Vec<_> = streams.iter().filter(|here| here.ask).map(|here| here.stream).collect();
     if !(ask_streams.is_empty() && ask_slices.is_empty()) {
         return Prepared::Ask(ask_streams, ask_slices);
     }
@@ -317,7 +326,7 @@ fn prepare<'a>(batch: &'a Batch, known: &mut Known, asked: &Asked<'_>) -> Prepar
 fn note(known: &mut Known, insert: &Insert<'_>) {
     for row in &insert.rows {
         let version = row.record.event.as_ref().map_or(0, |event| event.version);
-        known.note_stream(&row.record.stream, Stream { number: Some(row.stream), version });
+        known.note_stream_at(row.hash, &row.record.stream, Stream { number: Some(row.stream), version });
         known.note_sequence(row.record.slice, row.record.sequence);
     }
     for (aggregate, name) in &insert.names {

@@ -45,6 +45,8 @@ pub(super) struct Row<'a> {
     pub(super) position: i64,
     pub(super) stream: i64,
     pub(super) version: Option<i64>,
+    /// By which the stream is remembered; of no use where it is not.
+    pub(super) hash: u64,
     /// The record's place in its batch.
     pub(super) index: usize,
     pub(super) record: &'a Record,

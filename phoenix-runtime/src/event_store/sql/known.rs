@@ -7,11 +7,11 @@
 //! All of it is true of one server alone: a standby that takes over may lack what was stored last. So everything is
 //! forgotten whenever a connection has been made.
 
-use std::hash::Hash;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet, HashTable};
 
 use super::turns::SliceSet;
 use crate::domain::id::{SLICES, Slice};
@@ -29,7 +29,8 @@ pub(super) struct Stream {
 /// The facts.
 #[derive(Debug)]
 pub(super) struct Known {
-    streams: Recent<StreamId, Stream>,
+    streams: Recent,
+    hasher: RandomState,
     sequences: Vec<u64>,
     names: HashMap<Arc<str>, HashSet<Arc<str>, RandomState>, RandomState>,
     moves: Vec<i64>,
@@ -42,6 +43,7 @@ impl Known {
     pub(super) fn new(streams: usize) -> Self {
         Self {
             streams: Recent::new(streams),
+            hasher: RandomState::default(),
             sequences: vec![0; usize::from(SLICES)],
             names: HashMap::default(),
             moves: vec![0; usize::from(SLICES)],
@@ -63,20 +65,37 @@ impl Known {
         self.connections
     }
 
+    /// By which a stream is found.
+    pub(super) fn hash(&self, stream: &StreamId) -> u64 {
+        self.hasher.hash_one(stream)
+    }
+
     pub(super) fn stream(&mut self, stream: &StreamId) -> Option<Stream> {
-        self.streams.get(stream)
+        self.stream_at(self.hash(stream), stream)
+    }
+
+    /// A stream whose hash is known.
+    pub(super) fn stream_at(&mut self, hash: u64, stream: &StreamId) -> Option<Stream> {
+        self.streams.get_mut(hash, stream).copied()
     }
 
     /// Notes what was read of a stream, unless more is known.
     pub(super) fn note_stream(&mut self, stream: &StreamId, found: Stream) {
-        let known = self.streams.get(stream);
-        let number = found.number.or(known.and_then(|known| known.number));
-        let version = found.version.max(known.map_or(0, |known| known.version));
-        if number.is_none() && version > 0 {
-            // it is there, and where it begins was not read
-            return;
+        self.note_stream_at(self.hash(stream), stream, found);
+    }
+
+    /// Notes what was read of a stream whose hash is known, unless more is known.
+    pub(super) fn note_stream_at(&mut self, hash: u64, stream: &StreamId, found: Stream) {
+        if let Some(known) = self.streams.get_mut(hash, stream) {
+            let number = found.number.or(known.number);
+            let version = found.version.max(known.version);
+            // one that is there, and where it begins was not read, tells nothing
+            if number.is_some() || version == 0 {
+                *known = Stream { number, version };
+            }
+        } else if found.number.is_some() || found.version == 0 {
+            self.streams.add(Remembered { hash, stream: stream.clone(), found });
         }
-        self.streams.put(stream, Stream { number, version });
     }
 
     /// A sequence number that the slice has, 0 if none is known.
@@ -124,7 +143,7 @@ impl Known {
     /// Drops what is known of the streams and slices of a batch.
     pub(super) fn forget(&mut self, batch: &Batch) {
         for record in &batch.records {
-            self.streams.remove(&record.stream);
+            self.streams.remove(self.hasher.hash_one(&record.stream), &record.stream);
             if let Some(sequence) = self.sequences.get_mut(usize::from(record.slice.0)) {
                 *sequence = 0;
             }
@@ -139,47 +158,55 @@ impl Known {
     }
 }
 
-/// A map that keeps what was used last, by two generations: the older one is dropped whole.
+/// Streams that were used last, by two generations: the older one is dropped whole. A stream is hashed once for each
+/// append, and found by its hash from then on.
 #[derive(Debug)]
-struct Recent<K, V> {
-    young: HashMap<K, V, RandomState>,
-    old: HashMap<K, V, RandomState>,
+struct Recent {
+    young: HashTable<Remembered>,
+    old: HashTable<Remembered>,
     room: usize,
 }
 
-impl<K: Eq + Hash + Clone, V: Copy> Recent<K, V> {
+#[derive(Debug)]
+struct Remembered {
+    hash: u64,
+    stream: StreamId,
+    found: Stream,
+}
+
+impl Remembered {
+    fn is(&self, hash: u64, stream: &StreamId) -> bool {
+        self.hash == hash && self.stream == *stream
+    }
+}
+
+impl Recent {
     fn new(room: usize) -> Self {
-        Self { young: HashMap::default(), old: HashMap::default(), room: (room / 2).max(1) }
+        Self { young: HashTable::new(), old: HashTable::new(), room: (room / 2).max(1) }
     }
 
-    fn get(&mut self, key: &K) -> Option<V> {
-        if let Some(value) = self.young.get(key) {
-            return Some(*value);
+    fn get_mut(&mut self, hash: u64, stream: &StreamId) -> Option<&mut Stream> {
+        if self.young.find(hash, |one| one.is(hash, stream)).is_none() {
+            let found = self.old.find_entry(hash, |one| one.is(hash, stream)).ok()?.remove().0;
+            self.add(found);
         }
-        let (key, value) = self.old.remove_entry(key)?;
-        self.add(key, value);
-        Some(value)
+        self.young.find_mut(hash, |one| one.is(hash, stream)).map(|one| &mut one.found)
     }
 
-    fn put(&mut self, key: &K, value: V) {
-        if let Some(known) = self.young.get_mut(key) {
-            *known = value;
-            return;
-        }
-        self.old.remove(key);
-        self.add(key.clone(), value);
-    }
-
-    fn add(&mut self, key: K, value: V) {
+    /// Adds one that is not there.
+    fn add(&mut self, one: Remembered) {
         if self.young.len() >= self.room {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key, value);
+        self.young.insert_unique(one.hash, one, |one| one.hash);
     }
 
-    fn remove(&mut self, key: &K) {
-        self.young.remove(key);
-        self.old.remove(key);
+    fn remove(&mut self, hash: u64, stream: &StreamId) {
+        for generation in [&mut self.young, &mut self.old] {
+            if let Ok(entry) = generation.find_entry(hash, |one| one.is(hash, stream)) {
+                entry.remove();
+            }
+        }
     }
 
     fn clear(&mut self) {
@@ -191,20 +218,25 @@ impl<K: Eq + Hash + Clone, V: Copy> Recent<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::AggregateId;
 
     #[test]
     fn what_was_used_last_is_kept() {
-        let mut recent = Recent::new(4);
-        for key in 0..100 {
-            recent.put(&key, key);
-            assert_eq!(recent.get(&0), Some(0), "used all the time");
-            assert!(recent.young.len() + recent.old.len() <= 4);
+        let mut known = Known::new(4);
+        let stream = |n: u64| StreamId { aggregate: "tally".into(), id: AggregateId::from_field(&n).expect("an id") };
+        let at = |version| Stream { number: Some(7), version };
+        for n in 0..100 {
+            known.note_stream(&stream(n), at(n + 1));
+            assert_eq!(known.stream(&stream(0)).map(|found| found.version), Some(1), "used all the time");
+            assert!(known.streams.young.len() + known.streams.old.len() <= 4);
         }
-        assert_eq!(recent.get(&99), Some(99));
-        assert_eq!(recent.get(&90), None);
-        recent.put(&0, 7);
-        assert_eq!(recent.get(&0), Some(7));
-        recent.remove(&0);
-        assert_eq!(recent.get(&0), None);
+        assert_eq!(known.stream(&stream(99)), Some(at(100)));
+        assert_eq!(known.stream(&stream(90)), None);
+        known.note_stream(&stream(0), Stream { number: None, version: 9 });
+        assert_eq!(known.stream(&stream(0)), Some(at(9)), "what is known is added to");
+        known.note_stream(&stream(0), at(3));
+        assert_eq!(known.stream(&stream(0)), Some(at(9)), "and never taken back");
+        known.forget_all();
+        assert_eq!(known.stream(&stream(0)), None);
     }
 }

@@ -516,7 +516,7 @@ fn prepare<'a>(records: &[&'a Record], mut numbers: HashMap<&'a StreamId, i64>) 
         let version = record.event.as_ref().map(|event| i64::try_from(event.version)).transpose();
         let version = version.map_err(|_| refused("its version is too large"))?;
         insert.names.extend(record.event.as_ref().map(|event| (&*record.stream.aggregate, &*event.name)));
-        insert.rows.push(Row { position, stream, version, index, record });
+        insert.rows.push(Row { position, stream, version, hash: 0, index, record });
     }
     insert.names.sort_unstable();
     insert.names.dedup();
