@@ -2,7 +2,9 @@
 //!
 //! # Layout
 //! - [`port`]: the [`Bus`] port and its promises
+//! - [`envelope`]: messages as they travel
 
+pub mod envelope;
 pub mod port;
 
 pub use port::{
