@@ -3,9 +3,11 @@
 //! # Layout
 //! - [`port`]: the [`Bus`] port and its promises
 //! - [`envelope`]: messages as they travel
+//! - [`sender`]: sends records until they are acknowledged
 
 pub mod envelope;
 pub mod port;
+pub mod sender;
 
 pub use port::{
     Bus, BusError, Consumer, Happening, Offsets, Outgoing, Received, Record, Subscription, TopicPartition, Traits,

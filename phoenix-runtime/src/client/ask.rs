@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::client::Client;
-use crate::client::deliver::{CallOptions, Reception, Sending, stayed_full};
+use crate::client::deliver::{CallOptions, Reception, Sending, Sent, stayed_full};
+use crate::client::door::Receipt;
 use crate::domain::error::{AskError, Fault};
 use crate::domain::message::Command;
 use crate::domain::metadata::{Metadata, Priority};
@@ -124,7 +125,7 @@ macro_rules! options {
         /// Says that this command was sent before, so that the store is asked about it before it is decided.
         /// Without a key it can't be a repeat, and this says nothing.
         pub fn repeated(mut self) -> Self {
-            self.0.options.repeat = true;
+            self.0.options.sent = Sent::Before;
             self
         }
     };
@@ -166,24 +167,6 @@ impl<C: Command> Future for AskAnswer<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         self.0.poll_answer(cx)
-    }
-}
-
-/// A command that was told has a durable outcome, whichever it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Receipt {
-    /// The aggregate's version after it; `None` where there is no aggregate.
-    pub version: Option<u64>,
-}
-
-impl Receipt {
-    /// Of any outcome; a fault is none.
-    pub(crate) fn of<T, R>(answer: Result<Answer<T>, AskError<R>>) -> Result<Self, Fault> {
-        match answer {
-            Ok(Answer { version, .. }) | Err(AskError::Rejected { version, .. }) => Ok(Self { version: Some(version) }),
-            Err(AskError::NotFound { .. }) => Ok(Self { version: None }),
-            Err(AskError::Fault(fault)) => Err(fault),
-        }
     }
 }
 

@@ -5,61 +5,74 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
-use crate::client::Client;
-use crate::client::ask::Receipt;
-use crate::client::named::{self, Asked, Sent};
+use crate::bus::envelope::ReplyTo;
+use crate::client::door::{Door, Receipt, Request};
 use crate::domain::codec::{Codec, CodecError, Json};
 use crate::domain::error::{AskError, Code, Fault, QueryError};
-use crate::domain::message::{Addressed, Command, Query};
+use crate::domain::id::{AggregateId, InvalidId};
+use crate::domain::message::{Command, Query};
 use crate::domain::metadata::{Envelope, Metadata, Priority};
 use crate::domain::pending::{Answer, NamedAnswer};
+use crate::domain::ports::BoxFuture;
 
-/// A command on its way by name; sent when it is first polled.
-struct Call {
-    client: Client,
-    envelope: Result<Option<Envelope>, Fault>,
-    sent: Option<Sent>,
+/// A message on its way by name; sent when it is first polled.
+struct Call<T> {
+    door: Arc<dyn Door>,
+    request: Result<Option<Request>, Fault>,
+    sent: Option<BoxFuture<'static, T>>,
 }
 
-impl Call {
-    fn new<C: Command + Addressed>(client: Client, command: &C) -> Self {
+impl<T> Call<T> {
+    fn new<M: serde::Serialize>(
+        door: Arc<dyn Door>,
+        (aggregate, name): (&str, &str),
+        subject: Result<AggregateId, InvalidId>,
+        message: &M,
+    ) -> Self {
         let mut payload = Vec::new();
-        let envelope = match Json::encode(command, &mut payload) {
-            Ok(()) => Ok(Some(Envelope {
-                id: client.next_message_id(),
-                aggregate: C::AGGREGATE.unwrap_or_default().to_owned(),
-                name: C::NAME.to_owned(),
+        let encoded = Json::encode(message, &mut payload).map_err(|reason| invalid(&reason));
+        let subject = subject.map_err(|reason| Fault::new(Code::InvalidMessage, reason.to_string()));
+        let request = encoded.and(subject).map(|subject| {
+            let envelope = Envelope {
+                id: door.next_message_id(),
+                aggregate: aggregate.to_owned(),
+                name: name.to_owned(),
                 idempotency_key: None,
                 priority: Priority::default(),
                 timeout: None,
                 metadata: Metadata::default(),
                 payload,
-            })),
-            Err(reason) => Err(invalid(&reason)),
-        };
-        Self { client, envelope, sent: None }
+            };
+            Some(Request { envelope, subject, record_key: None, reply_to: None })
+        });
+        Self { door, request, sent: None }
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut Envelope)) {
-        if let Ok(Some(envelope)) = &mut self.envelope {
-            change(envelope);
+    fn change(&mut self, change: impl FnOnce(&mut Request)) {
+        if let Ok(Some(request)) = &mut self.request {
+            change(request);
         }
     }
 
-    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<NamedAnswer> {
-        match &mut self.envelope {
-            Err(fault) => return Poll::Ready(Err(fault.clone().into())),
-            Ok(envelope) => {
-                if let Some(envelope) = envelope.take() {
-                    self.sent = Some(named::send(&self.client, envelope));
+    fn poll(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        send: impl FnOnce(&dyn Door, Request) -> BoxFuture<'static, T>,
+    ) -> Poll<Result<T, Fault>> {
+        match &mut self.request {
+            Err(fault) => return Poll::Ready(Err(fault.clone())),
+            Ok(request) => {
+                if let Some(request) = request.take() {
+                    self.sent = Some(send(&*self.door, request));
                 }
             }
         }
         let Some(sent) = &mut self.sent else { return Poll::Pending };
-        Pin::new(sent).poll(cx).map(|outcome| outcome.answer)
+        sent.as_mut().poll(cx).map(Ok)
     }
 }
 
@@ -84,25 +97,32 @@ macro_rules! options {
     () => {
         /// Makes this command a repeat of any other of the same name and key to the same aggregate.
         pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-            self.call.change(|envelope| envelope.idempotency_key = Some(key.into()));
+            self.call.change(|request| request.envelope.idempotency_key = Some(key.into()));
             self
         }
 
-        /// How long to wait; the engine's `ask_timeout` by default.
+        /// How long to wait; the `ask_timeout` of the engine, or of the client over a bus, by default.
         pub fn timeout(mut self, timeout: Duration) -> Self {
-            self.call.change(|envelope| envelope.timeout = Some(timeout));
+            self.call.change(|request| request.envelope.timeout = Some(timeout));
             self
         }
 
         /// Its place in the mailbox.
         pub fn priority(mut self, priority: Priority) -> Self {
-            self.call.change(|envelope| envelope.priority = priority);
+            self.call.change(|request| request.envelope.priority = priority);
+            self
+        }
+
+        /// The key of its record, where it goes over a bus: for tools, and for compaction. Which partition it goes to is
+        /// for its aggregate to say.
+        pub fn record_key(mut self, key: impl Into<String>) -> Self {
+            self.call.change(|request| request.record_key = Some(key.into()));
             self
         }
 
         /// What travels along.
         pub fn metadata(mut self, metadata: Metadata) -> Self {
-            self.call.change(|envelope| envelope.metadata = metadata);
+            self.call.change(|request| request.envelope.metadata = metadata);
             self
         }
     };
@@ -114,13 +134,14 @@ macro_rules! options {
 /// Once it was polled the command is on its way: dropping the future does not take it back.
 #[must_use = "nothing is sent until it is awaited"]
 pub struct AskByMessage<C> {
-    call: Call,
+    call: Call<NamedAnswer>,
     message: PhantomData<fn() -> C>,
 }
 
-impl<C: Command + Addressed> AskByMessage<C> {
-    pub(super) fn new(client: Client, command: &C) -> Self {
-        Self { call: Call::new(client, command), message: PhantomData }
+impl<C: Command> AskByMessage<C> {
+    pub(super) fn new(door: Arc<dyn Door>, aggregate: &str, command: &C) -> Self {
+        let call = Call::new(door, (aggregate, C::NAME), command.aggregate_id(), command);
+        Self { call, message: PhantomData }
     }
 
     options!();
@@ -135,7 +156,8 @@ impl<C: Command> Future for AskByMessage<C> {
     type Output = Result<C::Reply, AskError<C::Rejection>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        self.call.poll(cx).map(|answer| typed::<C>(answer).map(|answer| answer.reply))
+        let answer = ready!(self.call.poll(cx, Door::ask));
+        Poll::Ready(answer.map_err(Into::into).and_then(typed::<C>).map(|answer| answer.reply))
     }
 }
 
@@ -145,7 +167,7 @@ impl<C: Command> Future for AskByMessage<C> {
 /// As [`AskByMessage`].
 #[must_use = "nothing is sent until it is awaited"]
 pub struct AnswerByMessage<C> {
-    call: Call,
+    call: Call<NamedAnswer>,
     message: PhantomData<fn() -> C>,
 }
 
@@ -153,33 +175,42 @@ impl<C: Command> Future for AnswerByMessage<C> {
     type Output = Result<Answer<C::Reply>, AskError<C::Rejection>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        self.call.poll(cx).map(typed::<C>)
+        let answer = ready!(self.call.poll(cx, Door::ask));
+        Poll::Ready(answer.map_err(Into::into).and_then(typed::<C>))
     }
 }
 
-/// A command whose outcome does not matter to its caller, only that it is durable.
+/// A command that its caller only wants to be accepted: with an engine of this process its outcome is durable then,
+/// whichever it is; over a bus the command is.
 ///
 /// # Cancel safety
 /// As [`AskByMessage`].
 #[must_use = "nothing is sent until it is awaited"]
 pub struct TellByMessage<C> {
-    call: Call,
+    call: Call<Result<Receipt, Fault>>,
     message: PhantomData<fn() -> C>,
 }
 
-impl<C: Command + Addressed> TellByMessage<C> {
-    pub(super) fn new(client: Client, command: &C) -> Self {
-        Self { call: Call::new(client, command), message: PhantomData }
+impl<C: Command> TellByMessage<C> {
+    pub(super) fn new(door: Arc<dyn Door>, aggregate: &str, command: &C) -> Self {
+        let call = Call::new(door, (aggregate, C::NAME), command.aggregate_id(), command);
+        Self { call, message: PhantomData }
     }
 
     options!();
+
+    /// Who is told the outcome, where the command goes over a bus.
+    pub fn reply_to(mut self, reply_to: ReplyTo) -> Self {
+        self.call.change(|request| request.reply_to = Some(reply_to));
+        self
+    }
 }
 
 impl<C: Command> Future for TellByMessage<C> {
     type Output = Result<Receipt, Fault>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        self.call.poll(cx).map(Receipt::of)
+        self.call.poll(cx, Door::tell).map(Result::flatten)
     }
 }
 
@@ -189,23 +220,19 @@ impl<C: Command> Future for TellByMessage<C> {
 /// A query changes nothing: drop it whenever you like.
 #[must_use = "nothing is sent until it is awaited"]
 pub struct QueryByMessage<Q> {
-    client: Client,
-    json: Result<Option<Vec<u8>>, Fault>,
-    timeout: Option<Duration>,
-    asked: Option<Asked>,
+    call: Call<Result<Answer<Vec<u8>>, QueryError>>,
     message: PhantomData<fn() -> Q>,
 }
 
-impl<Q: Query + Addressed> QueryByMessage<Q> {
-    pub(super) fn new(client: Client, query: &Q) -> Self {
-        let mut json = Vec::new();
-        let json = Json::encode(query, &mut json).map(|()| Some(json)).map_err(|e| invalid(&e));
-        Self { client, json, timeout: None, asked: None, message: PhantomData }
+impl<Q: Query> QueryByMessage<Q> {
+    pub(super) fn new(door: Arc<dyn Door>, aggregate: &str, query: &Q) -> Self {
+        let call = Call::new(door, (aggregate, Q::NAME), query.aggregate_id(), query);
+        Self { call, message: PhantomData }
     }
 
-    /// How long to wait; the engine's `ask_timeout` by default.
+    /// How long to wait; the `ask_timeout` of the engine, or of the client over a bus, by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.call.change(|request| request.envelope.timeout = Some(timeout));
         self
     }
 }
@@ -214,19 +241,7 @@ impl<Q: Query> Future for QueryByMessage<Q> {
     type Output = Result<Q::Reply, QueryError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        match &mut this.json {
-            Err(fault) => return Poll::Ready(Err(fault.clone().into())),
-            Ok(json) => {
-                if let Some(json) = json.take() {
-                    let timeout = this.client.timeout_or_default(this.timeout);
-                    let aggregate = Q::AGGREGATE.unwrap_or_default();
-                    this.asked = Some(named::query(&this.client, aggregate, Q::NAME, &json, timeout));
-                }
-            }
-        }
-        let Some(asked) = &mut this.asked else { return Poll::Pending };
-        let answer = ready!(Pin::new(asked).poll(cx)).answer?;
+        let answer = ready!(self.call.poll(cx, Door::query))??;
         Poll::Ready(Json::decode(&answer.reply).map_err(|e| invalid(&e).into()))
     }
 }

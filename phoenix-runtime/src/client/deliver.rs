@@ -17,6 +17,7 @@ use crate::domain::metadata::{MAX_HEADER_BYTES, Metadata, Priority};
 use crate::domain::pending::Pending;
 use crate::domain::ports::BoxFuture;
 use crate::engine::mailbox::{Address, CommandMail, Mail, Repeat, Undelivered};
+use crate::engine::order::Order;
 use crate::engine::timers::Ticket;
 
 /// What a caller may say besides the message.
@@ -27,7 +28,22 @@ pub(crate) struct CallOptions {
     pub(crate) priority: Priority,
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Option<Metadata>,
-    pub(crate) repeat: bool,
+    /// What is known about whether it was sent before.
+    pub(crate) sent: Sent,
+    /// With which it is to be done one after the other.
+    pub(crate) order: Option<Order>,
+}
+
+/// What is known about whether a command was sent before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Only with a key.
+    #[default]
+    WithItsKey,
+    /// Perhaps, also with nothing but its id: whoever sends it sends it again with the same one.
+    Perhaps,
+    /// It was, with its id or its key.
+    Before,
 }
 
 /// Where an answer comes from, until the time-out.
@@ -208,17 +224,23 @@ impl Client {
                 format!("an idempotency key has 1 to {MAX_KEY_BYTES} bytes and no NUL, this one has {}", key.len());
             return Err((pending, invalid(text)));
         }
-        let headers = options.metadata.as_ref().map_or(0, metadata_bytes);
+        let headers = options.metadata.as_ref().map_or(0, Metadata::bytes);
         if headers > MAX_HEADER_BYTES {
             let text = format!("the metadata has {headers} bytes where {MAX_HEADER_BYTES} are allowed");
             return Err((pending, invalid(text)));
         }
         let message = options.message.unwrap_or_else(|| self.next_message_id());
-        let (dedup, repeat) = match &key {
-            Some(key) => (Dedup::of_key(pending.facts().name, key), Repeat::Possible),
-            None => (Dedup::of_id(message), Repeat::Never),
+        let dedup = match &key {
+            Some(key) => Dedup::of_key(pending.facts().name, key),
+            None => Dedup::of_id(message),
         };
-        let repeat = if options.repeat && repeat == Repeat::Possible { Repeat::Likely } else { repeat };
+        let repeat = match options.sent {
+            Sent::WithItsKey if key.is_none() => Repeat::Never,
+            // its id is new
+            Sent::Before if key.is_none() && options.message.is_none() => Repeat::Never,
+            Sent::WithItsKey | Sent::Perhaps => Repeat::Possible,
+            Sent::Before => Repeat::Likely,
+        };
         let metadata = match cause {
             Some(cause) => {
                 let mut metadata = options.metadata.unwrap_or_default();
@@ -230,12 +252,16 @@ impl Client {
         // what is wrong with it is told where it is decided
         let encoded = catch_unwind(AssertUnwindSafe(|| pending.encode().map_or(0, <[u8]>::len)));
         let bytes = encoded.unwrap_or_default();
-        Ok(CommandMail { message, key, dedup, metadata, chain: self.0.chain.clone(), pending, repeat, bytes })
+        Ok(CommandMail {
+            message,
+            key,
+            dedup,
+            metadata,
+            chain: self.0.chain.clone(),
+            pending,
+            repeat,
+            order: options.order,
+            bytes,
+        })
     }
-}
-
-fn metadata_bytes(metadata: &Metadata) -> usize {
-    let fixed = [&metadata.correlation_id, &metadata.causation_id, &metadata.traceparent];
-    let headers = metadata.headers.iter().map(|(name, value)| name.len() + value.len());
-    fixed.into_iter().flatten().map(String::len).chain(headers).sum()
 }

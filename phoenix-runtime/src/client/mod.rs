@@ -2,15 +2,19 @@
 //!
 //! # Layout
 //! - [`Client`], [`Of`]: where calls begin
+//! - [`door`]: the way that calls take by name, to an engine of this process or over a bus
 //! - [`ask`]: commands; [`query`]: queries; [`by_message`]: both by the message alone; [`named`]: both by name
 //! - [`snapshot`]: snapshots by hand
+//! - [`remote`]: calls over a bus
 //! - [`deliver`]: how a call reaches the shard that owns its aggregate
 
 pub mod ask;
 pub mod by_message;
 mod deliver;
+pub mod door;
 pub mod named;
 pub mod query;
+pub mod remote;
 pub mod snapshot;
 
 use std::fmt;
@@ -85,19 +89,19 @@ impl Client {
     /// Asks with the message alone, which names its aggregate (`aggregate = "..."`).
     #[allow(clippy::needless_pass_by_value, reason = "as the typed ask takes it")]
     pub fn ask<C: Command + Addressed>(&self, command: C) -> AskByMessage<C> {
-        AskByMessage::new(self.share(), &command)
+        AskByMessage::new(Arc::new(self.share()), C::AGGREGATE.unwrap_or_default(), &command)
     }
 
     /// Tells with the message alone, which names its aggregate.
     #[allow(clippy::needless_pass_by_value, reason = "as the typed tell takes it")]
     pub fn tell<C: Command + Addressed>(&self, command: C) -> TellByMessage<C> {
-        TellByMessage::new(self.share(), &command)
+        TellByMessage::new(Arc::new(self.share()), C::AGGREGATE.unwrap_or_default(), &command)
     }
 
     /// Queries with the message alone, which names its aggregate.
     #[allow(clippy::needless_pass_by_value, reason = "as the typed query takes it")]
     pub fn query<Q: Query + Addressed>(&self, query: Q) -> QueryByMessage<Q> {
-        QueryByMessage::new(self.share(), &query)
+        QueryByMessage::new(Arc::new(self.share()), Q::AGGREGATE.unwrap_or_default(), &query)
     }
 
     /// Sends a command by name.

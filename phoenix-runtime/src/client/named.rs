@@ -1,7 +1,7 @@
 //! Commands and queries by name: for gateways, and for callers who have the message's crate only.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -9,12 +9,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::client::Client;
-use crate::client::deliver::{CallOptions, Reception, Sending, stayed_full};
+use crate::client::deliver::{self, CallOptions, Reception, Sending, stayed_full};
+use crate::client::door::{Door, Receipt, Request};
 use crate::domain::error::{Code, Fault, QueryError};
-use crate::domain::id::AggregateId;
+use crate::domain::id::{AggregateId, MessageId};
 use crate::domain::metadata::{Envelope, Priority};
 use crate::domain::pending::{Answer, ByName, ByNameQuery, NamedAnswer, Told};
+use crate::domain::ports::BoxFuture;
 use crate::engine::mailbox::{Body, Mail};
+use crate::engine::order::Order;
 
 /// A command by name, on its way.
 ///
@@ -58,7 +61,37 @@ impl fmt::Debug for Sent {
     }
 }
 
+impl Sent {
+    /// Whether it waits for room in a full mailbox: what is sent after it may overtake it.
+    pub(crate) fn poll_left(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.sending.poll(cx)
+    }
+}
+
+/// Of a command that a bus gave: there may have been attempts, and nobody's time-out ends it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Delivered {
+    /// Whether there was an attempt for certain.
+    pub(crate) before: bool,
+    /// With which it is to be done one after the other.
+    pub(crate) order: Option<Order>,
+    /// After how long it is not to be done any more.
+    pub(crate) expires: Option<Duration>,
+}
+
+/// Sends a command by name that a bus gave. The answer is that of the engine, however long it takes.
+pub(crate) fn deliver(client: &Client, envelope: Envelope, delivered: Delivered) -> Sent {
+    let Delivered { before, order, expires } = delivered;
+    let sent = if before { deliver::Sent::Before } else { deliver::Sent::Perhaps };
+    let timeout = Some(expires.unwrap_or(Duration::MAX));
+    send_as(client, Envelope { timeout, ..envelope }, sent, order)
+}
+
 pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
+    send_as(client, envelope, deliver::Sent::default(), None)
+}
+
+fn send_as(client: &Client, envelope: Envelope, before: deliver::Sent, order: Option<Order>) -> Sent {
     let (sender, receiver) = oneshot::channel();
     let respond = ByName(Box::new(move |answer| {
         // whoever asked may be gone
@@ -89,7 +122,8 @@ pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
         priority: envelope.priority,
         timeout: Some(timeout),
         metadata: Some(envelope.metadata),
-        repeat: false,
+        sent: before,
+        order,
     };
     match client.command_mail(pending, options) {
         Ok(command) => match client.address(kind, entry.facts.of, id, deadline) {
@@ -163,4 +197,32 @@ pub(super) fn query(client: &Client, aggregate: &str, name: &str, json: &[u8], t
         Err(fault) => pending.tell(Err(fault.into())),
     }
     asked
+}
+
+impl Door for Client {
+    fn next_message_id(&self) -> MessageId {
+        Self::next_message_id(self)
+    }
+
+    fn ask(&self, request: Request) -> BoxFuture<'static, NamedAnswer> {
+        let sent = send(self, request.envelope);
+        Box::pin(async move { sent.await.answer })
+    }
+
+    fn tell(&self, request: Request) -> BoxFuture<'static, Result<Receipt, Fault>> {
+        if let Some(reply_to) = request.reply_to {
+            let text = format!(
+                "there is no bus on which `{reply_to}` could be told: ask for the reply, or send the command over a bus"
+            );
+            return Box::pin(ready(Err(Fault::new(Code::InvalidMessage, text))));
+        }
+        let sent = send(self, request.envelope);
+        Box::pin(async move { Receipt::of(sent.await.answer) })
+    }
+
+    fn query(&self, request: Request) -> BoxFuture<'static, Result<Answer<Vec<u8>>, QueryError>> {
+        let Envelope { aggregate, name, timeout, payload, .. } = request.envelope;
+        let asked = query(self, &aggregate, &name, &payload, self.timeout_or_default(timeout));
+        Box::pin(async move { asked.await.answer })
+    }
 }

@@ -38,6 +38,14 @@ pub enum Code {
     Stopping,
     /// The ask would wait for itself.
     WouldDeadlock,
+    /// The bus did not answer, or refused.
+    BusFailed,
+    /// The message said until when it is to be done, and that had passed. Nothing was done.
+    Expired,
+    /// A record of the bus is no message that this node can read.
+    Unreadable,
+    /// A command that its sender wants done before it has no outcome yet. Nothing was done.
+    Behind,
 }
 
 impl Code {
@@ -59,6 +67,10 @@ impl Code {
         Self::OwnershipLost,
         Self::Stopping,
         Self::WouldDeadlock,
+        Self::BusFailed,
+        Self::Expired,
+        Self::Unreadable,
+        Self::Behind,
     ];
 
     /// The code as it goes over the wire.
@@ -81,6 +93,10 @@ impl Code {
             Self::OwnershipLost => "ownership-lost",
             Self::Stopping => "stopping",
             Self::WouldDeadlock => "would-deadlock",
+            Self::BusFailed => "bus-failed",
+            Self::Expired => "expired",
+            Self::Unreadable => "unreadable",
+            Self::Behind => "behind",
         }
     }
 
@@ -96,6 +112,8 @@ impl Code {
                 | Self::StoreFailed
                 | Self::OwnershipLost
                 | Self::Stopping
+                | Self::BusFailed
+                | Self::Behind
         )
     }
 }
@@ -225,6 +243,6 @@ mod tests {
         for (place, code) in Code::ALL.iter().enumerate() {
             assert_eq!(*code as usize, place, "{code}");
         }
-        assert_eq!(Code::ALL.last(), Some(&Code::WouldDeadlock), "the last one of the enum");
+        assert_eq!(Code::ALL.last(), Some(&Code::Behind), "the last one of the enum");
     }
 }

@@ -24,6 +24,16 @@ pub struct Metadata {
     pub headers: BTreeMap<String, String>,
 }
 
+impl Metadata {
+    /// How much of it there is.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let fixed = [&self.correlation_id, &self.causation_id, &self.traceparent];
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        fixed.into_iter().flatten().map(String::len).chain(headers).sum()
+    }
+}
+
 /// Which of the waiting commands of a mailbox go first. Order is kept within one aggregate and one priority.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

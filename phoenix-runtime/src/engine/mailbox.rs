@@ -17,6 +17,7 @@ use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use crate::domain::metadata::{Metadata, Priority};
 use crate::domain::pending::{Pending, PendingQuestion, Told};
 use crate::domain::ports::BoxFuture;
+use crate::engine::order::Order;
 
 /// A message on its way to an aggregate: a pointer, because it is handed on from the caller to the mailbox, the shard and
 /// its batch.
@@ -72,6 +73,8 @@ pub(crate) struct CommandMail {
     pub(crate) chain: CallChain,
     pub(crate) pending: Box<dyn Pending>,
     pub(crate) repeat: Repeat,
+    /// With which it is to be done one after the other.
+    pub(crate) order: Option<Order>,
     /// How large it is, encoded; 0 where that is not known.
     pub(crate) bytes: usize,
 }
@@ -129,7 +132,12 @@ impl Mail {
 
     pub(crate) fn fail(self, fault: Fault) {
         match self.open().body {
-            Body::Command(command) => command.pending.tell(Told::Fault(fault)),
+            Body::Command(command) => {
+                if let Some(order) = &command.order {
+                    order.ended(fault.code);
+                }
+                command.pending.tell(Told::Fault(fault));
+            }
             Body::Query(query) => query.tell(Err(QueryError::Fault(fault))),
             Body::Snapshot(told) => {
                 // whoever asked may be gone

@@ -5,7 +5,7 @@
 //! - [`engine`](self): [`Engine`] and its builder; [`options`], [`catalog`] (names of this node), [`clock`]
 //! - [`kind`]: an aggregate type with its Rust type hidden
 //! - [`mailbox`]: what waits for a shard, by priority
-//! - [`router`]: which shard a message goes to
+//! - [`router`]: which shard a message goes to; [`order`]: commands that are to be done one after the other
 //! - [`cell`]: one aggregate in memory; [`cells`]: all of a shard, and who leaves
 //! - [`batch`]: what is decided and not yet durable; [`journal`]: making it durable
 //! - [`timers`]: the time-outs of asks
@@ -32,6 +32,7 @@ pub(crate) mod lanes;
 pub(crate) mod mailbox;
 pub(crate) mod meters;
 pub mod options;
+pub mod order;
 pub(crate) mod questions;
 pub(crate) mod router;
 pub(crate) mod shard;

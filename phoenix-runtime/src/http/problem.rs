@@ -76,10 +76,15 @@ impl From<Fault> for Problem {
 const fn status(code: Code) -> StatusCode {
     match code {
         Code::Rejected | Code::NotFound | Code::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::TimedOut | Code::OutcomeUnknown | Code::DeadlinePassed => StatusCode::GATEWAY_TIMEOUT,
-        Code::MailboxFull | Code::StoreFailed | Code::OwnershipLost | Code::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        Code::TimedOut | Code::OutcomeUnknown | Code::DeadlinePassed | Code::Expired => StatusCode::GATEWAY_TIMEOUT,
+        Code::MailboxFull
+        | Code::StoreFailed
+        | Code::OwnershipLost
+        | Code::Stopping
+        | Code::BusFailed
+        | Code::Behind => StatusCode::SERVICE_UNAVAILABLE,
         Code::UnknownName => StatusCode::NOT_FOUND,
-        Code::InvalidMessage => StatusCode::BAD_REQUEST,
+        Code::InvalidMessage | Code::Unreadable => StatusCode::BAD_REQUEST,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Panicked | Code::Parked => StatusCode::INTERNAL_SERVER_ERROR,
         Code::WouldDeadlock => StatusCode::CONFLICT,
@@ -104,6 +109,10 @@ const fn title(code: Code) -> &'static str {
         Code::OwnershipLost => "This node owns the aggregate no longer",
         Code::Stopping => "The node is stopping",
         Code::WouldDeadlock => "The command would wait for itself",
+        Code::BusFailed => "The bus did not answer",
+        Code::Expired => "The message came too late",
+        Code::Unreadable => "The record is no message",
+        Code::Behind => "An earlier command has no outcome yet",
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phoenix_runtime::client::ask::Receipt;
+use phoenix_runtime::client::door::Receipt;
 use phoenix_runtime::domain::metadata::{Envelope, MAX_HEADER_BYTES};
 use phoenix_runtime::engine::{Engine, Owner};
 use phoenix_runtime::event_store::memory::MemoryStore;
@@ -25,9 +25,13 @@ fn a_tell_returns_when_its_outcome_is_durable_whichever_it_is() {
         world.quiet().await;
         assert!(!told.is_told().await);
         world.store.release(Call::Append);
-        assert_eq!(told.answer().await, Ok(Receipt { version: Some(1) }));
-        assert_eq!(of.tell(take("a", 100)).await, Ok(Receipt { version: Some(1) }), "a refusal is an outcome");
-        assert_eq!(of.tell(top_up("b", 1)).await, Ok(Receipt { version: None }));
+        assert_eq!(told.answer().await, Ok(Receipt { version: Some(1), posted: None }));
+        assert_eq!(
+            of.tell(take("a", 100)).await,
+            Ok(Receipt { version: Some(1), posted: None }),
+            "a refusal is an outcome"
+        );
+        assert_eq!(of.tell(top_up("b", 1)).await, Ok(Receipt { version: None, posted: None }));
         let fault = of.tell(harm("a", crate::tally::Harm::PanicInDecide)).await;
         assert_eq!(fault.unwrap_err().code, Code::Panicked, "a fault is none");
     });
@@ -54,7 +58,7 @@ fn a_tell_and_a_query_by_the_message_alone_find_their_aggregate() {
     simulate(|world| async move {
         let engine = world.start().await;
         let client = engine.client();
-        assert_eq!(client.tell(add("a", 5)).idempotency_key("k").await, Ok(Receipt { version: Some(1) }));
+        assert_eq!(client.tell(add("a", 5)).idempotency_key("k").await, Ok(Receipt { version: Some(1), posted: None }));
         let answer = client.ask(add("a", 7)).idempotency_key("k2").answer().await.unwrap();
         assert_eq!((answer.reply, answer.version, answer.replayed), (12, 2, false));
         assert_eq!(client.query(steps("a")).await, Ok(vec![5, 7]));

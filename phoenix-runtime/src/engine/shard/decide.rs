@@ -16,6 +16,7 @@ use crate::engine::activation::panic_text;
 use crate::engine::batch::{Waiter, Waiting};
 use crate::engine::cell::{CellRef, Task};
 use crate::engine::mailbox::{Body, CommandMail, Mail, Repeat};
+use crate::engine::order::Order;
 use crate::engine::shard::Shard;
 use crate::event_store::port::{CommandData, EventData, Record, Snapshot, StreamId};
 
@@ -37,6 +38,9 @@ impl Shard {
         let Some(found) = self.cells.get_mut(cell) else { return };
         let deadline = mail.deadline;
         let Body::Command(command) = &mut mail.body else { return };
+        if command.order.as_ref().is_some_and(Order::is_broken) {
+            return mail.fail(Fault::new(Code::Behind, "a command before it has no outcome yet; nothing was done"));
+        }
         let doubtful = match command.repeat {
             Repeat::Possible => found.window.contains(command.dedup.short()) || (suspicious && !found.window.complete),
             Repeat::Absent => found.window.contains(command.dedup.short()),

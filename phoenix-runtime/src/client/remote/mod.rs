@@ -1,0 +1,199 @@
+//! Calls over a bus: to the aggregates of another service, or of another node.
+//!
+//! A call goes to the partition of its aggregate's slice, whichever node owns that now; the reply comes back on a partition
+//! that is this client's alone. A command that got no answer is sent again with the same id, and done once.
+//!
+//! # Layout
+//! - [`options`]: what can be chosen; [`call`](self): one call
+//! - `waiting`, `replies`: who waits, and who is told
+
+mod call;
+pub mod options;
+mod replies;
+mod waiting;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+pub use self::options::{Every, RemoteOptions, Replies, Retry};
+use self::replies::Reader;
+use self::waiting::Waiting;
+use crate::bus::port::{Bus, BusError, TopicPartition};
+use crate::bus::sender::Sender;
+use crate::client::by_message::{AskByMessage, QueryByMessage, TellByMessage};
+use crate::client::door::Door;
+use crate::domain::aggregate::Aggregate;
+use crate::domain::handle::{AnsweredBy, HandledBy};
+use crate::domain::id::Slice;
+use crate::domain::message::{Addressed, Command, Query};
+use crate::domain::ports::{BoxFuture, Clock, Seed};
+
+/// Starts a task.
+pub type Spawn = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
+
+/// Calls over a bus. A clone is cheap, and leads the same way; when the last one is dropped, nobody reads replies any more.
+#[derive(Clone)]
+pub struct Remote(Arc<Inner>);
+
+struct Inner {
+    bus: Arc<dyn Bus>,
+    options: RemoteOptions,
+    clock: Arc<dyn Clock>,
+    seed: Arc<dyn Seed>,
+    sender: Sender,
+    waiting: Arc<Waiting>,
+    replies: TopicPartition,
+    /// How many partitions each topic has.
+    partitions: Mutex<BTreeMap<Arc<str>, u16>>,
+    /// Dropped with this, the tasks end.
+    _stop: oneshot::Sender<()>,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { bus, options, replies, waiting, .. } = &*self.0;
+        let waiting = waiting.len();
+        write!(f, "Remote({}, to {}, replies on {replies}, {waiting} waiting)", bus.name(), options.topic)
+    }
+}
+
+impl Remote {
+    /// Begins to read replies; ready when none can be missed.
+    ///
+    /// # Errors
+    /// A bus that can't be worked with, and topics that are not there.
+    pub async fn start(
+        bus: Arc<dyn Bus>,
+        options: RemoteOptions,
+        clock: Arc<dyn Clock>,
+        seed: Arc<dyn Seed>,
+        spawn: Spawn,
+    ) -> Result<Self, BusError> {
+        let (topic, partition) = options.replies.place();
+        match &options.replies {
+            Replies::Topic(topic) => {
+                if bus.partitions(Arc::clone(topic)).await?.is_none() {
+                    bus.create(Arc::clone(topic), 1).await?;
+                }
+            }
+            Replies::Partition(..) => {}
+        }
+        let replies = TopicPartition { topic, partition };
+        let waiting = Waiting::new(options.max_waiting);
+        let (sender, sending) = Sender::new(Arc::clone(&bus), options.sender.clone(), Arc::clone(&clock));
+        let (ready, told) = oneshot::channel();
+        let reader = Reader::new(Arc::clone(&bus), Arc::clone(&clock), replies.clone(), Arc::clone(&waiting), ready);
+        let (stop, stopped) = oneshot::channel::<()>();
+        spawn(Box::pin(async move {
+            tokio::select! {
+                () = reader.run() => {}
+                // never sent: the last client was dropped
+                _ = stopped => {}
+            }
+        }));
+        spawn(sending);
+        told.await.unwrap_or_else(|_| Err(BusError::Unavailable("the reader of replies was stopped".to_owned())))?;
+        Ok(Self(Arc::new(Inner {
+            bus,
+            options,
+            clock,
+            seed,
+            sender,
+            waiting,
+            replies,
+            partitions: Mutex::default(),
+            _stop: stop,
+        })))
+    }
+
+    /// The way to the aggregates of one type. Only messages that `A` handles compile.
+    #[must_use]
+    pub fn of<A: Aggregate>(&self) -> RemoteOf<A> {
+        RemoteOf { remote: self.clone(), aggregate: PhantomData }
+    }
+
+    /// Asks with the message alone, which names its aggregate (`aggregate = "..."`).
+    #[allow(clippy::needless_pass_by_value, reason = "as the client of an engine takes it")]
+    pub fn ask<C: Command + Addressed>(&self, command: C) -> AskByMessage<C> {
+        AskByMessage::new(self.door(), C::AGGREGATE.unwrap_or_default(), &command)
+    }
+
+    /// Tells with the message alone, which names its aggregate. Ready when the bus has the command.
+    #[allow(clippy::needless_pass_by_value, reason = "as the client of an engine takes it")]
+    pub fn tell<C: Command + Addressed>(&self, command: C) -> TellByMessage<C> {
+        TellByMessage::new(self.door(), C::AGGREGATE.unwrap_or_default(), &command)
+    }
+
+    /// Queries with the message alone, which names its aggregate.
+    #[allow(clippy::needless_pass_by_value, reason = "as the client of an engine takes it")]
+    pub fn query<Q: Query + Addressed>(&self, query: Q) -> QueryByMessage<Q> {
+        QueryByMessage::new(self.door(), Q::AGGREGATE.unwrap_or_default(), &query)
+    }
+
+    /// The way that calls take by name.
+    #[must_use]
+    pub fn door(&self) -> Arc<dyn Door> {
+        Arc::new(self.clone())
+    }
+
+    /// Where replies to this client come.
+    #[must_use]
+    pub fn replies(&self) -> &TopicPartition {
+        &self.0.replies
+    }
+
+    /// The partition of an aggregate: its slice modulo the partitions of its topic. Everybody computes it in this way, so
+    /// that an aggregate has one door.
+    async fn partition_of(&self, aggregate: &str, subject: &str) -> Result<TopicPartition, BusError> {
+        let topic = self.0.options.topic_of(aggregate);
+        let known = self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
+        let count = match known {
+            Some(count) => count,
+            None => {
+                let missing = || BusError::NoTopic(TopicPartition { topic: Arc::clone(topic), partition: 0 });
+                let found = self.0.bus.partitions(Arc::clone(topic)).await?.ok_or_else(missing)?;
+                let mut partitions = self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+                *partitions.entry(Arc::clone(topic)).or_insert(found)
+            }
+        };
+        let partition = Slice::of(aggregate, subject).0 % count.max(1);
+        Ok(TopicPartition { topic: Arc::clone(topic), partition })
+    }
+}
+
+/// The way over a bus to the aggregates of type `A`.
+#[derive(Debug)]
+pub struct RemoteOf<A> {
+    remote: Remote,
+    aggregate: PhantomData<fn() -> A>,
+}
+
+impl<A> Clone for RemoteOf<A> {
+    fn clone(&self) -> Self {
+        Self { remote: self.remote.clone(), aggregate: PhantomData }
+    }
+}
+
+impl<A: Aggregate> RemoteOf<A> {
+    /// Sends a command and waits for its reply.
+    #[allow(clippy::needless_pass_by_value, reason = "as the client of an engine takes it")]
+    pub fn ask<C: HandledBy<A>>(&self, command: C) -> AskByMessage<C> {
+        AskByMessage::new(self.remote.door(), A::NAME, &command)
+    }
+
+    /// Sends a command. Ready when the bus has it.
+    #[allow(clippy::needless_pass_by_value, reason = "as the client of an engine takes it")]
+    pub fn tell<C: HandledBy<A>>(&self, command: C) -> TellByMessage<C> {
+        TellByMessage::new(self.remote.door(), A::NAME, &command)
+    }
+
+    /// Reads the state of an aggregate.
+    #[allow(clippy::needless_pass_by_value, reason = "as the client of an engine takes it")]
+    pub fn query<Q: AnsweredBy<A>>(&self, query: Q) -> QueryByMessage<Q> {
+        QueryByMessage::new(self.remote.door(), A::NAME, &query)
+    }
+}
