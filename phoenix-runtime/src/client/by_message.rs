@@ -15,7 +15,7 @@ use crate::domain::codec::{Codec, CodecError, Json};
 use crate::domain::error::{AskError, Code, Fault, QueryError};
 use crate::domain::message::{Addressed, Command, Query};
 use crate::domain::metadata::{Envelope, Metadata, Priority};
-use crate::domain::pending::{Answer, NamedAnswer};
+use crate::domain::pending::{Answer, NamedAnswer, from_json};
 
 /// A command on its way by name; sent when it is first polled.
 struct Call {
@@ -65,19 +65,6 @@ impl Call {
 
 fn invalid(reason: &CodecError) -> Fault {
     Fault::new(Code::InvalidMessage, reason.to_string())
-}
-
-fn typed<C: Command>(answer: NamedAnswer) -> Result<Answer<C::Reply>, AskError<C::Rejection>> {
-    match answer {
-        Ok(Answer { reply, version, replayed, durable }) => {
-            Ok(Answer { reply: Json::decode(&reply).map_err(|e| invalid(&e))?, version, replayed, durable })
-        }
-        Err(AskError::Rejected { rejection, version, replayed }) => {
-            Err(AskError::Rejected { rejection: Json::decode(&rejection).map_err(|e| invalid(&e))?, version, replayed })
-        }
-        Err(AskError::NotFound { replayed }) => Err(AskError::NotFound { replayed }),
-        Err(AskError::Fault(fault)) => Err(fault.into()),
-    }
 }
 
 macro_rules! options {
@@ -135,7 +122,7 @@ impl<C: Command> Future for AskByMessage<C> {
     type Output = Result<C::Reply, AskError<C::Rejection>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        self.call.poll(cx).map(|answer| typed::<C>(answer).map(|answer| answer.reply))
+        self.call.poll(cx).map(|answer| from_json::<C>(answer).map(|answer| answer.reply))
     }
 }
 
@@ -153,7 +140,7 @@ impl<C: Command> Future for AnswerByMessage<C> {
     type Output = Result<Answer<C::Reply>, AskError<C::Rejection>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        self.call.poll(cx).map(typed::<C>)
+        self.call.poll(cx).map(from_json::<C>)
     }
 }
 

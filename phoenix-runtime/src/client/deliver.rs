@@ -188,7 +188,7 @@ impl Client {
         }
         let hash = identity_hash(aggregate, id.as_str());
         let inside = !self.0.chain.is_empty();
-        Ok(Address { kind, id, hash, deadline, inside })
+        Ok(Address { kind, id, hash, deadline, inside, goes_on: !self.0.stays })
     }
 
     /// Makes a command ready for the mailbox.
@@ -230,7 +230,7 @@ impl Client {
         // what is wrong with it is told where it is decided
         let encoded = catch_unwind(AssertUnwindSafe(|| pending.encode().map_or(0, <[u8]>::len)));
         let bytes = encoded.unwrap_or_default();
-        Ok(CommandMail { message, key, dedup, metadata, chain: self.0.chain.clone(), pending, repeat, bytes })
+        Ok(CommandMail { message, key, dedup, metadata, chain: self.0.chain.clone(), pending, repeat, perhaps_stored: false, bytes })
     }
 }
 
