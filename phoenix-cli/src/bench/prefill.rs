@@ -12,7 +12,7 @@ use phoenix_runtime::domain::codec::{Codec as _, Json};
 use phoenix_runtime::domain::id::{AggregateId, Dedup, MessageId, SLICES, Slice};
 use phoenix_runtime::domain::outcome::{Outcome, OutcomeKind};
 use phoenix_runtime::domain::ports::{Seed as _, SplitMix};
-use phoenix_runtime::engine::options::PARTITIONS;
+use phoenix_runtime::engine::options::DEFAULT_PARTITIONS;
 use phoenix_runtime::event_store::port::{
     Batch, CommandData, Epoch, EventData, EventStore, Partition, Record, StoreError, StreamId,
 };
@@ -42,7 +42,8 @@ pub(crate) async fn prefill(
     history: History,
     progress: &ProgressBar,
 ) -> Result<(), BenchError> {
-    let partitions = (0..PARTITIONS).map(Partition).collect();
+    let count = store.partitions(DEFAULT_PARTITIONS).await?;
+    let partitions = (0..count).map(Partition).collect();
     let epochs: BTreeMap<Partition, Epoch> = store.acquire(partitions).await?.into_iter().collect();
     let last = store.last_sequences((0..SLICES).map(Slice).collect()).await?;
     let done = Arc::new(AtomicU64::new(0));
@@ -50,6 +51,7 @@ pub(crate) async fn prefill(
     for number in 0..WRITERS {
         let mut writer = Writer {
             store: Arc::clone(store),
+            partitions: count,
             epochs: epochs.clone(),
             sequences: last.clone(),
             random: SplitMix::from_entropy(),
@@ -74,6 +76,7 @@ pub(crate) async fn prefill(
 
 struct Writer {
     store: Arc<dyn EventStore>,
+    partitions: u16,
     epochs: BTreeMap<Partition, Epoch>,
     sequences: BTreeMap<Slice, u64>,
     random: SplitMix,
@@ -106,7 +109,7 @@ impl Writer {
 
     async fn append(&self, records: Vec<Record>) -> Result<(), StoreError> {
         let touched: std::collections::BTreeSet<Partition> =
-            records.iter().map(|record| Partition(record.slice.0 % PARTITIONS)).collect();
+            records.iter().map(|record| Partition::of(record.slice, self.partitions)).collect();
         let epochs = touched.into_iter().filter_map(|p| Some((p, *self.epochs.get(&p)?))).collect();
         let count = records.len() as u64;
         self.store.append(Arc::new(Batch { epochs, records })).await?;

@@ -16,7 +16,7 @@ use crate::domain::error::{AskError, Code, Fault, QueryError};
 use crate::domain::id::{AggregateId, InvalidId};
 use crate::domain::message::{Command, Query};
 use crate::domain::metadata::{Envelope, Metadata, Priority};
-use crate::domain::pending::{Answer, NamedAnswer};
+use crate::domain::pending::{Answer, NamedAnswer, from_json};
 use crate::domain::ports::BoxFuture;
 
 /// A message on its way by name; sent when it is first polled.
@@ -78,19 +78,6 @@ impl<T> Call<T> {
 
 fn invalid(reason: &CodecError) -> Fault {
     Fault::new(Code::InvalidMessage, reason.to_string())
-}
-
-fn typed<C: Command>(answer: NamedAnswer) -> Result<Answer<C::Reply>, AskError<C::Rejection>> {
-    match answer {
-        Ok(Answer { reply, version, replayed, durable }) => {
-            Ok(Answer { reply: Json::decode(&reply).map_err(|e| invalid(&e))?, version, replayed, durable })
-        }
-        Err(AskError::Rejected { rejection, version, replayed }) => {
-            Err(AskError::Rejected { rejection: Json::decode(&rejection).map_err(|e| invalid(&e))?, version, replayed })
-        }
-        Err(AskError::NotFound { replayed }) => Err(AskError::NotFound { replayed }),
-        Err(AskError::Fault(fault)) => Err(fault.into()),
-    }
 }
 
 macro_rules! options {
@@ -157,7 +144,7 @@ impl<C: Command> Future for AskByMessage<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.call.poll(cx, Door::ask));
-        Poll::Ready(answer.map_err(Into::into).and_then(typed::<C>).map(|answer| answer.reply))
+        Poll::Ready(answer.map_err(Into::into).and_then(from_json::<C>).map(|answer| answer.reply))
     }
 }
 
@@ -176,7 +163,7 @@ impl<C: Command> Future for AnswerByMessage<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.call.poll(cx, Door::ask));
-        Poll::Ready(answer.map_err(Into::into).and_then(typed::<C>))
+        Poll::Ready(answer.map_err(Into::into).and_then(from_json::<C>))
     }
 }
 

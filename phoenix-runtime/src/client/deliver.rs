@@ -204,7 +204,7 @@ impl Client {
         }
         let hash = identity_hash(aggregate, id.as_str());
         let inside = !self.0.chain.is_empty();
-        Ok(Address { kind, id, hash, deadline, inside })
+        Ok(Address { kind, id, hash, deadline, inside, goes_on: !self.0.stays })
     }
 
     /// Makes a command ready for the mailbox.
@@ -260,6 +260,7 @@ impl Client {
             chain: self.0.chain.clone(),
             pending,
             repeat,
+            perhaps_stored: false,
             order: options.order,
             bytes,
         })

@@ -50,13 +50,15 @@ struct Way {
     chain: CallChain,
     /// The command whose handler asks.
     cause: Option<Arc<Cause>>,
+    /// Whether what this node does not own is refused, also where it could be forwarded.
+    stays: bool,
 }
 
 impl Engine {
     /// The way to its aggregates.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(Way { router: Arc::clone(&self.router), chain: CallChain::default(), cause: None })
+        Client::new(Way { router: Arc::clone(&self.router), chain: CallChain::default(), cause: None, stays: false })
     }
 }
 
@@ -102,6 +104,13 @@ impl Client {
     #[allow(clippy::needless_pass_by_value, reason = "as the typed query takes it")]
     pub fn query<Q: Query + Addressed>(&self, query: Q) -> QueryByMessage<Q> {
         QueryByMessage::new(Arc::new(self.share()), Q::AGGREGATE.unwrap_or_default(), &query)
+    }
+
+    /// The way to what this node owns: anything else is refused as `ownership-lost` instead of going to its owner. For
+    /// whoever brings messages from other nodes.
+    #[must_use]
+    pub fn here(&self) -> Self {
+        Self::new(Way { stays: true, ..Way::clone(&self.0) })
     }
 
     /// Sends a command by name.
@@ -208,6 +217,6 @@ impl ContextClient for Context {
     fn client(&self) -> Option<Client> {
         let router = self.resource::<Arc<Router>>()?;
         let (chain, cause) = (self.chain().clone(), self.cause.clone());
-        Some(Client::new(Way { router: Arc::clone(&router), chain, cause }))
+        Some(Client::new(Way { router: Arc::clone(&router), chain, cause, stays: false }))
     }
 }

@@ -97,6 +97,8 @@ pub enum Told<'a> {
     NotFound,
     /// The stored outcome of an earlier attempt.
     Stored(&'a Outcome),
+    /// What the aggregate's owner on another node answered.
+    Elsewhere(NamedAnswer),
     /// No outcome.
     Fault(Fault),
 }
@@ -281,8 +283,27 @@ impl<A: Aggregate, C: HandledBy<A>, R: Respond<C>> Pending for PendingCommand<A,
             },
             Told::NotFound => Err(AskError::NotFound { replayed: false }),
             Told::Stored(outcome) => stored::<A, C>(outcome),
+            Told::Elsewhere(answer) => from_json::<C>(answer),
             Told::Fault(fault) => Err(fault.into()),
         });
+    }
+}
+
+/// An answer that came as JSON.
+pub(crate) fn from_json<C: Command>(answer: NamedAnswer) -> Result<Answer<C::Reply>, AskError<C::Rejection>> {
+    let unreadable = |e: CodecError| {
+        let text = format!("done, but its answer can't be read here: {e}; is the message's type the same on both sides?");
+        Fault::new(Code::InvalidMessage, text)
+    };
+    match answer {
+        Ok(Answer { reply, version, replayed, durable }) => {
+            Ok(Answer { reply: Json::decode(&reply).map_err(unreadable)?, version, replayed, durable })
+        }
+        Err(AskError::Rejected { rejection, version, replayed }) => {
+            Err(AskError::Rejected { rejection: Json::decode(&rejection).map_err(unreadable)?, version, replayed })
+        }
+        Err(AskError::NotFound { replayed }) => Err(AskError::NotFound { replayed }),
+        Err(AskError::Fault(fault)) => Err(fault.into()),
     }
 }
 
@@ -350,8 +371,20 @@ pub trait PendingQuestion: Send {
     /// A fault.
     fn answer(&mut self, state: &mut (dyn Any + Send + Sync)) -> Result<(), Fault>;
 
+    /// The query's wire name.
+    fn name(&self) -> &'static str;
+
+    /// The query as canonical JSON.
+    ///
+    /// # Errors
+    /// A query that its serializer refuses.
+    fn encode(&mut self) -> Result<&[u8], CodecError>;
+
     /// Tells the caller what [`PendingQuestion::answer`] found, with the version that it rests on.
     fn tell(self: Box<Self>, told: Result<u64, QueryError>);
+
+    /// Tells the caller what the aggregate's owner on another node answered.
+    fn tell_elsewhere(self: Box<Self>, answer: Result<Answer<Vec<u8>>, QueryError>);
 }
 
 /// [`PendingQuestion`] for the query `Q` of the aggregate `A`.
@@ -379,13 +412,35 @@ impl<A: Aggregate, Q: AnsweredBy<A>, R: RespondQuery<Q>> PendingQuestion for Pen
         let invalid = |e: CodecError| Fault::new(Code::InvalidMessage, e.to_string());
         let query = match self.query.take() {
             Some(query) => {
-                Json::encode(&query, &mut self.json).map_err(invalid)?;
+                if self.json.is_empty() {
+                    Json::encode(&query, &mut self.json).map_err(invalid)?;
+                }
                 query
             }
             None => Json::decode(&self.json).map_err(invalid)?,
         };
         self.answer = Some(query.answer(state_of::<A>(state)?));
         Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        Q::NAME
+    }
+
+    fn encode(&mut self) -> Result<&[u8], CodecError> {
+        if let (true, Some(query)) = (self.json.is_empty(), &self.query) {
+            self.json = encode_exact::<Json, Q>(query)?;
+        }
+        Ok(&self.json)
+    }
+
+    fn tell_elsewhere(self: Box<Self>, answer: Result<Answer<Vec<u8>>, QueryError>) {
+        self.respond.respond(answer.and_then(|Answer { reply, version, replayed, durable }| {
+            let unreadable = |e: CodecError| {
+                Fault::new(Code::InvalidMessage, format!("the answer of another node can't be read here: {e}"))
+            };
+            Ok(Answer { reply: Json::decode(&reply).map_err(unreadable)?, version, replayed, durable })
+        }));
     }
 
     fn tell(self: Box<Self>, told: Result<u64, QueryError>) {

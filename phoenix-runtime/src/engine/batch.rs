@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::domain::id::SLICES;
 use crate::engine::cell::CellRef;
 use crate::engine::mailbox::Mail;
-use crate::engine::options::PARTITIONS;
-use crate::event_store::port::{Batch, Epoch, Partition, Record, Snapshot};
+use crate::engine::holdings::Holdings;
+use crate::event_store::port::{Batch, Partition, Record, Snapshot};
 
 /// Records and those who wait for them, in the order of the decisions.
 #[derive(Default)]
@@ -47,11 +47,6 @@ pub(crate) enum Waiting {
     Absent,
 }
 
-/// The partition of a slice.
-pub(crate) const fn partition_of(slice: crate::domain::id::Slice) -> Partition {
-    Partition(slice.0 % PARTITIONS)
-}
-
 /// The next sequence number of every slice, for the slices that a shard owns.
 pub(crate) struct Sequences(Vec<u64>);
 
@@ -75,13 +70,41 @@ impl Sequences {
         }
     }
 
-    /// Takes back the numbers of a batch that failed.
-    pub(crate) fn take_back(&mut self, records: &[Record]) {
-        for record in records {
-            if let Some(last) = self.0.get_mut(record.slice.0 as usize) {
+    /// Takes back the numbers of a batch that failed; not those of an earlier assignment, which were read anew since.
+    pub(crate) fn take_back(&mut self, batch: &Batch, holdings: &Holdings) {
+        for record in &batch.records {
+            let partition = holdings.of(record.slice);
+            let given = batch.epochs.iter().find(|(of, _)| *of == partition).map(|(_, epoch)| *epoch);
+            if given == holdings.epoch(partition)
+                && let Some(last) = self.0.get_mut(record.slice.0 as usize)
+            {
                 *last -= 1;
             }
         }
+    }
+}
+
+/// Partitions, a bit each.
+#[derive(Default)]
+struct Touched([u64; SLICES as usize / 64]);
+
+impl Touched {
+    fn add(&mut self, Partition(partition): Partition) {
+        if let Some(word) = self.0.get_mut(usize::from(partition / 64)) {
+            *word |= 1 << (partition % 64);
+        }
+    }
+
+    /// In their order.
+    fn all(&self) -> impl Iterator<Item = Partition> + '_ {
+        self.0.iter().zip(0_u16..).flat_map(|(word, index)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = u16::try_from(left.trailing_zeros()).ok().filter(|bit| *bit < 64)?;
+                left &= left - 1;
+                Some(Partition(index * 64 + bit))
+            })
+        })
     }
 }
 
@@ -122,23 +145,18 @@ impl OpenBatch {
     }
 
     /// Numbers the records and names the epochs. Only here, because an earlier batch that fails moves the numbers.
-    pub(crate) fn seal(&mut self, sequences: &mut Sequences, epochs: &[Option<Epoch>]) -> Sealed {
+    pub(crate) fn seal(&mut self, sequences: &mut Sequences, holdings: &Holdings) -> Sealed {
         let OpenBatch { mut records, waiters, snapshots, spare, .. } = std::mem::take(self);
         (self.records, self.waiters) = spare;
         // the next one will be of about this size
         self.records.reserve(records.len());
         self.waiters.reserve(waiters.len());
         sequences.number(&mut records);
-        let mut touched = [false; PARTITIONS as usize];
+        let mut touched = Touched::default();
         for waiter in &waiters {
-            let partition = partition_of(waiter.mail.slice());
-            touched[partition.0 as usize] = true;
+            touched.add(holdings.of(waiter.mail.slice()));
         }
-        let epochs = (0..PARTITIONS)
-            .map(Partition)
-            .filter(|p| touched[p.0 as usize])
-            .filter_map(|p| Some((p, (*epochs.get(p.0 as usize)?)?)))
-            .collect();
+        let epochs = touched.all().filter_map(|partition| Some((partition, holdings.epoch(partition)?))).collect();
         Sealed { batch: Arc::new(Batch { epochs, records }), waiters, snapshots }
     }
 }

@@ -21,7 +21,8 @@ impl Health {
         self.struggling.load(Ordering::Relaxed) == 0 && !self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Whether another owner has taken a partition from this engine.
+    /// Whether another owner has taken a partition that this engine believed to own, and that it has neither given back
+    /// nor taken again since.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
         self.fenced.load(Ordering::Relaxed)

@@ -350,6 +350,12 @@ impl Lanes {
         self.doubtful.extend(slices);
     }
 
+    /// Numbers and lane of a slice are read under a new epoch: rows of earlier ones can't arrive any more.
+    pub(crate) fn forget_doubts(&mut self, slice: Slice) {
+        self.doubtful.remove(&slice);
+        self.away.remove(&slice);
+    }
+
     pub(crate) fn is_doubtful(&self, slice: Slice) -> bool {
         self.doubtful.contains(&slice)
     }

@@ -34,6 +34,8 @@ pub(crate) struct Address {
     pub(crate) deadline: Option<Duration>,
     /// Whether a handler that is at work waits for it.
     pub(crate) inside: bool,
+    /// Whether it may go to another node, if this one does not own the aggregate.
+    pub(crate) goes_on: bool,
 }
 
 /// What is in a [`Mail`].
@@ -47,6 +49,9 @@ pub(crate) struct Letter {
     pub(crate) deadline: Option<Duration>,
     /// Whether a handler that is at work waits for it.
     pub(crate) inside: bool,
+    /// Whether it may go to another node, if this one does not own the aggregate.
+    pub(crate) goes_on: bool,
+    pub(crate) priority: Priority,
     /// Until when it waits behind a queue that is full; `None` for a place within.
     pub(crate) give_up: Option<Duration>,
     /// Its part of the bytes that a shard may hold.
@@ -75,6 +80,8 @@ pub(crate) struct CommandMail {
     pub(crate) repeat: Repeat,
     /// With which it is to be done one after the other.
     pub(crate) order: Option<Order>,
+    /// Whether an append of it was sent whose outcome nobody knew.
+    pub(crate) perhaps_stored: bool,
     /// How large it is, encoded; 0 where that is not known.
     pub(crate) bytes: usize,
 }
@@ -110,8 +117,22 @@ impl DerefMut for Mail {
 
 impl Mail {
     pub(crate) fn new(to: Address, body: Body) -> Self {
-        let Address { kind, id, hash, deadline, inside } = to;
-        Self(Box::new(Letter { kind, id, hash, deadline, inside, give_up: None, room: None, lane_room: None, body }))
+        let Address { kind, id, hash, deadline, inside, goes_on } = to;
+        let priority = Priority::default();
+        let (give_up, room, lane_room) = (None, None, None);
+        Self(Box::new(Letter {
+            kind,
+            id,
+            hash,
+            deadline,
+            inside,
+            goes_on,
+            priority,
+            give_up,
+            room,
+            lane_room,
+            body,
+        }))
     }
 
     pub(crate) fn open(self) -> Letter {
@@ -181,6 +202,7 @@ const fn lane(priority: Priority, reserve: bool) -> usize {
 impl MailboxHandle {
     /// Leaves mail if there is room.
     pub(crate) fn try_send(&self, mut mail: Mail, priority: Priority) -> Result<(), Undelivered> {
+        mail.priority = priority;
         let wanted = mail.kibibytes().min(self.most_room);
         if wanted > 0 {
             match Arc::clone(&self.room).try_acquire_many_owned(wanted) {

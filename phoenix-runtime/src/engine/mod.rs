@@ -10,6 +10,7 @@
 //! - [`batch`]: what is decided and not yet durable; [`journal`]: making it durable
 //! - [`timers`]: the time-outs of asks
 //! - [`meters`]: what a shard counts
+//! - [`ownership`]: partitions that come and go; [`holdings`]: those of a shard; [`forward`]: messages for other nodes
 //! - [`health`]: what the shards tell of themselves
 //! - [`lanes`]: what a shard does for each database
 //! - [`idle`]: how shards end a drain together
@@ -24,7 +25,9 @@ pub mod catalog;
 pub(crate) mod cell;
 pub(crate) mod cells;
 pub mod clock;
+pub mod forward;
 pub mod health;
+pub(crate) mod holdings;
 pub(crate) mod idle;
 pub(crate) mod journal;
 pub(crate) mod kind;
@@ -33,6 +36,7 @@ pub(crate) mod mailbox;
 pub(crate) mod meters;
 pub mod options;
 pub mod order;
+pub mod ownership;
 pub(crate) mod questions;
 pub(crate) mod router;
 pub(crate) mod shard;
@@ -41,6 +45,8 @@ pub(crate) mod timers;
 
 pub use catalog::{Catalog, Owner};
 pub use clock::SystemClock;
+pub use forward::{Forward, Forwarded, ForwardedCommand, ForwardedQuery};
 pub use health::Health;
 pub use options::{EngineOptions, Overflow};
+pub use ownership::{Owning, Partitions};
 pub use start::{Engine, EngineBuilder, Spawn, StartError};

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::units;
 
-/// How many partitions the slices are dealt to; a slice belongs to the partition `slice mod 16`.
-pub const PARTITIONS: u16 = 16;
+/// How many partitions there are where nobody says otherwise.
+pub const DEFAULT_PARTITIONS: u16 = 16;
 
 /// What becomes of a message that finds no room. Nothing that was taken is ever dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub enum Overflow {
 pub struct EngineOptions {
     /// Single-writer loops; by default one a core.
     pub shards: Option<u16>,
+    /// How many partitions the slices are dealt to, 1 to 1024: as many nodes can share the work at most. The first start
+    /// fixes it in the store, for all nodes.
+    pub partitions: u16,
     /// How many messages of each priority wait for a shard before it pushes back.
     pub mailbox_capacity: usize,
     /// How many messages wait for one aggregate that is busy or on its way into memory.
@@ -74,6 +77,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             shards: None,
+            partitions: DEFAULT_PARTITIONS,
             mailbox_capacity: 16 * 1024,
             aggregate_queue: 4 * 1024,
             overflow: Overflow::Wait,

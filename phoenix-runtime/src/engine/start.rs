@@ -1,6 +1,6 @@
 //! Building, starting, draining and stopping an engine.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,19 +10,22 @@ use tokio::sync::watch;
 
 use crate::domain::aggregate::Aggregate;
 use crate::domain::context::Resources;
-use crate::domain::id::{SLICES, Slice};
+use crate::domain::id::SLICES;
 use crate::domain::ports::{BoxFuture, Clock, Seed, SplitMix};
 use crate::engine::batch::Sequences;
 use crate::engine::catalog::Catalog;
 use crate::engine::clock::SystemClock;
+use crate::engine::forward::Forward;
 use crate::engine::health::Health;
+use crate::engine::holdings::Holdings;
 use crate::engine::idle::Idle;
 use crate::engine::mailbox::mailbox;
-use crate::engine::options::{EngineOptions, PARTITIONS};
+use crate::engine::options::EngineOptions;
+use crate::engine::ownership::{Owning, Partitions, Standing, Taken, controls};
 use crate::engine::router::Router;
 use crate::engine::shard::{Parts, Phase, Shard};
 use crate::engine::timers::Timers;
-use crate::event_store::port::{Epoch, EventStore, Partition, StoreError};
+use crate::event_store::port::{EventStore, Partition, StoreError};
 
 /// Starts a task; by default `tokio::spawn`.
 pub type Spawn = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
@@ -43,6 +46,20 @@ pub enum StartError {
     /// The store did not let this node become the owner.
     #[error("failed to take ownership of the event store: {0}")]
     Store(#[from] StoreError),
+    /// A number of partitions that can't be.
+    #[error("`partitions` is {0}, and it must be 1 to {SLICES}")]
+    PartitionCount(u16),
+    /// The store was made for another number of partitions: with two numbers two nodes could own one aggregate.
+    #[error(
+        "`partitions` is {wanted}, and this event store has {stored}: the first start fixed that, for all nodes; set \
+         `partitions` to {stored}"
+    )]
+    OtherPartitions {
+        /// How many the store has.
+        stored: u16,
+        /// How many were asked for.
+        wanted: u16,
+    },
     /// The process would end with the first panic in user code.
     #[error("`panic = \"abort\"` would end the process with one aggregate's panic: remove it from the build profile")]
     PanicAborts,
@@ -59,6 +76,8 @@ pub struct EngineBuilder {
     seed: Arc<dyn Seed>,
     resources: Resources,
     spawn: Spawn,
+    owning: Owning,
+    forward: Option<Arc<dyn Forward>>,
 }
 
 impl EngineBuilder {
@@ -106,7 +125,21 @@ impl EngineBuilder {
         self
     }
 
-    /// Takes ownership of the store and starts the shards. Whoever had the store before can append no more.
+    /// What it owns when it starts: everything, unless somebody deals the partitions.
+    #[must_use]
+    pub fn owning(mut self, owning: Owning) -> Self {
+        self.owning = owning;
+        self
+    }
+
+    /// Sends messages for aggregates that this node does not own to their owners, instead of refusing them.
+    #[must_use]
+    pub fn forward(mut self, forward: Arc<dyn Forward>) -> Self {
+        self.forward = Some(forward);
+        self
+    }
+
+    /// Takes what it shall own and starts the shards. Whoever had that before can append to it no more.
     ///
     /// # Errors
     /// Names or resources that do not fit, and a store that does not answer.
@@ -128,14 +161,27 @@ impl EngineBuilder {
         if !unread.is_empty() {
             return Err(StartError::UnreadEvents(unread));
         }
+        let wanted = self.options.partitions;
+        if !(1..=SLICES).contains(&wanted) {
+            return Err(StartError::PartitionCount(wanted));
+        }
+        let stored = self.store.partitions(wanted).await?;
+        if stored != wanted {
+            return Err(StartError::OtherPartitions { stored, wanted });
+        }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let shards = self.options.shards.map_or_else(cores, usize::from);
         let shards = shards.clamp(1, usize::from(SLICES));
-        let epochs = self.store.acquire((0..PARTITIONS).map(Partition).collect()).await?;
-        let epochs: BTreeMap<Partition, Epoch> = epochs.into_iter().collect();
-        let last = self.store.last_sequences((0..SLICES).map(Slice).collect()).await?;
+        let mine = match self.owning {
+            Owning::All => (0..wanted).map(Partition).collect(),
+            Owning::Nothing => BTreeSet::new(),
+        };
+        let taken = Taken::acquire(&*self.store, mine, wanted).await?;
         let catalog = Arc::new(self.catalog);
         let health = Arc::new(Health::default());
+        let standing = Arc::new(Standing::new(wanted, Arc::clone(&health)));
+        standing.taken(&taken.epochs);
+        let (words, controls) = controls(shards);
         let (phase, observed) = watch::channel(Phase::Running);
         let (finished, finishing) = watch::channel(0_usize);
         let finished = Arc::new(finished);
@@ -160,11 +206,10 @@ impl EngineBuilder {
             &self.options,
             self.store.is_durable(),
         ));
-        for (index, mailbox) in boxes.into_iter().enumerate() {
-            let mut sequences = Sequences::new();
-            for (slice, last) in last.iter().filter(|(slice, _)| usize::from(slice.0) % shards == index) {
-                sequences.set(*slice, *last);
-            }
+        for (mailbox, control) in boxes.into_iter().zip(controls) {
+            let (mut sequences, mut holdings) = (Sequences::new(), Holdings::new(wanted));
+            taken.last.iter().for_each(|(slice, last)| sequences.set(*slice, *last));
+            taken.epochs.iter().for_each(|(partition, epoch)| holdings.hold(*partition, *epoch));
             let shard = Shard::new(Parts {
                 options: self.options.clone(),
                 kinds: catalog.kinds().to_vec(),
@@ -178,7 +223,10 @@ impl EngineBuilder {
                 mailbox,
                 shards,
                 sequences,
-                epochs: (0..PARTITIONS).map(|p| epochs.get(&Partition(p)).copied()).collect(),
+                holdings,
+                standing: Arc::clone(&standing),
+                control,
+                forward: self.forward.clone(),
                 phase: observed.clone(),
                 idle: Idle::new(Arc::clone(&idle), shards),
             });
@@ -188,7 +236,8 @@ impl EngineBuilder {
                 drop(end);
             }));
         }
-        Ok(Engine { router, catalog, health, phase, finishing, shards, clock })
+        let partitions = Partitions::new(wanted, self.store, Arc::clone(&clock), standing, words);
+        Ok(Engine { router, catalog, health, phase, finishing, shards, clock, partitions })
     }
 }
 
@@ -240,6 +289,7 @@ pub struct Engine {
     finishing: watch::Receiver<usize>,
     shards: usize,
     clock: Arc<dyn Clock>,
+    partitions: Partitions,
 }
 
 impl Engine {
@@ -257,6 +307,8 @@ impl Engine {
             spawn: Arc::new(|task| {
                 tokio::spawn(task);
             }),
+            owning: Owning::default(),
+            forward: None,
         }
     }
 
@@ -276,6 +328,37 @@ impl Engine {
     #[must_use]
     pub fn shards(&self) -> usize {
         self.shards
+    }
+
+    /// Its partitions, for whoever takes them and gives them back.
+    #[must_use]
+    pub fn partitions(&self) -> &Partitions {
+        &self.partitions
+    }
+
+    /// Takes partitions; see [`Partitions::take`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn take(&self, partitions: impl IntoIterator<Item = Partition>) -> Result<(), StoreError> {
+        self.partitions.take(partitions).await
+    }
+
+    /// Gives partitions back; see [`Partitions::give_back`].
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn give_back(&self, partitions: impl IntoIterator<Item = Partition>, bound: Duration) -> bool {
+        self.partitions.give_back(partitions, bound).await
+    }
+
+    /// The partitions that it believes to own; see [`Partitions::owned`].
+    #[must_use]
+    pub fn owned(&self) -> watch::Receiver<Arc<BTreeSet<Partition>>> {
+        self.partitions.owned()
     }
 
     /// Takes nothing new, finishes what is there, and stops. What is not finished within `bound` is left: its callers

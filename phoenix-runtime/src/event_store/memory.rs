@@ -69,6 +69,7 @@ struct Key {
 struct Contents {
     hasher: RandomState,
     epochs: BTreeMap<Partition, Epoch>,
+    partitions: Option<u16>,
     batches: Vec<Arc<Batch>>,
     /// The record of sequence number n is at n - 1.
     slices: Vec<Vec<Place>>,
@@ -85,6 +86,7 @@ impl Default for Contents {
         Self {
             hasher: RandomState::default(),
             epochs: BTreeMap::new(),
+            partitions: None,
             batches: Vec::new(),
             slices: vec![Vec::new(); usize::from(SLICES)],
             streams: HashTable::new(),
@@ -320,6 +322,12 @@ impl EventStore for MemoryStore {
 
     fn is_durable(&self) -> bool {
         false
+    }
+
+    fn partitions(&self, wanted: u16) -> BoxFuture<'_, Result<u16, StoreError>> {
+        let mut contents = self.contents();
+        let first = rules::partitions(wanted, !contents.epochs.is_empty());
+        Box::pin(ready(first.map(|first| *contents.partitions.get_or_insert(first))))
     }
 
     fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {

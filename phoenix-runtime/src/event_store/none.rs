@@ -12,10 +12,16 @@ use crate::event_store::port::{
 };
 use crate::event_store::rules;
 
+#[derive(Debug, Default)]
+struct Owners {
+    epochs: BTreeMap<Partition, Epoch>,
+    partitions: Option<u16>,
+}
+
 /// An event store that takes everything and keeps nothing of it: who reads finds nothing. It knows who owns what, and no
 /// more; so an aggregate that leaves memory is gone, and a repeat is done again once its aggregate has forgotten it.
 #[derive(Debug, Clone, Default)]
-pub struct NoStore(Arc<Mutex<BTreeMap<Partition, Epoch>>>);
+pub struct NoStore(Arc<Mutex<Owners>>);
 
 impl NoStore {
     /// An empty store, as it always is.
@@ -24,7 +30,7 @@ impl NoStore {
         Self::default()
     }
 
-    fn epochs(&self) -> MutexGuard<'_, BTreeMap<Partition, Epoch>> {
+    fn owners(&self) -> MutexGuard<'_, Owners> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -42,8 +48,14 @@ impl EventStore for NoStore {
         false
     }
 
+    fn partitions(&self, wanted: u16) -> BoxFuture<'_, Result<u16, StoreError>> {
+        let mut owners = self.owners();
+        let first = rules::partitions(wanted, !owners.epochs.is_empty());
+        Box::pin(ready(first.map(|first| *owners.partitions.get_or_insert(first))))
+    }
+
     fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
-        let mut epochs = self.epochs();
+        let epochs = &mut self.owners().epochs;
         let raised = partitions.into_iter().map(|partition| {
             let epoch = epochs.entry(partition).or_insert(Epoch(0));
             epoch.0 += 1;
@@ -53,7 +65,7 @@ impl EventStore for NoStore {
     }
 
     fn append(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), StoreError>> {
-        let epochs = self.epochs();
+        let epochs = &self.owners().epochs;
         let fenced = rules::fence(&batch.epochs, |partition| Ok(epochs.get(&partition).copied().unwrap_or(Epoch(0))));
         Box::pin(ready(fenced.and_then(|()| rules::well_formed(&batch))))
     }

@@ -1,6 +1,7 @@
 //! What an event store promises.
 //!
 //! - A [`Batch`] is appended whole or not at all, and is durable when [`EventStore::append`] returns `Ok`.
+//! - How many partitions there are is fixed once, for all owners.
 //! - Every batch names the epoch of each partition that it touches; an epoch that is not the current one refuses it.
 //! - (type, id, version) is unique; (type, id, dedup) is unique over events and outcomes together; (slice, sequence)
 //!   is unique and each slice's sequence has no gap.
@@ -21,8 +22,20 @@ use crate::event_store::rules::Room;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub u16);
 
+impl Partition {
+    /// The partition of a slice, where there are so many: for everybody the same, for ever.
+    #[must_use]
+    pub const fn of(slice: Slice, count: u16) -> Self {
+        // none is no number of partitions: then there is one
+        Self(if count == 0 { 0 } else { slice.0 % count })
+    }
+}
+
+/// How many partitions a store has that was made before it kept their number.
+pub const EARLIER_PARTITIONS: u16 = 16;
+
 /// Who owns a partition: raised by each new owner before its first read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
 /// Slices that one batch may hold together: those of one database, where several share the load.
@@ -386,6 +399,11 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
 
     /// Whether what was acknowledged survives the process and the machine's power.
     fn is_durable(&self) -> bool;
+
+    /// How many partitions there are: the first caller fixes it, durably, and all others are told what it is. Two numbers
+    /// would let two nodes own one aggregate. A store whose partitions were acquired before anybody fixed it has
+    /// [`EARLIER_PARTITIONS`], as earlier releases did. A number that is not 1 to 1024 is refused.
+    fn partitions(&self, wanted: u16) -> BoxFuture<'_, Result<u16, StoreError>>;
 
     /// Takes ownership of the partitions: raises each epoch by one, durably, and returns the new ones.
     /// Whoever had them before can append no more.

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::domain::id::{Dedup, SLICES, Slice};
 use crate::domain::outcome::Outcome;
 use crate::event_store::port::{
-    ARCHIVED, Batch, CommandData, Conflict, ConflictKind, Epoch, EventData, PAGE_BYTES, Partition, Position,
+    ARCHIVED, Batch, CommandData, Conflict, ConflictKind, EARLIER_PARTITIONS, Epoch, EventData, PAGE_BYTES, Partition, Position,
     StoreError, StoredEvent, StreamId,
 };
 
@@ -32,6 +32,15 @@ pub(crate) fn acquired(partitions: &[Partition]) -> Result<BTreeSet<Partition>, 
     match partitions.iter().position(|partition| partition.0 >= SLICES) {
         Some(index) => Err(StoreError::Refused { index, reason: "there are 1024 partitions at most".to_owned() }),
         None => Ok(partitions.iter().copied().collect()),
+    }
+}
+
+/// How many partitions there are, as far as it is not known: as many as are wanted, unless they were acquired before
+/// anybody fixed their number.
+pub(crate) fn partitions(wanted: u16, acquired: bool) -> Result<u16, StoreError> {
+    match wanted {
+        1..=SLICES => Ok(if acquired { EARLIER_PARTITIONS } else { wanted }),
+        _ => Err(StoreError::Refused { index: 0, reason: format!("{wanted} partitions; there are 1 to {SLICES}") }),
     }
 }
 

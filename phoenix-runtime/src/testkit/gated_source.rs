@@ -77,6 +77,7 @@ impl EventStore for GatedSource {
     }
 
     gated! {
+        partitions(wanted: u16) -> u16;
         acquire(partitions: Vec<Partition>) -> Vec<(Partition, Epoch)>;
         append(batch: Arc<Batch>) -> ();
         last_sequences(slices: Vec<Slice>) -> BTreeMap<Slice, u64>;

@@ -337,6 +337,10 @@ impl EventStore for ScriptedStore {
         self.inner.is_durable()
     }
 
+    fn partitions(&self, wanted: u16) -> BoxFuture<'_, Result<u16, StoreError>> {
+        self.inner.partitions(wanted)
+    }
+
     fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
         Box::pin(self.play(Call::Acquire, None, None, |inner| inner.acquire(partitions)))
     }

@@ -106,8 +106,8 @@ fn the_result_of_a_handler_whose_node_was_fenced_meanwhile_does_not_count() {
 /// Another id of the same partition.
 fn same_partition(id: &str) -> String {
     use phoenix_runtime::domain::id::Slice;
-    use phoenix_runtime::engine::options::PARTITIONS;
-    let partition = |id: &str| Slice::of("tally", id).0 % PARTITIONS;
+    use phoenix_runtime::engine::options::DEFAULT_PARTITIONS;
+    let partition = |id: &str| Slice::of("tally", id).0 % DEFAULT_PARTITIONS;
     let mut others = (0..1000).map(|n| format!("{id}-{n}"));
     others.find(|other| partition(other) == partition(id)).unwrap()
 }

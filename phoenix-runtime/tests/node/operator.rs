@@ -157,6 +157,10 @@ impl EventStore for Failing {
         self.inner.is_durable()
     }
 
+    fn partitions(&self, wanted: u16) -> BoxFuture<'_, Result<u16, StoreError>> {
+        self.inner.partitions(wanted)
+    }
+
     fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
         self.inner.acquire(partitions)
     }

@@ -120,7 +120,7 @@ impl Shard {
             Done::Asked(again, asked, backoff) => self.told(again, asked, backoff),
             Done::AskAgain(questions, backoff) => self.ask_again(questions, &backoff),
             Done::Worked(cell, time_micros, worked) => self.worked(cell, time_micros, worked),
-            Done::Reread(lane, last) => self.reread(lane, last),
+            Done::Reread(lane, epochs, last) => self.reread(lane, &epochs, last),
             Done::Kept(lane) => {
                 let work = self.lanes.work(lane);
                 work.keepers = work.keepers.saturating_sub(1);
@@ -217,8 +217,10 @@ impl Shard {
                     self.meters.repeated.increment(1);
                     answer_repeat(first, &stored);
                 } else {
+                    let certain = !self.lanes.is_doubtful(first.slice());
                     if let Body::Command(command) = &mut first.body {
                         command.repeat = Repeat::Excluded;
+                        command.perhaps_stored &= !certain;
                     }
                     if let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) {
                         self.lanes.hold(first.slice(), 1);
@@ -240,12 +242,14 @@ impl Shard {
         let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) else { return };
         let queue = std::mem::take(&mut busy.queue);
         for mut mail in queue {
+            let certain = !self.lanes.is_doubtful(mail.slice());
             let answer = match &mut mail.body {
                 Body::Command(command) if matches!(command.repeat, Repeat::Possible | Repeat::Likely) => {
                     let answer = answers.get(&command.dedup);
                     if answer.is_some_and(Option::is_none) {
                         let is_first = new.insert(command.dedup);
                         command.repeat = if is_first { Repeat::Absent } else { Repeat::Likely };
+                        command.perhaps_stored &= !certain;
                     }
                     answer.and_then(Option::as_ref)
                 }
@@ -280,6 +284,8 @@ impl Shard {
             context.cause = Some(Arc::new(Cause::new(kind.name(), &context, command.dedup)));
         }
         let time_micros = context.now_micros;
+        // what it does outside was done here
+        mail.goes_on = false;
         let Some(state) = found.state.take() else { return };
         let Body::Command(command) = &mut mail.body else { return };
         let begun = catch_unwind(AssertUnwindSafe(|| command.pending.begin(state, context)));

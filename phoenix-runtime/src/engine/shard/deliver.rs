@@ -5,16 +5,18 @@ use std::sync::atomic::Ordering;
 use std::task::Context as TaskContext;
 
 use crate::domain::error::{Code, Fault};
-use crate::engine::batch::partition_of;
 use crate::engine::cell::{Busy, Cell, CellRef, Task, Window};
 use crate::engine::lanes::Admission;
 use crate::engine::mailbox::{Body, Mail};
 use crate::engine::options::Overflow;
-use crate::engine::shard::{Shard, ownership_lost};
+use crate::engine::shard::Shard;
 
 impl Shard {
     /// Takes a message from the mailbox.
     pub(super) fn deliver(&mut self, mut mail: Mail) {
+        if !self.holdings.takes(mail.slice(), mail.inside) {
+            return self.refuse(mail);
+        }
         if !self.lanes.claim(&mut mail) {
             return mail.fail(lane_full("as many bytes"));
         }
@@ -36,9 +38,9 @@ impl Shard {
 
     /// Brings a message to its aggregate.
     pub(super) fn accept(&mut self, mut mail: Mail) {
-        let partition = partition_of(mail.slice());
-        if self.epochs.get(partition.0 as usize).copied().flatten().is_none() {
-            return mail.fail(ownership_lost());
+        let slice = mail.slice();
+        if !self.holdings.takes(slice, mail.inside) {
+            return self.refuse(mail);
         }
         let cell = match self.cells.find(mail.kind, mail.hash, mail.id.as_str()) {
             Some(cell) => cell,
@@ -47,7 +49,7 @@ impl Shard {
                 None => self.summon(&mail),
             },
         };
-        let Some(found) = self.cells.get_mut(cell) else { return mail.fail(ownership_lost()) };
+        let Some(found) = self.cells.get_mut(cell) else { return self.refuse(mail) };
         match &mut found.busy {
             Some(busy) if busy.queue.len() >= self.options.aggregate_queue => {
                 // a few may wait behind it, of all aggregates together
@@ -159,6 +161,9 @@ impl Shard {
             busy: None,
         });
         self.health.resident.fetch_add(1, Ordering::Relaxed);
+        if !self.departures.is_empty() {
+            self.note_departing(cell, mail.slice());
+        }
         self.hold(cell, Task::Activation);
         if self.cells.is_over(mail.kind) {
             self.passivate();
@@ -184,7 +189,7 @@ impl Shard {
     /// Puts a message in front of those who wait for a busy cell.
     pub(super) fn wait(&mut self, cell: CellRef, mail: Mail) {
         let Some(busy) = self.cells.get_mut(cell).and_then(|found| found.busy.as_mut()) else {
-            return mail.fail(ownership_lost());
+            return self.refuse(mail);
         };
         self.lanes.hold(mail.slice(), 1);
         busy.queue.push_front(mail);

@@ -5,6 +5,7 @@
 //! open batch; it is sent when no other is in flight. Batch N+1 is sent only when N's outcome is known.
 //!
 //! # Layout
+//! - [`assign`]: partitions that come and leave, and messages for those that are not here
 //! - [`deliver`]: a message meets its aggregate
 //! - [`activate`]: aggregates on their way into memory
 //! - [`decide`]: commands and queries on a state
@@ -13,6 +14,7 @@
 //! - [`settle`]: the outcome of a batch: tell, or undo
 
 mod activate;
+mod assign;
 mod busy;
 mod decide;
 mod deliver;
@@ -28,7 +30,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::domain::context::Resources;
 use crate::domain::emit::Recorded;
@@ -37,10 +39,12 @@ use crate::domain::id::{AggregateId, Slice};
 use crate::domain::pending::Worked;
 use crate::domain::ports::{BoxFuture, Clock, Seed};
 use crate::engine::activation::{Granted, Page, Replay, Wish};
-use crate::engine::batch::{Sealed, Sequences};
+use crate::engine::batch::Sequences;
 use crate::engine::cell::CellRef;
 use crate::engine::cells::Cells;
+use crate::engine::forward::Forward;
 use crate::engine::health::Health;
+use crate::engine::holdings::Holdings;
 use crate::engine::idle::Idle;
 use crate::engine::journal::{Backoff, persist};
 use crate::engine::kind::Kind;
@@ -48,8 +52,10 @@ use crate::engine::lanes::Lanes;
 use crate::engine::mailbox::{Mail, Mailbox};
 use crate::engine::meters::Meters;
 use crate::engine::options::EngineOptions;
+use crate::engine::ownership::{Control, Standing};
 use crate::engine::questions::{Asked, Question};
-use crate::event_store::port::{Batch, Epoch, EventStore, Lane, Partition};
+use crate::engine::shard::assign::Departure;
+use crate::event_store::port::{Epoch, EventStore, Lane};
 
 /// What a shard works with.
 pub(crate) struct Parts {
@@ -64,8 +70,12 @@ pub(crate) struct Parts {
     pub(crate) sequences: Sequences,
     /// How many shards the node has.
     pub(crate) shards: usize,
-    /// By partition; `None` where this shard may not write.
-    pub(crate) epochs: Vec<Option<Epoch>>,
+    pub(crate) holdings: Holdings,
+    /// What the engine as a whole believes to own.
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) control: mpsc::Receiver<Control>,
+    /// Where messages go that are for other nodes.
+    pub(crate) forward: Option<Arc<dyn Forward>>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) idle: Idle,
 }
@@ -95,8 +105,8 @@ enum Done {
     AskAgain(Vec<Question>, Backoff),
     /// With the time that the handler was told.
     Worked(CellRef, i64, Result<Worked, Fault>),
-    /// The last sequence numbers of slices of a lane.
-    Reread(Lane, BTreeMap<Slice, u64>),
+    /// The last sequence numbers of slices of a lane, with the epochs under which they were asked for.
+    Reread(Lane, BTreeMap<Slice, Option<Epoch>>, BTreeMap<Slice, u64>),
     Kept(Lane),
 }
 
@@ -140,7 +150,12 @@ pub(crate) struct Shard {
     mailbox: Mailbox,
     phase: watch::Receiver<Phase>,
     idle: Idle,
-    epochs: Vec<Option<Epoch>>,
+    holdings: Holdings,
+    standing: Arc<Standing>,
+    control: mpsc::Receiver<Control>,
+    forward: Option<Arc<dyn Forward>>,
+    /// Partitions that are leaving.
+    departures: Vec<Departure>,
     sequences: Sequences,
     cells: Cells,
     lanes: Lanes,
@@ -202,7 +217,11 @@ impl Shard {
             mailbox: parts.mailbox,
             phase: parts.phase,
             idle: parts.idle,
-            epochs: parts.epochs,
+            holdings: parts.holdings,
+            standing: parts.standing,
+            control: parts.control,
+            forward: parts.forward,
+            departures: Vec::new(),
             sequences: parts.sequences,
             cells,
             tasks: FuturesUnordered::new(),
@@ -276,8 +295,8 @@ impl Shard {
 
     /// Does what can be done now. Says whether it did anything.
     fn turn(&mut self, cx: &mut TaskContext<'_>, mail: &mut Vec<Mail>) -> bool {
-        let mut progress = false;
         self.now = self.clock.monotonic();
+        let mut progress = self.poll_control(cx);
 
         for lane in self.lanes.all() {
             let work = self.lanes.work(lane);
@@ -310,6 +329,7 @@ impl Shard {
         progress |= self.poll_sweep(cx);
         progress |= self.poll_overflow(cx);
         progress |= self.poll_owner(cx);
+        progress |= self.poll_departures();
         for lane in self.lanes.all() {
             progress |= self.ask_questions(lane);
             progress |= self.start_loads(lane);
@@ -344,7 +364,7 @@ impl Shard {
             return false;
         }
         work.has_sent = true;
-        let sealed = work.open.seal(&mut self.sequences, &self.epochs);
+        let sealed = work.open.seal(&mut self.sequences, &self.holdings);
         self.meters.batch_records.record(u32::try_from(sealed.batch.records.len()).unwrap_or(u32::MAX));
         let (store, batch, backoff) = (Arc::clone(&self.store), Arc::clone(&sealed.batch), self.backoff());
         let (health, clock) = (Arc::clone(&self.health), Arc::clone(&self.clock));
@@ -367,36 +387,6 @@ impl Shard {
             // its turn comes when the one before it is told
             *append = Box::pin(ready(outcome));
         }
-    }
-
-    /// Asks now and then, in lanes where nothing else does, whether the partitions are still owned: a node that nobody
-    /// calls must not be ready for ever when another one has taken over.
-    fn poll_owner(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        if self.draining {
-            return false;
-        }
-        // never without a pause, whatever the options say
-        let (clock, pause) = (&self.clock, self.options.idle_check.max(Duration::from_millis(1)));
-        let timer = self.owner_timer.get_or_insert_with(|| clock.sleep(pause));
-        if timer.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        self.owner_timer = None;
-        let partitions = (0..).map(Partition).zip(&self.epochs);
-        let epochs: Vec<_> = partitions.filter_map(|(partition, epoch)| Some((partition, (*epoch)?))).collect();
-        for lane in self.lanes.all() {
-            let work = self.lanes.work(lane);
-            let busy = std::mem::take(&mut work.has_sent) || work.in_flight.is_some() || !work.open.is_empty();
-            if busy || epochs.is_empty() {
-                continue;
-            }
-            let batch = Arc::new(Batch { epochs: epochs.clone(), records: Vec::new() });
-            let sealed = Sealed { batch: Arc::clone(&batch), waiters: Vec::new(), snapshots: Vec::new() };
-            let (store, backoff, health) = (Arc::clone(&self.store), self.backoff(), Arc::clone(&self.health));
-            let asked = Box::pin(async move { persist(store, lane, batch, backoff, &health).await });
-            self.lanes.work(lane).in_flight = Some((sealed, asked));
-        }
-        true
     }
 
     fn backoff(&self) -> Backoff {
@@ -448,12 +438,5 @@ fn outcome_unknown() -> Fault {
     Fault::new(
         Code::OutcomeUnknown,
         "another node took this aggregate while the command was being stored; send it again with the same key",
-    )
-}
-
-fn ownership_lost() -> Fault {
-    Fault::new(
-        Code::OwnershipLost,
-        "another node owns this aggregate now; send the command again with the same idempotency key",
     )
 }

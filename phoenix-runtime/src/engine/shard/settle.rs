@@ -8,13 +8,13 @@ use std::sync::atomic::Ordering;
 use crate::domain::error::{Code, Fault, QueryError};
 use crate::domain::id::{AggregateId, Slice};
 use crate::domain::pending::{Pending, Told};
-use crate::engine::batch::{Sealed, Waiter, Waiting, partition_of};
+use crate::engine::batch::{Sealed, Waiter, Waiting};
 use crate::engine::cell::{Busy, CellRef, Task};
 use crate::engine::journal::Failed;
 use crate::engine::mailbox::{Body, Mail, Repeat};
 use crate::engine::shard::keep::Keeping;
-use crate::engine::shard::{Done, SUSPICION, Shard, outcome_unknown, ownership_lost};
-use crate::event_store::port::{Conflict, ConflictKind, Lane, Partition, StoreError};
+use crate::engine::shard::{Done, SUSPICION, Shard};
+use crate::event_store::port::{Conflict, ConflictKind, Epoch, Lane, StoreError};
 
 /// Tells a caller; a reply that panics while it is handed over harms nobody else.
 pub(super) fn tell(pending: Box<dyn Pending>, told: Told<'_>) {
@@ -23,21 +23,27 @@ pub(super) fn tell(pending: Box<dyn Pending>, told: Told<'_>) {
     }
 }
 
+/// Whether the rows of an attempt may still be stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// They are stored by now or never: their epochs are old.
+    Never,
+    Perhaps,
+}
+
 impl Shard {
     pub(super) fn settle(&mut self, lane: Lane, sealed: Sealed, outcome: Result<(), Failed>) {
         let Err(Failed { error, uncertain }) = outcome else {
             return self.committed(lane, sealed);
         };
         self.meters.batches_failed.increment(1);
-        self.sequences.take_back(&sealed.batch.records);
+        self.sequences.take_back(&sealed.batch, &self.holdings);
         match error {
-            StoreError::Fenced { partition, .. } => {
-                tracing::error!(%error, "a partition has another owner now");
-                let fault = if uncertain { outcome_unknown() } else { ownership_lost() };
-                let waiters = self.lose_partition(partition, sealed.waiters, &fault);
+            StoreError::Fenced { partition, given, .. } => {
+                let waiters = self.lose_partition(partition, given, sealed.waiters, uncertain);
                 if uncertain {
                     // the batch named the lost partition, so it is stored by now or never: what became of the others is known
-                    self.look_up(lane, Sealed { waiters, ..sealed }, &BTreeSet::new());
+                    self.look_up(lane, Sealed { waiters, ..sealed }, &BTreeSet::new(), Late::Never);
                 } else {
                     self.undo(lane, waiters);
                 }
@@ -50,7 +56,7 @@ impl Shard {
                     self.lanes.went_away(*slice);
                 }
                 if uncertain {
-                    self.look_up(lane, sealed, &moved);
+                    self.look_up(lane, sealed, &moved, Late::Perhaps);
                 } else {
                     self.undo_with(lane, sealed.waiters, None, &moved);
                 }
@@ -65,14 +71,13 @@ impl Shard {
                     let slice = |c: &Conflict| sealed.batch.records.get(c.index).map(|record| record.slice);
                     if misnumbered.all(|c| slice(c).is_some_and(|slice| self.lanes.is_doubtful(slice))) {
                         // rows that were sent before a slice moved have arrived after all
-                        return self.look_up(lane, sealed, &BTreeSet::new());
+                        return self.look_up(lane, sealed, &BTreeSet::new(), Late::Perhaps);
                     }
                     // somebody else has written to a slice of ours, and the fence did not say so
                     tracing::error!("the sequence of a slice is not where its owner left it");
-                    let mine: Vec<_> = sealed.batch.epochs.iter().map(|(partition, _)| *partition).collect();
                     let mut waiters = sealed.waiters;
-                    for partition in mine {
-                        waiters = self.lose_partition(partition, waiters, &ownership_lost());
+                    for (partition, epoch) in &sealed.batch.epochs {
+                        waiters = self.lose_partition(*partition, *epoch, waiters, false);
                     }
                     return;
                 }
@@ -87,11 +92,13 @@ impl Shard {
                 self.undo(lane, waiters);
             }
             StoreError::Refused { index, reason } => {
-                let culprit = sealed
-                    .waiters
-                    .iter()
-                    .rposition(|w| w.first_record <= index && matches!(w.mail.body, Body::Command(_)));
                 let mut waiters = sealed.waiters;
+                // who wrote it may have been told already, when its partition was let go
+                let slice = sealed.batch.records.get(index).map(|record| record.slice);
+                let culprit = waiters
+                    .iter()
+                    .rposition(|w| w.first_record <= index && matches!(w.mail.body, Body::Command(_)))
+                    .filter(|place| waiters.get(*place).map(|waiter| waiter.mail.slice()) == slice);
                 if let Some(culprit) = culprit {
                     let waiter = waiters.remove(culprit);
                     let refused = Some((waiter, Fault::new(Code::TooLarge, reason)));
@@ -231,20 +238,23 @@ impl Shard {
         }
     }
 
-    /// An attempt of unknown outcome may have stored the batch, some slices of which are in another lane now: its rows may
-    /// have moved with them, and may even arrive later, should a slice come back. So numbers are read again, and each
-    /// command is looked up.
-    fn look_up(&mut self, lane: Lane, sealed: Sealed, moved: &BTreeSet<Slice>) {
+    /// An attempt of unknown outcome may have stored the batch. If slices of it are in another lane now, its rows may have
+    /// moved with them, and may even arrive later, should a slice come back. So numbers are read again, and each command is
+    /// looked up.
+    fn look_up(&mut self, lane: Lane, sealed: Sealed, moved: &BTreeSet<Slice>, late: Late) {
         let Sealed { batch, mut waiters, .. } = sealed;
         for waiter in &mut waiters {
             waiter.mail.deadline = None;
             if let Body::Command(command) = &mut waiter.mail.body {
                 command.repeat = Repeat::Likely;
+                command.perhaps_stored = true;
             }
         }
         self.undo_with(lane, waiters, None, moved);
         let touched: BTreeSet<Slice> = batch.records.iter().map(|record| record.slice).collect();
-        self.lanes.doubt(touched.iter().copied());
+        if late == Late::Perhaps {
+            self.lanes.doubt(touched.iter().copied());
+        }
         let mut by_lane = BTreeMap::<Lane, Vec<Slice>>::new();
         for slice in touched {
             by_lane.entry(self.lanes.of(slice)).or_default().push(slice);
@@ -258,10 +268,11 @@ impl Shard {
     fn start_reread(&mut self, lane: Lane, slices: Vec<Slice>) {
         self.lanes.work(lane).rereads += 1;
         let (store, mut backoff) = (Arc::clone(&self.store), self.backoff());
+        let epochs = slices.iter().map(|slice| (*slice, self.holdings.epoch(self.holdings.of(*slice)))).collect();
         self.tasks.push(Box::pin(async move {
             loop {
                 match store.last_sequences(slices.clone()).await {
-                    Ok(last) => return Done::Reread(lane, last),
+                    Ok(last) => return Done::Reread(lane, epochs, last),
                     Err(error) => tracing::warn!(%error, "can't read the numbers of slices that moved; trying again"),
                 }
                 backoff.wait().await;
@@ -269,11 +280,19 @@ impl Shard {
         }));
     }
 
-    pub(super) fn reread(&mut self, lane: Lane, last: BTreeMap<Slice, u64>) {
+    /// Numbers that were asked for under an earlier assignment are older than those that came with this one.
+    pub(super) fn reread(
+        &mut self,
+        lane: Lane,
+        epochs: &BTreeMap<Slice, Option<Epoch>>,
+        last: BTreeMap<Slice, u64>,
+    ) {
         let work = self.lanes.work(lane);
         work.rereads = work.rereads.saturating_sub(1);
         for (slice, last) in last {
-            self.sequences.set(slice, last);
+            if epochs.get(&slice) == Some(&self.holdings.epoch(self.holdings.of(slice))) {
+                self.sequences.set(slice, last);
+            }
         }
     }
 
@@ -302,7 +321,7 @@ impl Shard {
     }
 
     /// Takes what concerns some cells out of the open batch of a lane.
-    fn withdraw(&mut self, lane: Lane, concerns: impl Fn(CellRef, Slice) -> bool) -> Vec<(CellRef, Mail)> {
+    pub(super) fn withdraw(&mut self, lane: Lane, concerns: impl Fn(CellRef, Slice) -> bool) -> Vec<(CellRef, Mail)> {
         let mut taken = Vec::new();
         let work = self.lanes.work(lane);
         let open = std::mem::take(&mut work.open);
@@ -336,9 +355,7 @@ impl Shard {
 
     fn bring_back(&mut self, cell: CellRef, mails: Vec<Mail>) {
         let Some(found) = self.cells.get_mut(cell) else {
-            for mail in mails {
-                mail.fail(ownership_lost());
-            }
+            mails.into_iter().for_each(|mail| self.refuse(mail));
             return;
         };
         let slice = found.slice();
@@ -372,37 +389,5 @@ impl Shard {
         if !activating {
             self.start_activation(cell);
         }
-    }
-
-    /// Another node owns the partition: everything of it here is told and forgotten, the batch that was refused with
-    /// `fault`. Gives back the other waiters.
-    fn lose_partition(&mut self, partition: Partition, waiters: Vec<Waiter>, fault: &Fault) -> Vec<Waiter> {
-        self.health.fenced.store(true, Ordering::Relaxed);
-        if let Some(epoch) = self.epochs.get_mut(partition.0 as usize) {
-            *epoch = None;
-        }
-        let lost = |mail: &Mail| partition_of(mail.slice()) == partition;
-        let (gone, rest): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|w| lost(&w.mail));
-        for waiter in gone {
-            waiter.mail.fail(fault.clone());
-        }
-        let cells: BTreeSet<CellRef> = self
-            .cells
-            .all()
-            .into_iter()
-            .filter(|cell| self.cells.get_mut(*cell).is_some_and(|c| partition_of(c.slice()) == partition))
-            .collect();
-        let mut speculative = Vec::new();
-        for lane in self.lanes.all() {
-            speculative.extend(self.withdraw(lane, |cell, _| cells.contains(&cell)));
-        }
-        self.lanes.forget_questions(|cell| cells.contains(&cell));
-        for cell in cells {
-            self.expel(cell, &ownership_lost());
-        }
-        for (_, mail) in speculative {
-            mail.fail(ownership_lost());
-        }
-        rest
     }
 }

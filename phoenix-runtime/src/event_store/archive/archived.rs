@@ -99,6 +99,10 @@ impl EventStore for Archived {
         self.store.is_durable()
     }
 
+    fn partitions(&self, wanted: u16) -> BoxFuture<'_, Result<u16, StoreError>> {
+        self.store.partitions(wanted)
+    }
+
     fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
         self.store.acquire(partitions)
     }

@@ -17,7 +17,9 @@ use crate::event_store::port::{Epoch, Partition};
 
 const NAME: &str = "checkpoint";
 const NEW: &str = "checkpoint.new";
-const MAGIC: [u8; 8] = *b"PHXCHK\0\x02";
+const MAGIC: [u8; 8] = *b"PHXCHK\0\x03";
+/// As it was before the number of partitions was kept.
+const EARLIER: [u8; 8] = *b"PHXCHK\0\x02";
 /// Far larger than a checkpoint gets.
 const LARGEST: u64 = 1 << 30;
 
@@ -44,6 +46,8 @@ pub(super) fn write(files: &dyn Files, seed: u64, state: &State, runs: &[Arc<Run
         put_varint(&mut bytes, u64::from(partition.0));
         put_varint(&mut bytes, epoch.0);
     }
+    // 0 for a number that is not fixed yet
+    put_varint(&mut bytes, u64::from(state.partitions.unwrap_or(0)));
     put_varint(&mut bytes, state.names.len() as u64);
     for (aggregate, names) in &state.names {
         put_bytes(&mut bytes, aggregate.as_bytes());
@@ -92,7 +96,8 @@ pub(super) fn read(files: &dyn Files) -> io::Result<Option<Checkpoint>> {
 
 fn parse(content: &[u8]) -> Result<Checkpoint, Malformed> {
     let mut input = Input(content);
-    if input.array()? != MAGIC {
+    let magic = input.array()?;
+    if magic != MAGIC && magic != EARLIER {
         return Err(Malformed::Part("form"));
     }
     let seed = u64::from_le_bytes(input.array()?);
@@ -104,6 +109,10 @@ fn parse(content: &[u8]) -> Result<Checkpoint, Malformed> {
     for _ in 0..input.varint()? {
         let partition = u16::try_from(input.varint()?).map_err(|_| Malformed::Part("partition"))?;
         state.epochs.insert(Partition(partition), Epoch(input.varint()?));
+    }
+    if magic == MAGIC {
+        let partitions = u16::try_from(input.varint()?).map_err(|_| Malformed::Part("number of partitions"))?;
+        state.partitions = Some(partitions).filter(|partitions| *partitions > 0);
     }
     let mut names = Names::default();
     for _ in 0..input.varint()? {

@@ -317,7 +317,7 @@ impl<'s> Needed<'s> {
                     put_refilled(&stripped(view), &mut self.bytes);
                 }
             }
-            Unit::Epochs(_) | Unit::Freed(_) => {}
+            Unit::Epochs(_) | Unit::Freed(_) | Unit::Dealt(_) => {}
         }
         Ok(to.unit(at, if self.bytes.is_empty() { bytes } else { &self.bytes }))
     }

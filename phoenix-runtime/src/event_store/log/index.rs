@@ -25,6 +25,8 @@ pub(super) struct State {
     /// Behind the last frame that is in the index.
     pub(super) end: Address,
     pub(super) epochs: BTreeMap<Partition, Epoch>,
+    /// How many partitions there are, once that is fixed.
+    pub(super) partitions: Option<u16>,
     /// The last sequence number of each slice, and its record.
     pub(super) slices: Vec<(u64, Address)>,
     /// The names of stored events, by aggregate.
@@ -38,7 +40,15 @@ pub(super) struct State {
 impl State {
     pub(super) fn empty(end: Address) -> Self {
         let slices = vec![(0, Address::NONE); usize::from(SLICES)];
-        Self { end, epochs: BTreeMap::new(), slices, names: BTreeMap::new(), stripped: false, freed: BTreeMap::new() }
+        Self {
+            end,
+            epochs: BTreeMap::new(),
+            partitions: None,
+            slices,
+            names: BTreeMap::new(),
+            stripped: false,
+            freed: BTreeMap::new(),
+        }
     }
 
     pub(super) fn slice(&self, slice: Slice) -> (u64, Address) {
@@ -53,6 +63,7 @@ pub(super) struct Changes {
     pub(super) slices: Vec<(Slice, u64, Address)>,
     pub(super) names: Vec<(Arc<str>, Arc<str>)>,
     pub(super) epochs: Vec<(Partition, Epoch)>,
+    pub(super) partitions: Option<u16>,
     /// Streams that have their first event.
     pub(super) ids: Vec<StreamId>,
     pub(super) stripped: bool,
@@ -92,6 +103,7 @@ impl Changes {
             }
             Unit::Epochs(epochs) => self.epochs.extend(epochs),
             Unit::Freed(freed) => self.freed.extend(freed),
+            Unit::Dealt(partitions) => self.partitions = Some(*partitions),
             Unit::Kept(kept, view) => {
                 let hash = Hash::stream(seed, view.aggregate, view.id).kept(seed);
                 self.entries.push(Entry { hash, at });
@@ -124,6 +136,7 @@ impl Changes {
         self.slices.clear();
         self.names.clear();
         self.epochs.clear();
+        self.partitions = None;
         self.ids.clear();
         self.stripped = false;
         self.freed.clear();
@@ -205,6 +218,7 @@ impl Index {
             self.state.names.entry(aggregate).or_default().insert(name);
         }
         self.state.epochs.extend(changes.epochs.iter().copied());
+        self.state.partitions = changes.partitions.or(self.state.partitions);
         self.state.stripped |= changes.stripped;
         for (segment, bytes) in &changes.freed {
             let freed = self.state.freed.entry(*segment).or_default();

@@ -14,7 +14,7 @@ use super::index::Changes;
 use super::path::Path;
 use super::run::Entry;
 use super::shared::{Reading, Shared};
-use super::unit::{Kept, KeptView, Links, put_epochs, put_freed, put_refilled};
+use super::unit::{Kept, KeptView, Links, put_dealt, put_epochs, put_freed, put_refilled};
 use crate::domain::id::{Dedup, SLICES, Slice};
 use crate::event_store::encoding::View;
 use crate::event_store::port::{Batch, Epoch, Partition, Record, Snapshot, StoreError, StoredEvent, StreamId};
@@ -51,6 +51,7 @@ pub(super) struct Stage {
     /// The end of the log as far as it is durable.
     durable: Address,
     epochs: BTreeMap<Partition, Epoch>,
+    partitions: Option<u16>,
     slices: Vec<Option<Path>>,
     /// Keys of records that are staged.
     fresh: Fresh,
@@ -70,6 +71,7 @@ impl Stage {
             changes: Changes::default(),
             durable: index.state.end,
             epochs: index.state.epochs.clone(),
+            partitions: index.state.partitions,
             slices: vec![None; usize::from(SLICES)],
             fresh: Fresh::default(),
             kept: HashMap::default(),
@@ -80,6 +82,20 @@ impl Stage {
     /// The epoch of a partition.
     pub(super) fn epoch(&self, partition: Partition) -> Epoch {
         self.epochs.get(&partition).copied().unwrap_or(Epoch(0))
+    }
+
+    /// How many partitions there are; from now on as many as are wanted, if nobody has fixed that.
+    pub(super) fn partitions(&mut self, wanted: u16) -> Result<u16, StoreError> {
+        let first = rules::partitions(wanted, !self.epochs.is_empty())?;
+        if let Some(count) = self.partitions {
+            return Ok(count);
+        }
+        self.draft.begin();
+        self.draft.unit(|bytes, _| put_dealt(first, bytes));
+        self.draft.finish(self.durable);
+        self.changes.partitions = Some(first);
+        self.partitions = Some(first);
+        Ok(first)
     }
 
     pub(super) fn acquire(&mut self, partitions: &BTreeSet<Partition>) {

@@ -6,6 +6,7 @@
 //! kept:     3 | aggregate text | id text | strips | snapshots | bytes of the newest snapshot
 //! refilled: 4 | record
 //! freed:    5 | (segment varint | bytes varint)...
+//! dealt:    6 | number of partitions u16
 //! ```
 //!
 //! The links of a record are distances back from its own address, 0 for none. With them the index needs only the last
@@ -23,6 +24,7 @@ const EPOCHS: u8 = 2;
 const KEPT: u8 = 3;
 const REFILLED: u8 = 4;
 const FREED: u8 = 5;
+const DEALT: u8 = 6;
 
 /// A unit that was read.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) enum Unit<'a> {
     Refilled(View<'a>),
     /// How many bytes of segments nobody needs any more.
     Freed(Vec<(u32, u64)>),
+    /// How many partitions there are.
+    Dealt(u16),
 }
 
 /// What a record points back to.
@@ -99,6 +103,7 @@ impl<'a> Unit<'a> {
                 }
                 Self::Freed(freed)
             }
+            DEALT => Self::Dealt(u16::from_le_bytes(input.array()?)),
             _ => return Err(Malformed::Part("kind")),
         })
     }
@@ -145,6 +150,12 @@ pub(super) fn put_epochs(epochs: &[(Partition, Epoch)], into: &mut Vec<u8>) {
         into.extend_from_slice(&partition.0.to_le_bytes());
         into.extend_from_slice(&epoch.0.to_le_bytes());
     }
+}
+
+/// Appends how many partitions there are.
+pub(super) fn put_dealt(partitions: u16, into: &mut Vec<u8>) {
+    into.push(DEALT);
+    into.extend_from_slice(&partitions.to_le_bytes());
 }
 
 /// Appends an event that has its bytes back.

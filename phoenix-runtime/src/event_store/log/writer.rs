@@ -27,6 +27,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// Something to write.
 pub(super) enum Job {
     Append(Arc<Batch>, Reply<()>),
+    /// How many there are, or shall be.
+    Partitions(u16, Reply<u16>),
     Acquire(Vec<Partition>, Reply<Vec<(Partition, Epoch)>>),
     Snapshot(Box<Snapshot>, Reply<()>),
     DropSnapshots(StreamId, u64, Reply<u64>),
@@ -48,6 +50,7 @@ impl Job {
 enum Answer {
     Done(Reply<()>),
     Count(Reply<u64>, u64),
+    Partitions(Reply<u16>, u16),
     Acquired(Reply<Vec<(Partition, Epoch)>>, Vec<(Partition, Epoch)>),
 }
 
@@ -56,6 +59,7 @@ impl Answer {
         match self {
             Self::Done(reply) => drop(reply.send(result)),
             Self::Count(reply, count) => drop(reply.send(result.map(|()| count))),
+            Self::Partitions(reply, count) => drop(reply.send(result.map(|()| count))),
             Self::Acquired(reply, epochs) => drop(reply.send(result.map(|()| epochs))),
         }
     }
@@ -152,6 +156,12 @@ impl Writer {
         }
         match job {
             Job::Append(batch, reply) => self.append(&batch, reply),
+            Job::Partitions(wanted, reply) => {
+                match self.room_for(64).and_then(|()| self.stage.partitions(wanted)) {
+                    Err(error) => drop(reply.send(Err(error))),
+                    Ok(count) => self.waiting.push(Answer::Partitions(reply, count)),
+                }
+            }
             Job::Acquire(partitions, reply) => {
                 let once = rules::acquired(&partitions);
                 let once = match once.and_then(|once| self.room_for(64 + 16 * once.len()).map(|()| once)) {
@@ -412,6 +422,7 @@ fn too_large(index: usize) -> StoreError {
 fn refuse(job: Job, error: StoreError) {
     match job {
         Job::Append(_, reply) | Job::Snapshot(_, reply) | Job::Refill(_, reply) => drop(reply.send(Err(error))),
+        Job::Partitions(_, reply) => drop(reply.send(Err(error))),
         Job::Acquire(_, reply) => drop(reply.send(Err(error))),
         Job::DropSnapshots(_, _, reply) | Job::Strip(_, _, _, reply) => drop(reply.send(Err(error))),
     }

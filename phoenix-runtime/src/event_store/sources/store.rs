@@ -362,6 +362,13 @@ impl EventStore for SourcesStore {
         self.members.all().iter().all(|member| member.source.is_durable())
     }
 
+    fn partitions(&self, wanted: u16) -> BoxFuture<'_, Result<u16, StoreError>> {
+        Box::pin(async move {
+            let home = self.members.home();
+            home.source.partitions(wanted).await.map_err(|e| home.says(e))
+        })
+    }
+
     fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
         Box::pin(self.acquire_all(partitions))
     }

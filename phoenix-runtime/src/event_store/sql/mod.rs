@@ -11,6 +11,7 @@
 //! - `dialect`: what differs between databases: [`postgres`] and [`mysql`]
 //! - `known`, `turns`, `append`: what is remembered of the database, the order of appends, one append
 //! - `page`: how many bytes an answer has
+//! - `partitions`: how many of them there are
 //! - `reader`, `lists`, `snapshots`, `archive`, `blocks`: reads; ids and names; snapshots; stripped
 //!   events, and the table where they may go
 //! - `source`: one of several databases that share the slices
@@ -30,6 +31,7 @@ mod lists;
 pub mod mysql;
 mod options;
 mod page;
+mod partitions;
 pub mod postgres;
 mod reach;
 mod reader;
@@ -133,6 +135,10 @@ impl<D: Dialect> EventStore for SqlStore<D> {
 
     fn is_durable(&self) -> bool {
         self.dialect.is_durable()
+    }
+
+    fn partitions(&self, wanted: u16) -> BoxFuture<'_, Result<u16, StoreError>> {
+        Box::pin(self.fixed_partitions(wanted))
     }
 
     fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {

@@ -97,18 +97,18 @@ impl<D: Dialect> SqlStore<D> {
         }
     }
 
-    async fn document_in(&self, name: &str, transaction: &Transaction<'_>) -> Result<Option<Document>, StoreError> {
+    pub(super) async fn document_in(&self, name: &str, transaction: &Transaction<'_>) -> Result<Option<Document>, StoreError> {
         let row = self.db(documents::Entity::find_by_id(name).one(transaction).await)?;
         Ok(row.map(|row| Document { version: row.version.cast_unsigned(), text: row.body }))
     }
 
     /// Waits for whoever changes documents or tenures, and keeps others from it.
-    async fn lock_documents(&self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    pub(super) async fn lock_documents(&self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
         let row = documents::Entity::find_by_id(TENURES).lock_exclusive().one(transaction).await;
         self.db(row)?.map(drop).ok_or_else(|| self.is_damaged("there is no row of its tenures"))
     }
 
-    async fn add_document(
+    pub(super) async fn add_document(
         &self,
         name: &str,
         document: Document,

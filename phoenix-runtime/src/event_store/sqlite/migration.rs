@@ -16,6 +16,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(Statements { name: "0001_events", sql: EVENTS }),
             Box::new(Statements { name: "0002_archive", sql: ARCHIVE }),
+            Box::new(Statements { name: "0003_partitions", sql: PARTITIONS }),
         ]
     }
 
@@ -83,6 +84,15 @@ CREATE TABLE archive (
   block BLOB NOT NULL,
   PRIMARY KEY (aggregate, id, to_version, from_version)
 );
+";
+
+/// How many partitions there are, in one row; 16 where they were acquired before their number was kept.
+const PARTITIONS: &str = "
+CREATE TABLE partition_count (
+  one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+  count INTEGER NOT NULL
+);
+INSERT INTO partition_count (one, count) SELECT 1, 16 WHERE EXISTS (SELECT 1 FROM partitions);
 ";
 
 struct Statements {

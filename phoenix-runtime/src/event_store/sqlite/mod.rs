@@ -178,6 +178,10 @@ impl EventStore for SqliteStore {
         self.synchronous == Synchronous::Full
     }
 
+    fn partitions(&self, wanted: u16) -> BoxFuture<'_, Result<u16, StoreError>> {
+        self.send(|reply| Job::Partitions(wanted, reply))
+    }
+
     fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
         self.send(|reply| Job::Acquire(partitions, reply))
     }

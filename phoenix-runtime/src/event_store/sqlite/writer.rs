@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use tokio::sync::oneshot;
 
 use super::append::{Failed, Known, append, conflicts};
@@ -23,6 +23,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// Something to write.
 pub(super) enum Job {
     Append(Arc<Batch>, Reply<()>),
+    /// How many there are, or shall be.
+    Partitions(u16, Reply<u16>),
     Acquire(Vec<Partition>, Reply<Vec<(Partition, Epoch)>>),
     Snapshot(Box<Snapshot>, Reply<()>),
     DropSnapshots(StreamId, u64, Reply<u64>),
@@ -51,6 +53,8 @@ impl Job {
                 | Self::PutBlock(_, _, _, reply),
                 answer,
             ) => drop(reply.send(if let Answer::Failed(error) = answer { Err(error) } else { Ok(()) })),
+            (Self::Partitions(_, reply), Answer::Partitions(count)) => drop(reply.send(Ok(count))),
+            (Self::Partitions(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
             (Self::Acquire(_, reply), Answer::Acquired(epochs)) => drop(reply.send(Ok(epochs))),
             (Self::Acquire(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
             (Self::DropSnapshots(_, _, reply) | Self::Strip(_, _, reply), Answer::Counted(count)) => {
@@ -60,7 +64,7 @@ impl Job {
                 drop(reply.send(Err(error)));
             }
             // without an answer the asker learns that the outcome is unknown
-            (Self::Acquire(..) | Self::DropSnapshots(..) | Self::Strip(..), _) => {}
+            (Self::Partitions(..) | Self::Acquire(..) | Self::DropSnapshots(..) | Self::Strip(..), _) => {}
         }
     }
 }
@@ -69,12 +73,16 @@ impl Job {
 enum Answer {
     Done,
     Failed(StoreError),
+    Partitions(u16),
     Acquired(Vec<(Partition, Epoch)>),
     Counted(u64),
 }
 
 const RAISE_EPOCH: &str = "INSERT INTO partitions (partition, epoch) VALUES (?1, ?2) \
      ON CONFLICT (partition) DO UPDATE SET epoch = excluded.epoch";
+const COUNT: &str = "SELECT count FROM partition_count";
+const ANY_EPOCH: &str = "SELECT EXISTS (SELECT 1 FROM partitions)";
+const FIX_COUNT: &str = "INSERT INTO partition_count (one, count) VALUES (1, ?1)";
 const PUT_SNAPSHOT: &str = "INSERT OR REPLACE INTO snapshots \
      (aggregate, id, version, time_micros, fingerprint, codec, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
@@ -159,6 +167,10 @@ impl Writer {
                     Some(answer) => answer,
                     None => return Ok(None),
                 },
+                Job::Partitions(wanted, _) => match self.partitions(*wanted)? {
+                    Ok(count) => Answer::Partitions(count),
+                    Err(error) => Answer::Failed(error),
+                },
                 Job::Acquire(partitions, _) => match rules::acquired(partitions) {
                     Ok(once) => {
                         let epochs = self.acquire(&once)?;
@@ -214,6 +226,19 @@ impl Writer {
             self.execute("RELEASE batch")?;
         }
         Ok(Some(failed.unwrap_or(Answer::Done)))
+    }
+
+    fn partitions(&self, wanted: u16) -> rusqlite::Result<Result<u16, StoreError>> {
+        let stored = self.db.query_row(COUNT, [], |row| row.get(0)).optional()?;
+        let acquired = self.db.query_row(ANY_EPOCH, [], |row| row.get(0))?;
+        let first = match rules::partitions(wanted, acquired) {
+            Ok(first) => first,
+            Err(error) => return Ok(Err(error)),
+        };
+        if stored.is_none() {
+            self.db.execute(FIX_COUNT, params![first])?;
+        }
+        Ok(Ok(stored.unwrap_or(first)))
     }
 
     fn acquire(&mut self, partitions: &BTreeSet<Partition>) -> rusqlite::Result<BTreeMap<Partition, Epoch>> {
@@ -303,7 +328,7 @@ mod tests {
             Answer::Failed(StoreError::Refused { index: 0, .. }) => 'r',
             Answer::Failed(StoreError::Conflict(all)) if all[0].kind == ConflictKind::Predecessor => 'c',
             Answer::Failed(other) => panic!("{other:?}"),
-            Answer::Acquired(_) | Answer::Counted(_) => 'a',
+            Answer::Acquired(_) | Answer::Counted(_) | Answer::Partitions(_) => 'a',
         };
         answers.iter().map(letter).collect()
     }

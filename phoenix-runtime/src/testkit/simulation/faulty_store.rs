@@ -217,6 +217,10 @@ impl EventStore for FaultyStore {
         self.inner.is_durable()
     }
 
+    fn partitions(&self, wanted: u16) -> BoxFuture<'_, Result<u16, StoreError>> {
+        self.inner.partitions(wanted)
+    }
+
     fn acquire(&self, partitions: Vec<Partition>) -> BoxFuture<'_, Result<Vec<(Partition, Epoch)>, StoreError>> {
         self.inner.acquire(partitions)
     }

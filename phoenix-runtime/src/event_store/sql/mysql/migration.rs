@@ -119,6 +119,15 @@ ON DUPLICATE KEY UPDATE version = documents.version"
     };
 }
 
+/// How many partitions there are is a document; 16 where they were acquired before their number was kept. Programs that
+/// do not know of it must not open this schema.
+const PARTITIONS: &str = "
+INSERT INTO documents (name, version, body)
+SELECT 'partitions', 1, '16' FROM partitions AS p WHERE p.`partition` = 0
+AND EXISTS (SELECT 1 FROM partitions AS q WHERE q.epoch > 0)
+ON DUPLICATE KEY UPDATE version = documents.version
+";
+
 /// The collation that compares bytes, trailing blanks included.
 pub(super) const MARIADB_COLLATION: &str = "utf8mb4_nopad_bin";
 /// The same on MySQL.
@@ -135,6 +144,7 @@ impl MigratorTrait for MariaDb {
         vec![
             Box::new(Statements { name: "0001_events", sql: events!("utf8mb4_nopad_bin") }),
             Box::new(Statements { name: "0002_sources", sql: sources!("utf8mb4_nopad_bin") }),
+            Box::new(Statements { name: "0003_partitions", sql: PARTITIONS }),
         ]
     }
 
@@ -148,6 +158,7 @@ impl MigratorTrait for MySql {
         vec![
             Box::new(Statements { name: "0001_events", sql: events!("utf8mb4_0900_bin") }),
             Box::new(Statements { name: "0002_sources", sql: sources!("utf8mb4_0900_bin") }),
+            Box::new(Statements { name: "0003_partitions", sql: PARTITIONS }),
         ]
     }
 

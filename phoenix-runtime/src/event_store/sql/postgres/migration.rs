@@ -12,6 +12,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(Statements { name: "0001_events", sql: EVENTS }),
             Box::new(Statements { name: "0002_sources", sql: SOURCES }),
+            Box::new(Statements { name: "0003_partitions", sql: PARTITIONS }),
         ]
     }
 
@@ -103,3 +104,9 @@ CREATE TABLE documents (
 );
 INSERT INTO documents VALUES ('tenures', 0, '');
 "#;
+
+/// How many partitions there are is a document; 16 where they were acquired before their number was kept. Programs that
+/// do not know of it must not open this schema.
+const PARTITIONS: &str = "
+INSERT INTO documents SELECT 'partitions', 1, '16' WHERE EXISTS (SELECT 1 FROM partitions WHERE epoch > 0)
+";
