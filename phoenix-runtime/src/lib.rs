@@ -6,6 +6,7 @@
 //! - `event_store`: where events are kept
 //! - `bus`: topics, and how their records come and go
 //! - `engine`, `client`: aggregates at work, and the way to them
+//! - `delivery`: commands from the bus to their aggregates
 //! - `telemetry`: logs and metrics
 //! - `http`: the HTTP gateway
 //! - `node`: configuration and assembly: start, drain, stop
@@ -19,6 +20,8 @@
 pub mod bus;
 #[cfg(feature = "engine")]
 pub mod client;
+#[cfg(feature = "engine")]
+pub mod delivery;
 pub mod domain;
 #[cfg(feature = "engine")]
 pub mod engine;

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first.
-const FLOORS: [&str; 9] = ["domain", "event_store", "bus", "engine", "client", "telemetry", "http", "node", "testkit"];
+const FLOORS: [&str; 10] =
+    ["domain", "event_store", "bus", "engine", "client", "delivery", "telemetry", "http", "node", "testkit"];
 
 /// What the domain must not know: nothing in it does I/O or needs an executor.
 const NOT_IN_DOMAIN: [&str; 8] =

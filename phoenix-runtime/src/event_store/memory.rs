@@ -1,5 +1,6 @@
 //! Keeps everything in memory: for tests, for measurements, and for what may be lost.
 
+mod letters;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use self::source::Shared;
 use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::archive::MemoryArchive;
+use crate::event_store::letters::{Book, Letters};
 use crate::event_store::port::{
     ARCHIVED, Batch, Epoch, EventStore, KnownKeys, Partition, Position, Record, Snapshot, SnapshotInfo, StoreError,
     StoredEvent, StoredOutcome, StreamId,
@@ -79,6 +81,7 @@ struct Contents {
     snapshots: BTreeMap<StreamId, BTreeMap<u64, Snapshot>>,
     shared: Shared,
     table: MemoryArchive,
+    letters: Book<Vec<u8>>,
 }
 
 impl Default for Contents {
@@ -95,6 +98,7 @@ impl Default for Contents {
             snapshots: BTreeMap::new(),
             shared: Shared::default(),
             table: MemoryArchive::new(),
+            letters: Book::default(),
         }
     }
 }
@@ -452,5 +456,9 @@ impl EventStore for MemoryStore {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let ids = contents.ids.get(&aggregate).map(|ids| ids.range((start, Bound::Unbounded)));
         Box::pin(ready(Ok(ids.into_iter().flatten().take(limit).cloned().collect())))
+    }
+
+    fn letters(&self) -> Option<&dyn Letters> {
+        Some(self)
     }
 }

@@ -5,6 +5,7 @@
 //! - `error`: why a store could not be opened
 //! - `encoding`: the binary form of a record, which the log and the archive share
 //! - [`archive`]: where the bytes of old events go, and how they come back
+//! - [`letters`]: commands that were taken from a bus, and those that came to no outcome, kept beside the events
 //! - `lock`: one owner a file or folder
 //! - [`memory`]: keeps everything in memory, nothing of it durable
 //! - [`none`]: keeps nothing
@@ -16,6 +17,7 @@
 pub mod archive;
 mod encoding;
 mod error;
+pub mod letters;
 mod lock;
 pub mod log;
 pub mod memory;
@@ -28,6 +30,7 @@ pub mod sqlite;
 
 pub use archive::{Archive, Archived, FolderArchive, MemoryArchive};
 pub use error::OpenError;
+pub use letters::{Letters, ReadLetters};
 pub use log::{LogReader, LogStore, LogStoreOptions};
 pub use memory::MemoryStore;
 pub use none::NoStore;

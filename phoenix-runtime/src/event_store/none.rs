@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::letters::Letters;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Load, Loaded, Partition, Position, Snapshot, SnapshotInfo, StoreError,
     StoredEvent, StoredOutcome, StreamId,
@@ -142,6 +143,10 @@ impl EventStore for NoStore {
         _: usize,
     ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>> {
         answer(Vec::new())
+    }
+
+    fn letters(&self) -> Option<&dyn Letters> {
+        None
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use crate::domain::outcome::Outcome;
 use crate::domain::ports::BoxFuture;
+use crate::event_store::letters::Letters;
 use crate::event_store::rules::Room;
 
 /// A group of slices that is owned as one: slice modulo the number of partitions, which is 1 to 1024.
@@ -508,6 +509,9 @@ pub trait EventStore: Send + Sync + fmt::Debug + 'static {
         after: Option<AggregateId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>>;
+
+    /// The inbox and the dead letters beside the events; `None` for a store that keeps nothing.
+    fn letters(&self) -> Option<&dyn Letters>;
 }
 
 /// Answers a load by the single questions that it stands for.

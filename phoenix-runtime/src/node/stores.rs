@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::domain::id::AggregateId;
 use crate::domain::ports::BoxFuture;
 use crate::event_store::archive::{ArchiveReader, MemoryArchive};
+use crate::event_store::letters::ReadLetters;
 use crate::event_store::port::{Position, StoredEvent, StreamId};
 use crate::event_store::sources::{self, Members, MembersError, SourcesStore as Sources};
 use crate::event_store::{
@@ -194,6 +195,16 @@ impl History {
         let (mut found, mut position) = self.source.read_all(position, limit).await?;
         self.archive.whole_up_to(&mut found, &mut position).await?;
         Ok((found, position))
+    }
+
+    /// The inbox and the dead letters, while perhaps another process changes them; `None` for a store that keeps nothing.
+    #[must_use]
+    pub fn letters(&self) -> Option<&dyn ReadLetters> {
+        match &self.source {
+            Source::Store(store) => store.letters().map(|letters| letters as &dyn ReadLetters),
+            Source::Sqlite(reader) => Some(reader),
+            Source::Log(reader) => Some(reader),
+        }
     }
 
     /// As [`EventStore::ids`], while perhaps another process appends.

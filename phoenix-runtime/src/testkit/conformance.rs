@@ -9,6 +9,7 @@ mod conflicts;
 mod durability;
 mod fences;
 mod fixture;
+mod letters;
 mod pages;
 mod reads;
 mod retention;
@@ -107,7 +108,11 @@ pub fn cases() -> Vec<Case> {
         concurrency::CASES,
         durability::CASES,
     ]
-    .concat()
+    .into_iter()
+    .flatten()
+    .copied()
+    .chain(letters::cases())
+    .collect()
 }
 
 /// Runs every case, each on a store of its own, and tells how many there were.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::archive::{Archive, BlockInfo};
+use crate::event_store::letters::Letters;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Load, Loaded, Partition, Position, Record, Snapshot, SnapshotInfo, StoreError,
     StoredEvent, StoredOutcome, StreamId,
@@ -94,6 +95,10 @@ impl EventStore for GatedSource {
         refill(events: Vec<StoredEvent>) -> ();
         event_names(aggregate: Arc<str>) -> BTreeSet<String>;
         ids(aggregate: Arc<str>, after: Option<AggregateId>, limit: usize) -> Vec<AggregateId>;
+    }
+
+    fn letters(&self) -> Option<&dyn Letters> {
+        self.inner.letters()
     }
 }
 

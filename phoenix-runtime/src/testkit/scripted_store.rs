@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::letters::Letters;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Record, Snapshot, SnapshotInfo,
     StoreError, StoredEvent, StoredOutcome, StreamId, one_by_one,
@@ -485,5 +486,9 @@ impl EventStore for ScriptedStore {
 
     fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
         Box::pin(self.play(Call::EventNames, None, None, |inner| inner.event_names(aggregate)))
+    }
+
+    fn letters(&self) -> Option<&dyn Letters> {
+        self.inner.letters()
     }
 }

@@ -240,4 +240,8 @@ impl EventStore for Failing {
     fn event_names(&self, aggregate: Arc<str>) -> BoxFuture<'_, Result<BTreeSet<String>, StoreError>> {
         self.inner.event_names(aggregate)
     }
+
+    fn letters(&self) -> Option<&dyn phoenix_runtime::event_store::letters::Letters> {
+        self.inner.letters()
+    }
 }

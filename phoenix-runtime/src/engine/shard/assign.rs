@@ -114,9 +114,12 @@ impl Shard {
         }
         let mut progress = false;
         for mut departure in std::mem::take(&mut self.departures) {
-            departure.cells.retain(|cell| self.cells.get_mut(*cell).is_some_and(|found| {
-                !found.is_idle()
-            }) || { self.forget(*cell); false });
+            departure.cells.retain(|cell| {
+                self.cells.get_mut(*cell).is_some_and(|found| !found.is_idle()) || {
+                    self.forget(*cell);
+                    false
+                }
+            });
             if departure.cells.is_empty() && !self.has_waiters(&departure.partitions) {
                 self.let_go(&departure.partitions);
                 // whoever asked may be gone

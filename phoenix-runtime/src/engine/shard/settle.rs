@@ -281,12 +281,7 @@ impl Shard {
     }
 
     /// Numbers that were asked for under an earlier assignment are older than those that came with this one.
-    pub(super) fn reread(
-        &mut self,
-        lane: Lane,
-        epochs: &BTreeMap<Slice, Option<Epoch>>,
-        last: BTreeMap<Slice, u64>,
-    ) {
+    pub(super) fn reread(&mut self, lane: Lane, epochs: &BTreeMap<Slice, Option<Epoch>>, last: BTreeMap<Slice, u64>) {
         let work = self.lanes.work(lane);
         work.rereads = work.rereads.saturating_sub(1);
         for (slice, last) in last {

@@ -11,6 +11,7 @@ use super::port::Archive;
 use super::whole::ArchiveReader;
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::letters::Letters;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Snapshot, SnapshotInfo, StoreError,
     StoredEvent, StoredOutcome, StreamId, fills_page,
@@ -235,5 +236,9 @@ impl EventStore for Archived {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>> {
         self.store.ids(aggregate, after, limit)
+    }
+
+    fn letters(&self) -> Option<&dyn Letters> {
+        self.store.letters()
     }
 }

@@ -17,6 +17,7 @@
 //! - `compact`, `compaction`: segments that were written anew without what was stripped; who does that, and when
 //! - `recover`: from files to an open log
 //! - `shared`, `read`: what writer and readers have in common; every read
+//! - `letters`: the inbox and the dead letters, in a file of their own
 //! - `reader`: those who only read
 
 mod address;
@@ -30,6 +31,7 @@ mod frame;
 mod hash;
 mod heads;
 mod index;
+mod letters;
 mod options;
 mod path;
 mod read;
@@ -56,11 +58,13 @@ pub use self::reader::LogReader;
 
 use self::compaction::{Compaction, Work};
 use self::files::{Files, Folder};
+use self::letters::LetterFile;
 use self::recover::Role;
 use self::shared::Shared;
 use self::writer::{Job, Reply, Writer};
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::letters::Letters;
 use crate::event_store::lock::OwnerLock;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Load, Loaded, Partition, Position, Snapshot, SnapshotInfo, StoreError,
@@ -76,6 +80,7 @@ pub struct LogStore {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     compaction: Option<(Sender<Work>, JoinHandle<()>)>,
+    kept: LetterFile,
     // let go last, when nothing of this store can write any more
     _lock: Option<OwnerLock>,
 }
@@ -120,10 +125,11 @@ impl LogStore {
             let writer = Writer::new(Arc::clone(&shared), &options, end, work.clone())?;
             let thread = std::thread::Builder::new().name("phoenix-log".to_owned()).spawn(move || writer.run(&waiting));
             let thread = thread.map_err(|e| error::failed(&options.path, "start the thread that writes", &e))?;
-            Ok::<_, StoreError>((shared, thread, (work, compaction)))
+            let kept = LetterFile::open(files, Arc::clone(&shared.path))?;
+            Ok::<_, StoreError>((shared, thread, (work, compaction), kept))
         };
-        let (shared, thread, compaction) = blocking(start).await.map_err(|e| OpenError::database(&path, &e))?;
-        Ok(Self { shared, jobs: Some(jobs), thread: Some(thread), compaction: Some(compaction), _lock: lock })
+        let (shared, thread, compaction, kept) = blocking(start).await.map_err(|e| OpenError::database(&path, &e))?;
+        Ok(Self { shared, jobs: Some(jobs), thread: Some(thread), compaction: Some(compaction), kept, _lock: lock })
     }
 
     /// Sends a job at once, so that jobs are done in the order in which they were asked for.
@@ -290,5 +296,9 @@ impl EventStore for LogStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>> {
         self.read(move |shared| shared.ids_after(&aggregate, after.as_ref(), limit))
+    }
+
+    fn letters(&self) -> Option<&dyn Letters> {
+        Some(self)
     }
 }

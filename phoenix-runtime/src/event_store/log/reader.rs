@@ -48,7 +48,7 @@ impl LogReader {
         Ok(Self(Arc::new(Inner { shared, turn: Mutex::default() })))
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {

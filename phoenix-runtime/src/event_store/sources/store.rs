@@ -7,6 +7,7 @@ use futures_util::future::{join_all, try_join_all};
 
 use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::letters::Letters;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Snapshot, SnapshotInfo, StoreError,
     StoredEvent, StoredOutcome, StreamId, fills_page,
@@ -485,5 +486,9 @@ impl EventStore for SourcesStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>> {
         Box::pin(self.ids_of(aggregate, after, limit))
+    }
+
+    fn letters(&self) -> Option<&dyn Letters> {
+        self.members.home().source.letters()
     }
 }

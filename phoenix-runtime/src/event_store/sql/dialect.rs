@@ -8,6 +8,7 @@ use super::known::Stream;
 use super::page::Page;
 use super::row::Cells;
 use crate::domain::id::{Dedup, Slice};
+use crate::event_store::letters::{InboxKey, Sealed};
 use crate::event_store::port::{Epoch, Load, Partition, Record, StoreError, StreamId};
 
 /// Everything that one append writes, if the fence holds.
@@ -159,6 +160,15 @@ pub(super) trait Dialect: fmt::Debug + Send + Sync + 'static {
 
     /// What aggregates need to come into memory, as far as there is room for it. Own columns: the question, and a [`Part`].
     fn load(&self, loads: &[Load], page: &mut Page) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+
+    /// Keeps rows of the inbox, durably; those that are there stay as they are.
+    fn put_rows(&self, rows: &[Sealed<Vec<u8>>]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Counts a try of rows of the inbox, durably.
+    fn note_tries(&self, keys: &[InboxKey], due_micros: i64) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes rows of the inbox, durably.
+    fn finish_rows(&self, keys: &[InboxKey]) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// What a row of [`Dialect::load`] is; the rows of each stream come in this order.

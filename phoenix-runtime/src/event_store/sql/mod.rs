@@ -15,6 +15,7 @@
 //! - `reader`, `lists`, `snapshots`, `archive`, `blocks`: reads; ids and names; snapshots; stripped
 //!   events, and the table where they may go
 //! - `source`: one of several databases that share the slices
+//! - `letters`: the inbox and the dead letters
 //! - `gaps`: a reader of all events in front of a gap
 
 mod append;
@@ -27,6 +28,7 @@ mod entity;
 mod error;
 mod gaps;
 mod known;
+mod letters;
 mod lists;
 pub mod mysql;
 mod options;
@@ -59,6 +61,7 @@ use self::known::Known;
 use self::turns::Turns;
 use crate::domain::id::{AggregateId, Dedup, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::letters::Letters;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Load, Loaded, Partition, Position, Snapshot, SnapshotInfo, StoreError,
     StoredEvent, StoredOutcome, StreamId,
@@ -233,5 +236,9 @@ impl<D: Dialect> EventStore for SqlStore<D> {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>> {
         Box::pin(self.ids_of(aggregate, after, limit))
+    }
+
+    fn letters(&self) -> Option<&dyn Letters> {
+        Some(self)
     }
 }

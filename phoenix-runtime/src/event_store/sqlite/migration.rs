@@ -17,6 +17,7 @@ impl MigratorTrait for Migrator {
             Box::new(Statements { name: "0001_events", sql: EVENTS }),
             Box::new(Statements { name: "0002_archive", sql: ARCHIVE }),
             Box::new(Statements { name: "0003_partitions", sql: PARTITIONS }),
+            Box::new(Statements { name: "0004_letters", sql: LETTERS }),
         ]
     }
 
@@ -93,6 +94,58 @@ CREATE TABLE partition_count (
   count INTEGER NOT NULL
 );
 INSERT INTO partition_count (one, count) SELECT 1, 16 WHERE EXISTS (SELECT 1 FROM partitions);
+";
+
+/// Commands that were taken from a bus, and those that came to no outcome. The index of what is due has all that is
+/// counted, so that neither question reads bodies.
+const LETTERS: &str = "
+CREATE TABLE inbox (
+  topic TEXT NOT NULL,
+  topic_partition INTEGER NOT NULL,
+  first_offset INTEGER NOT NULL,
+  digest INTEGER NOT NULL,
+  last_offset INTEGER NOT NULL,
+  due_micros INTEGER NOT NULL,
+  messages INTEGER NOT NULL,
+  tries INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  slice_group INTEGER NOT NULL,
+  codec INTEGER NOT NULL,
+  hold_aggregate TEXT,
+  hold_id TEXT,
+  body BLOB NOT NULL,
+  PRIMARY KEY (topic, topic_partition, first_offset, digest)
+);
+CREATE INDEX inbox_by_due ON inbox (topic, topic_partition, due_micros, first_offset, digest, bytes, messages);
+CREATE TABLE dead_letters (
+  number INTEGER NOT NULL PRIMARY KEY,
+  record_offset INTEGER NOT NULL,
+  time_micros INTEGER NOT NULL,
+  settled_micros INTEGER,
+  tries INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  topic_partition INTEGER NOT NULL,
+  slice INTEGER,
+  standing INTEGER NOT NULL,
+  codec INTEGER NOT NULL,
+  topic TEXT NOT NULL,
+  aggregate TEXT,
+  id TEXT,
+  name TEXT,
+  message_id BLOB,
+  code TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  body BLOB NOT NULL,
+  original BLOB,
+  UNIQUE (topic, topic_partition, record_offset)
+);
+CREATE INDEX dead_letters_by_aggregate ON dead_letters (aggregate, id, number);
+CREATE INDEX dead_letters_by_code ON dead_letters (standing, code, number);
+CREATE TABLE dead_letter_numbers (
+  id INTEGER NOT NULL PRIMARY KEY,
+  last_number INTEGER NOT NULL
+);
+INSERT INTO dead_letter_numbers VALUES (1, 0);
 ";
 
 struct Statements {

@@ -9,12 +9,14 @@
 //! - `migration`, `entity`, `row`: the schema, the tables, what a row means
 //! - `writer`, `append`: the thread that writes; one batch inside its transaction
 //! - `reader`: every read
+//! - `letters`: the inbox and the dead letters
 //! - `retention`, `archive`: what leaves the store, and the table where it may go
 
 mod append;
 mod archive;
 mod entity;
 mod error;
+mod letters;
 mod migration;
 mod options;
 mod reader;
@@ -40,6 +42,7 @@ pub use self::reader::SqliteReader;
 use self::writer::{Job, Reply, Writer};
 use crate::domain::id::{AggregateId, Dedup, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::letters::Letters;
 use crate::event_store::lock::OwnerLock;
 use crate::event_store::port::{
     Batch, Epoch, EventStore, KnownKeys, Partition, Position, Snapshot, SnapshotInfo, StoreError, StoredEvent,
@@ -260,5 +263,9 @@ impl EventStore for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>> {
         Box::pin(self.reader.ids(aggregate, after, limit))
+    }
+
+    fn letters(&self) -> Option<&dyn Letters> {
+        Some(self)
     }
 }

@@ -11,9 +11,11 @@ use tokio::sync::oneshot;
 use super::append::{Failed, Known, append, conflicts};
 use super::archive;
 use super::error::{OpenError, commit_failed, write_failed};
+use super::letters;
 use super::options::SqliteOptions;
 use super::retention;
 use crate::event_store::archive::BlockInfo;
+use crate::event_store::letters::Change;
 use crate::event_store::port::{Batch, Epoch, Partition, Snapshot, StoreError, StoredEvent, StreamId};
 use crate::event_store::rules;
 
@@ -32,6 +34,7 @@ pub(super) enum Job {
     /// Of events that were found to be stripped, and the same.
     Refill(Vec<StoredEvent>, Reply<()>),
     PutBlock(StreamId, BlockInfo, Vec<u8>, Reply<()>),
+    Change(Box<Change<Vec<u8>>>, Reply<u64>),
 }
 
 impl Job {
@@ -57,14 +60,19 @@ impl Job {
             (Self::Partitions(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
             (Self::Acquire(_, reply), Answer::Acquired(epochs)) => drop(reply.send(Ok(epochs))),
             (Self::Acquire(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
-            (Self::DropSnapshots(_, _, reply) | Self::Strip(_, _, reply), Answer::Counted(count)) => {
-                drop(reply.send(Ok(count)));
-            }
-            (Self::DropSnapshots(_, _, reply) | Self::Strip(_, _, reply), Answer::Failed(error)) => {
-                drop(reply.send(Err(error)));
-            }
+            (
+                Self::DropSnapshots(_, _, reply) | Self::Strip(_, _, reply) | Self::Change(_, reply),
+                Answer::Counted(count),
+            ) => drop(reply.send(Ok(count))),
+            (
+                Self::DropSnapshots(_, _, reply) | Self::Strip(_, _, reply) | Self::Change(_, reply),
+                Answer::Failed(error),
+            ) => drop(reply.send(Err(error))),
             // without an answer the asker learns that the outcome is unknown
-            (Self::Partitions(..) | Self::Acquire(..) | Self::DropSnapshots(..) | Self::Strip(..), _) => {}
+            (
+                Self::Partitions(..) | Self::Acquire(..) | Self::DropSnapshots(..) | Self::Strip(..) | Self::Change(..),
+                _,
+            ) => {}
         }
     }
 }
@@ -195,6 +203,7 @@ impl Writer {
                     archive::put_block(&self.db, stream, *block, bytes)?;
                     Answer::Done
                 }
+                Job::Change(change, _) => Answer::Counted(letters::change(&self.db, change)?),
             });
         }
         Ok(Some(answers))

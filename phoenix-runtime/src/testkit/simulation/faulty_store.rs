@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
 use crate::domain::ports::BoxFuture;
+use crate::event_store::letters::Letters;
 use crate::event_store::port::{
     Batch, Conflict, ConflictKind, Epoch, EventStore, KnownKeys, Lane, Load, Loaded, Partition, Position, Snapshot,
     SnapshotInfo, StoreError, StoredEvent, StoredOutcome, StreamId,
@@ -350,5 +351,9 @@ impl EventStore for FaultyStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AggregateId>, StoreError>> {
         self.inner.ids(aggregate, after, limit)
+    }
+
+    fn letters(&self) -> Option<&dyn Letters> {
+        self.inner.letters()
     }
 }

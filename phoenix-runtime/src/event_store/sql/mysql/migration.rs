@@ -128,6 +128,67 @@ AND EXISTS (SELECT 1 FROM partitions AS q WHERE q.epoch > 0)
 ON DUPLICATE KEY UPDATE version = documents.version
 ";
 
+/// Commands that were taken from a bus, and those that came to no outcome. The index of what is due has all that is
+/// counted, so that neither question reads bodies.
+macro_rules! letters {
+    ($collation:literal) => {
+        concat!(
+            "CREATE TABLE IF NOT EXISTS inbox (
+  first_offset bigint NOT NULL,
+  digest bigint NOT NULL,
+  last_offset bigint NOT NULL,
+  due_micros bigint NOT NULL,
+  messages bigint NOT NULL,
+  tries bigint NOT NULL,
+  bytes int NOT NULL,
+  topic_partition int NOT NULL,
+  slice_group int NOT NULL,
+  codec smallint NOT NULL,
+  topic varchar(255) NOT NULL,
+  hold_aggregate varchar(255),
+  hold_id varchar(255),
+  body longblob NOT NULL,
+  PRIMARY KEY (topic, topic_partition, first_offset, digest),
+  KEY inbox_by_due (topic, topic_partition, due_micros, first_offset, digest, bytes, messages)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE ",
+            $collation,
+            ";
+CREATE TABLE IF NOT EXISTS dead_letters (
+  number bigint NOT NULL PRIMARY KEY,
+  record_offset bigint NOT NULL,
+  time_micros bigint NOT NULL,
+  settled_micros bigint,
+  tries bigint NOT NULL,
+  bytes int NOT NULL,
+  topic_partition int NOT NULL,
+  slice int,
+  standing smallint NOT NULL,
+  codec smallint NOT NULL,
+  topic varchar(255) NOT NULL,
+  aggregate varchar(255),
+  id varchar(255),
+  name varchar(255),
+  message_id binary(16),
+  code varchar(255) NOT NULL,
+  reason longtext NOT NULL,
+  body longblob NOT NULL,
+  original longblob,
+  UNIQUE KEY dead_letters_by_offset (topic, topic_partition, record_offset),
+  KEY dead_letters_by_aggregate (aggregate, id, number),
+  KEY dead_letters_by_code (standing, code, number)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE ",
+            $collation,
+            ";
+CREATE TABLE IF NOT EXISTS dead_letter_numbers (
+  id int NOT NULL PRIMARY KEY,
+  last_number bigint NOT NULL
+) ENGINE=InnoDB;
+INSERT INTO dead_letter_numbers (id, last_number) VALUES (1, 0)
+ON DUPLICATE KEY UPDATE last_number = dead_letter_numbers.last_number"
+        )
+    };
+}
+
 /// The collation that compares bytes, trailing blanks included.
 pub(super) const MARIADB_COLLATION: &str = "utf8mb4_nopad_bin";
 /// The same on MySQL.
@@ -145,6 +206,7 @@ impl MigratorTrait for MariaDb {
             Box::new(Statements { name: "0001_events", sql: events!("utf8mb4_nopad_bin") }),
             Box::new(Statements { name: "0002_sources", sql: sources!("utf8mb4_nopad_bin") }),
             Box::new(Statements { name: "0003_partitions", sql: PARTITIONS }),
+            Box::new(Statements { name: "0004_letters", sql: letters!("utf8mb4_nopad_bin") }),
         ]
     }
 
@@ -159,6 +221,7 @@ impl MigratorTrait for MySql {
             Box::new(Statements { name: "0001_events", sql: events!("utf8mb4_0900_bin") }),
             Box::new(Statements { name: "0002_sources", sql: sources!("utf8mb4_0900_bin") }),
             Box::new(Statements { name: "0003_partitions", sql: PARTITIONS }),
+            Box::new(Statements { name: "0004_letters", sql: letters!("utf8mb4_0900_bin") }),
         ]
     }
 

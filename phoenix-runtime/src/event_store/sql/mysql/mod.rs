@@ -4,10 +4,12 @@
 //! - `connect`: the address and the options, the session's settings, what the server is, its schema
 //! - `migration`, `cells`, `error`: schema, rows, what errors mean
 //! - `text`, `write`, `read`: statements as text, transactions, questions
+//! - `letters`: the statements of the inbox
 
 mod cells;
 mod connect;
 mod error;
+mod letters;
 mod migration;
 mod read;
 mod text;
@@ -28,6 +30,7 @@ use super::known::Stream;
 use super::page::Page;
 use super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, SqlStore, StoreWithTable};
 use crate::domain::id::{Dedup, Slice};
+use crate::event_store::letters::{InboxKey, Sealed};
 use crate::event_store::port::{Load, Partition, StoreError, StreamId};
 
 /// Opens a store, and waits for a database that is down. Its schema is brought up to date.
@@ -150,5 +153,17 @@ impl Dialect for MySqlDatabase {
 
     async fn load(&self, loads: &[Load], page: &mut Page) -> Result<Vec<ServerRow>, StoreError> {
         self.all_of(loads, page).await
+    }
+
+    async fn put_rows(&self, rows: &[Sealed<Vec<u8>>]) -> Result<(), StoreError> {
+        self.put_inbox(rows).await
+    }
+
+    async fn note_tries(&self, keys: &[InboxKey], due_micros: i64) -> Result<(), StoreError> {
+        self.note_inbox(keys, due_micros).await
+    }
+
+    async fn finish_rows(&self, keys: &[InboxKey]) -> Result<(), StoreError> {
+        self.finish_inbox(keys).await
     }
 }

@@ -62,7 +62,7 @@ impl Text {
         self
     }
 
-    fn maybe<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) -> &mut Self {
+    pub(super) fn maybe<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) -> &mut Self {
         self.0.push(',');
         match value {
             Some(value) => write(self, value),

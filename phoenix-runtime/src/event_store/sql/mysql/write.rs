@@ -48,13 +48,7 @@ impl MySqlDatabase {
 
     pub(super) async fn insert_all(&self, insert: &Insert<'_>) -> Result<Inserted, Failure> {
         check_names(insert)?;
-        let parts = self.parts(insert).map_err(|too_large| {
-            let reason = format!(
-                "it takes a statement of {} bytes, and the database takes {}; raise its max_allowed_packet",
-                too_large.bytes, self.max_packet
-            );
-            StoreError::Refused { index: too_large.item, reason }
-        })?;
+        let parts = self.parts(insert).map_err(|too_large| self.too_large(&too_large))?;
         match self.transact(&parts, Some(insert.connections)).await {
             Ok(Some(_)) => Ok(Inserted::Done),
             Ok(None) => Ok(Inserted::OtherServer),
@@ -66,6 +60,19 @@ impl MySqlDatabase {
             }
             Err(undone) => Err(Failure::Store(undone.error)),
         }
+    }
+
+    pub(super) fn too_large(&self, TooLarge { item, bytes }: &TooLarge) -> StoreError {
+        let reason = format!(
+            "it takes a statement of {bytes} bytes, and the database takes {}; raise its max_allowed_packet",
+            self.max_packet
+        );
+        StoreError::Refused { index: *item, reason }
+    }
+
+    /// Does a transaction that rests on nothing that was learned.
+    pub(super) async fn write(&self, transaction: Transaction) -> Result<(), StoreError> {
+        self.transact(&transaction.commit(), None).await.map(drop).map_err(|undone| undone.error)
     }
 
     fn parts(&self, insert: &Insert<'_>) -> Result<Vec<Part>, TooLarge> {

@@ -13,6 +13,7 @@ impl MigratorTrait for Migrator {
             Box::new(Statements { name: "0001_events", sql: EVENTS }),
             Box::new(Statements { name: "0002_sources", sql: SOURCES }),
             Box::new(Statements { name: "0003_partitions", sql: PARTITIONS }),
+            Box::new(Statements { name: "0004_letters", sql: LETTERS }),
         ]
     }
 
@@ -110,3 +111,55 @@ INSERT INTO documents VALUES ('tenures', 0, '');
 const PARTITIONS: &str = "
 INSERT INTO documents SELECT 'partitions', 1, '16' WHERE EXISTS (SELECT 1 FROM partitions WHERE epoch > 0)
 ";
+
+/// Commands that were taken from a bus, and those that came to no outcome. The index of what is due has all that is
+/// counted, so that neither question reads bodies.
+const LETTERS: &str = r#"
+CREATE TABLE inbox (
+  first_offset bigint NOT NULL,
+  digest bigint NOT NULL,
+  last_offset bigint NOT NULL,
+  due_micros bigint NOT NULL,
+  messages bigint NOT NULL,
+  tries bigint NOT NULL,
+  bytes integer NOT NULL,
+  topic_partition integer NOT NULL,
+  slice_group integer NOT NULL,
+  codec smallint NOT NULL,
+  topic text COLLATE "C" NOT NULL,
+  hold_aggregate text COLLATE "C",
+  hold_id text COLLATE "C",
+  body bytea NOT NULL,
+  PRIMARY KEY (topic, topic_partition, first_offset, digest)
+);
+CREATE INDEX inbox_by_due ON inbox (topic, topic_partition, due_micros, first_offset, digest, bytes, messages);
+CREATE TABLE dead_letters (
+  number bigint NOT NULL PRIMARY KEY,
+  record_offset bigint NOT NULL,
+  time_micros bigint NOT NULL,
+  settled_micros bigint,
+  tries bigint NOT NULL,
+  bytes integer NOT NULL,
+  topic_partition integer NOT NULL,
+  slice integer,
+  standing smallint NOT NULL,
+  codec smallint NOT NULL,
+  topic text COLLATE "C" NOT NULL,
+  aggregate text COLLATE "C",
+  id text COLLATE "C",
+  name text COLLATE "C",
+  message_id bytea,
+  code text COLLATE "C" NOT NULL,
+  reason text NOT NULL,
+  body bytea NOT NULL,
+  original bytea,
+  UNIQUE (topic, topic_partition, record_offset)
+);
+CREATE INDEX dead_letters_by_aggregate ON dead_letters (aggregate, id, number);
+CREATE INDEX dead_letters_by_code ON dead_letters (standing, code, number);
+CREATE TABLE dead_letter_numbers (
+  id integer NOT NULL PRIMARY KEY,
+  last_number bigint NOT NULL
+);
+INSERT INTO dead_letter_numbers VALUES (1, 0);
+"#;

@@ -3,10 +3,12 @@
 //! # Layout
 //! - `connect`: the address and the options, waiting for a database that is down, the session's settings
 //! - `migration`, `statements`, `cells`, `error`: schema, statements, rows, what errors mean
+//! - `letters`: the statements of the inbox
 
 mod cells;
 mod connect;
 mod error;
+mod letters;
 mod migration;
 mod statements;
 
@@ -29,6 +31,7 @@ use super::page::{Page, size};
 use super::row::{Cells as _, Rows, column};
 use super::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, SqlStore, StoreWithTable};
 use crate::domain::id::{Dedup, Slice};
+use crate::event_store::letters::{InboxKey, Sealed};
 use crate::event_store::port::{Epoch, Load, Partition, StoreError, StreamId};
 
 /// Opens a store, and waits for a database that is down. Its schema is brought up to date.
@@ -360,5 +363,17 @@ impl Dialect for PostgresDatabase {
             Ok(page.takes(part, row.number(column::OWN)?.unwrap_or(i64::MAX), size(row)?))
         };
         self.rows_of(ask, page, takes).await
+    }
+
+    async fn put_rows(&self, rows: &[Sealed<Vec<u8>>]) -> Result<(), StoreError> {
+        self.put_inbox(rows).await
+    }
+
+    async fn note_tries(&self, keys: &[InboxKey], due_micros: i64) -> Result<(), StoreError> {
+        self.note_inbox(keys, due_micros).await
+    }
+
+    async fn finish_rows(&self, keys: &[InboxKey]) -> Result<(), StoreError> {
+        self.finish_inbox(keys).await
     }
 }

@@ -1,0 +1,143 @@
+//! Commands and queries from a bus to their aggregates, and their outcomes back.
+//!
+//! A record counts as finished when the outcome of its command is durable and the reply acknowledged by the bus, or the
+//! dead letter kept. Offsets are committed behind the lowest that is not finished, never ahead of it. Commands of one
+//! aggregate and priority are done in the order in which they came, also when one of them has to be tried again.
+//!
+//! # Layout
+//! - [`options`]: what can be chosen, and when something is tried again
+//! - `work`: the loop; `slot`: a partition; `frontier`: how far it is finished; `lane`: the commands of one aggregate; `job`:
+//!   one of them
+//! - [`settle`]: replies and dead letters
+
+mod frontier;
+mod job;
+mod lane;
+pub mod options;
+pub mod settle;
+mod slot;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+pub use self::options::{DeliveryOptions, Exponential, Redelivery};
+use crate::bus::port::{Bus, BusError, Subscription, TopicPartition};
+use crate::bus::sender::{Sender, SenderOptions};
+use crate::client::Client;
+use crate::domain::ports::{BoxFuture, Clock, Seed};
+use crate::engine::ownership::Partitions;
+use crate::event_store::EventStore;
+
+/// What delivery works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where commands come from, and replies go.
+    pub bus: Arc<dyn Bus>,
+    /// Where dead letters are kept.
+    pub store: Arc<dyn EventStore>,
+    /// The way to the engine.
+    pub client: Client,
+    /// The engine's partitions: as many as the topic has.
+    pub partitions: Partitions,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub seed: Arc<dyn Seed>,
+    /// The topic of commands.
+    pub topic: Arc<str>,
+    /// Who share its partitions.
+    pub group: String,
+    /// The partitions of this node on a bus that does not rebalance; `None` for all.
+    pub fixed: Option<Vec<u16>>,
+    /// When something is tried again; [`Exponential`] by the options where nothing is said.
+    pub redelivery: Option<Arc<dyn Redelivery>>,
+    /// What can be chosen.
+    pub options: DeliveryOptions,
+}
+
+/// Why delivery does not start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliveryError {
+    /// The bus can't be worked with.
+    #[error("failed to begin the delivery of commands: {0}")]
+    Bus(#[from] BusError),
+    /// The topic and the store are cut in different ways, so an aggregate would have two doors.
+    #[error(
+        "the topic `{topic}` has {found} partitions, and the event store is dealt to {wanted}: both must be equal; make the \
+         topic with {wanted}, or, for a new event store, set `engine.partitions` to {found}"
+    )]
+    Partitions {
+        /// Which topic.
+        topic: Arc<str>,
+        /// How many it has.
+        found: u16,
+        /// How many the event store has.
+        wanted: u16,
+    },
+}
+
+/// The delivery of commands at work. Dropping it stops it at once: what has no outcome comes again.
+#[derive(Debug)]
+pub struct Delivery {
+    stop: watch::Sender<bool>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Delivery {
+    /// Begins: makes topics that are missing, subscribes, and gives the future that does the work.
+    ///
+    /// # Errors
+    /// A bus that can't be worked with, and a topic with another number of partitions than the store.
+    pub async fn start(parts: Parts) -> Result<(Self, BoxFuture<'static, ()>), DeliveryError> {
+        let wanted = parts.partitions.count();
+        let found = match parts.bus.partitions(Arc::clone(&parts.topic)).await? {
+            Some(found) => found,
+            None => {
+                parts.bus.create(Arc::clone(&parts.topic), wanted).await?;
+                wanted
+            }
+        };
+        if found != wanted {
+            return Err(DeliveryError::Partitions { topic: parts.topic, found, wanted });
+        }
+        let graveyard = TopicPartition::new(format!("{}.dead", parts.topic), 0);
+        if parts.bus.partitions(Arc::clone(&graveyard.topic)).await?.is_none() {
+            parts.bus.create(Arc::clone(&graveyard.topic), 1).await?;
+        }
+        let subscription = Subscription {
+            group: parts.group.clone(),
+            topics: vec![Arc::clone(&parts.topic)],
+            fixed: parts.fixed.clone(),
+            max_records: parts.options.max_records.max(1),
+        };
+        let consumer = parts.bus.subscribe(subscription.clone()).await?;
+        let (sender, sending) = Sender::new(Arc::clone(&parts.bus), SenderOptions::default(), Arc::clone(&parts.clock));
+        let (stop, stopping) = watch::channel(false);
+        let (end, ended) = oneshot::channel();
+        let work = work::Work::new(parts, subscription, sender, graveyard, stopping);
+        let all = Box::pin(async move {
+            // the sender ends when the work has dropped its handle
+            futures_util::future::join(work.run(consumer), sending).await;
+            // whoever waits may be gone
+            let _ = end.send(());
+        });
+        Ok((Self { stop, ended }, all))
+    }
+
+    /// Takes nothing new, and lets what is there come to its outcomes as when partitions leave; ready when all are gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing: it goes on.
+    pub async fn drain(self) {
+        self.stop.send_replace(true);
+        // an error means that nobody is at work
+        let _ = self.ended.await;
+    }
+}
+
+/// How long the loop waits where nothing else sets the pace.
+const TICK: Duration = Duration::from_millis(100);

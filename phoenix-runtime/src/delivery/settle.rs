@@ -1,0 +1,208 @@
+//! What is done with an outcome before its command counts as finished: the reply is sent, or the dead letter kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::job::Job;
+use crate::bus::envelope::{Message, Replied};
+use crate::bus::port::{Bus, Outgoing, Record, TopicPartition};
+use crate::bus::sender::Sender;
+use crate::domain::error::{Code, Fault};
+use crate::domain::id::Slice;
+use crate::domain::pending::NamedAnswer;
+use crate::domain::ports::{Clock, Seed, next_message_id};
+use crate::event_store::letters::{DeadLetter, Standing};
+use crate::event_store::{EventStore, StoreError};
+
+/// The encoding of a record in a dead letter: JSON of key, headers and value.
+pub(super) const CODEC: u8 = 1;
+/// The longest pause between two attempts to keep a dead letter.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// What outcomes need.
+#[derive(Debug, Clone)]
+pub(super) struct Settling {
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) sender: Sender,
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) seed: Arc<dyn Seed>,
+    /// Where dead letters go beside the store.
+    pub(super) graveyard: TopicPartition,
+    pub(super) reply_timeout: Duration,
+}
+
+/// Why a record came to no outcome.
+#[derive(Debug, Clone)]
+pub(super) struct Dead {
+    pub(super) code: Code,
+    pub(super) reason: String,
+    pub(super) tries: u32,
+}
+
+impl Settling {
+    /// Sends the answer to who wants it. It is stored under the command's key or id, so a reply that can't be sent is told
+    /// to whoever repeats the command.
+    pub(super) async fn reply(&self, job: &Job, answer: NamedAnswer) {
+        let Some(reply_to) = &job.call.reply_to else { return };
+        let id = next_message_id(&*self.clock, &*self.seed);
+        let (traits, key) = (self.bus.traits(), job.call.subject.clone().into_bytes());
+        let mut record = Message::Reply(Replied::new(id, &job.call, answer)).into_record(Some(key.clone()), traits);
+        if record.bytes() > traits.max_record_bytes {
+            let text =
+                format!("it is done, and its reply of {} bytes is more than the bus takes: query it", record.bytes());
+            let fault = Err(Fault::new(Code::TooLarge, text).into());
+            record = Message::Reply(Replied::new(id, &job.call, fault)).into_record(Some(key), traits);
+        }
+        if let Err(error) = self.send(Outgoing { to: reply_to.0.clone(), record }).await {
+            metrics::counter!("phoenix_delivery_replies_lost_total").increment(1);
+            tracing::warn!(%error, to = %reply_to, id = %job.call.id, "the reply can't be sent; whoever asks again gets it");
+        }
+    }
+
+    async fn send(&self, outgoing: Outgoing) -> Result<u64, crate::bus::port::BusError> {
+        self.sender.send(outgoing, Some(self.reply_timeout)).await?.await
+    }
+
+    /// Keeps a record that came to no outcome, in the store and on the topic of dead letters, until the store has it.
+    pub(super) async fn bury(
+        &self,
+        from: (u16, u64),
+        topic: &Arc<str>,
+        record: &Record,
+        job: Option<&Job>,
+        dead: &Dead,
+    ) {
+        let (partition, offset) = from;
+        let call = job.map(|job| &job.call);
+        metrics::counter!("phoenix_delivery_dead_letters_total", "code" => dead.code.as_str()).increment(1);
+        tracing::error!(
+            %topic,
+            partition,
+            offset,
+            aggregate = call.map(|call| &*call.aggregate),
+            id = call.map(|call| &*call.subject),
+            command = call.map(|call| &*call.name),
+            code = dead.code.as_str(),
+            tries = dead.tries,
+            reason = dead.reason,
+            "a dead letter: list it with `phoenix-cli dead`"
+        );
+        let letter = DeadLetter {
+            number: 0,
+            topic: Arc::clone(topic),
+            partition,
+            offset,
+            aggregate: call.map(|call| (*call.aggregate).into()),
+            id: call.map(|call| (*call.subject).into()),
+            name: call.map(|call| (*call.name).into()),
+            message_id: call.map(|call| call.id),
+            slice: call.map(|call| Slice::of(&call.aggregate, &call.subject)),
+            code: dead.code.as_str().into(),
+            reason: dead.reason.clone(),
+            tries: dead.tries,
+            time_micros: self.clock.wall_micros(),
+            standing: Standing::Waiting,
+            settled_micros: None,
+            codec: CODEC,
+            body: encode(record),
+            original: None,
+        };
+        let mut pause = Duration::from_millis(50);
+        while let Some(letters) = self.store.letters() {
+            match letters.bury(vec![letter.clone()], Vec::new()).await {
+                Ok(()) => break,
+                Err(StoreError::Refused { reason, .. }) => {
+                    tracing::error!(%topic, partition, offset, reason, "the store does not take the dead letter: it is on the topic alone");
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "can't keep a dead letter; trying again");
+                    self.clock.sleep(pause).await;
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
+            }
+        }
+        let mut copy = record.clone();
+        if self.bus.traits().headers {
+            copy.headers.push(("phx-dead-code".to_owned(), dead.code.as_str().as_bytes().to_vec()));
+            copy.headers.push(("phx-dead-from".to_owned(), format!("{topic}/{partition}/{offset}").into_bytes()));
+        }
+        if let Err(error) = self.send(Outgoing { to: self.graveyard.clone(), record: copy }).await {
+            // the store has it
+            tracing::warn!(%error, to = %self.graveyard, "can't copy a dead letter to its topic");
+        }
+    }
+
+    /// Sends a record on that came to the wrong partition.
+    pub(super) async fn send_on(&self, to: TopicPartition, record: Record) -> Result<u64, crate::bus::port::BusError> {
+        self.sender.send(Outgoing { to, record }, None).await?.await
+    }
+}
+
+/// Key, headers and value as JSON; bytes that are no text as hexadecimal digits.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Kept {
+    key: Option<Bytes>,
+    headers: Vec<(String, Bytes)>,
+    value: Bytes,
+}
+
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Bytes {
+    Text(String),
+    Hex(String),
+}
+
+impl Bytes {
+    fn of(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Hex(bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+        }
+    }
+
+    fn into_bytes(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Text(text) => Some(text.into_bytes()),
+            Self::Hex(digits) => {
+                let pairs = digits.as_bytes().chunks(2);
+                pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+            }
+        }
+    }
+}
+
+/// A record as it is kept in a dead letter.
+#[must_use]
+pub fn encode(record: &Record) -> Vec<u8> {
+    let kept = Kept {
+        key: record.key.as_deref().map(Bytes::of),
+        headers: record.headers.iter().map(|(name, value)| (name.clone(), Bytes::of(value))).collect(),
+        value: Bytes::of(&record.value),
+    };
+    // texts and lists of them: nothing that JSON refuses
+    serde_json::to_vec(&kept).unwrap_or_default()
+}
+
+/// The record of a dead letter.
+///
+/// # Errors
+/// Bytes that are none.
+pub fn decode(letter: &DeadLetter) -> Result<Record, String> {
+    if letter.codec != CODEC {
+        return Err(format!("its encoding is {}, and this release knows {CODEC}: use a newer one", letter.codec));
+    }
+    let kept: Kept = serde_json::from_slice(&letter.body).map_err(|e| format!("its body can't be read: {e}"))?;
+    let digits = || "its body has an odd number of digits, or others than hexadecimal ones".to_owned();
+    Ok(Record {
+        key: kept.key.map(|key| key.into_bytes().ok_or_else(digits)).transpose()?,
+        headers: kept
+            .headers
+            .into_iter()
+            .map(|(name, value)| Ok((name, value.into_bytes().ok_or_else(digits)?)))
+            .collect::<Result<_, String>>()?,
+        value: kept.value.into_bytes().ok_or_else(digits)?,
+    })
+}

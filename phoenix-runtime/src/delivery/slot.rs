@@ -1,0 +1,84 @@
+//! A partition that this node has.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::frontier::Frontier;
+use super::job::Job;
+use super::lane::Lane;
+use crate::bus::port::TopicPartition;
+
+/// What becomes of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its aggregates are not this node's yet.
+    Taking,
+    /// Its commands go to the engine.
+    Running,
+    /// Nothing new of it goes to the engine; what is there comes to its outcomes until then.
+    Leaving { until: Duration, given_back: bool },
+}
+
+/// A partition that this node has, with everything of it that has no outcome.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) partition: TopicPartition,
+    /// Which assignment this is: what belongs to an earlier one does not count.
+    pub(super) assignment: u64,
+    pub(super) stage: Stage,
+    pub(super) frontier: Frontier,
+    /// Taken from the bus, and not with the engine yet.
+    pub(super) backlog: VecDeque<Job>,
+    /// Whether one waits for room in a mailbox: those behind it must not overtake it.
+    pub(super) blocked: bool,
+    pub(super) paused: bool,
+    /// By (aggregate, id).
+    pub(super) lanes: BTreeMap<(String, String), Lane>,
+    /// How many are with the engine.
+    pub(super) at_work: usize,
+    /// How many have an outcome that is on its way: a reply, a dead letter, a record for another partition.
+    pub(super) settling: usize,
+    /// The bytes of all of them.
+    pub(super) bytes: usize,
+}
+
+impl Slot {
+    pub(super) fn new(partition: TopicPartition, assignment: u64, committed: Option<u64>) -> Self {
+        Self {
+            partition,
+            assignment,
+            stage: Stage::Taking,
+            frontier: Frontier::new(committed),
+            backlog: VecDeque::new(),
+            blocked: false,
+            paused: false,
+            lanes: BTreeMap::new(),
+            at_work: 0,
+            settling: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Whether nothing of it is under way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.at_work == 0 && self.settling == 0
+    }
+
+    pub(super) fn lane(&mut self, job: &Job) -> &mut Lane {
+        self.lanes.entry((job.call.aggregate.clone(), job.call.subject.clone())).or_default()
+    }
+
+    /// Forgets a lane with nothing in it.
+    pub(super) fn tidy(&mut self, aggregate: &str, subject: &str) {
+        let key = (aggregate.to_owned(), subject.to_owned());
+        if self.lanes.get(&key).is_some_and(Lane::is_empty) {
+            self.lanes.remove(&key);
+        }
+    }
+
+    /// A record has its outcome.
+    pub(super) fn finish(&mut self, offset: u64, bytes: usize) {
+        self.frontier.finish(offset);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}

@@ -1,0 +1,557 @@
+//! The loop: partitions come and go, records become commands, outcomes become replies.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
+
+use super::job::Job;
+use super::options::{Exponential, Redelivery};
+use super::settle::{Dead, Settling};
+use super::slot::{Slot, Stage};
+use super::{Parts, TICK};
+use crate::bus::envelope::Message;
+use crate::bus::port::{BusError, Consumer, Happening, Received, Subscription, TopicPartition};
+use crate::bus::sender::Sender;
+use crate::client::named::{self, Delivered, Sent};
+use crate::domain::error::{AskError, Code, Fault, QueryError};
+use crate::domain::id::Slice;
+use crate::domain::pending::NamedAnswer;
+use crate::domain::ports::BoxFuture;
+use crate::engine::order::{Order, is_open};
+use crate::event_store::port::Partition;
+
+/// The end of something that goes on beside the loop.
+pub(super) enum Done {
+    /// The aggregates of these partitions are this node's; with their assignments.
+    Taken(Vec<(u16, u64)>),
+    /// What was open in the engine of these has ended.
+    GivenBack(Vec<(u16, u64)>),
+    /// A command has its place in a mailbox.
+    Left(Job, Sent),
+    /// What the engine says of a call.
+    Answered(Job, NamedAnswer),
+    /// A record is finished: its reply sent, or its dead letter kept.
+    Settled { partition: u16, assignment: u64, offset: u64, bytes: usize },
+}
+
+pub(super) struct Work {
+    parts: Parts,
+    subscription: Subscription,
+    redelivery: Arc<dyn Redelivery>,
+    settling: Arc<Settling>,
+    stopping: watch::Receiver<bool>,
+    slots: BTreeMap<u16, Slot>,
+    assignments: u64,
+    done: FuturesUnordered<BoxFuture<'static, Done>>,
+    next_commit: Duration,
+    next_resend: Duration,
+}
+
+impl Work {
+    pub(super) fn new(
+        parts: Parts,
+        subscription: Subscription,
+        sender: Sender,
+        graveyard: TopicPartition,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        let settling = Arc::new(Settling {
+            bus: Arc::clone(&parts.bus),
+            sender,
+            store: Arc::clone(&parts.store),
+            clock: Arc::clone(&parts.clock),
+            seed: Arc::clone(&parts.seed),
+            graveyard,
+            reply_timeout: parts.options.reply_timeout,
+        });
+        let redelivery = parts.redelivery.clone().unwrap_or_else(|| {
+            let options = &parts.options;
+            Arc::new(Exponential { first: options.first_pause, longest: options.max_pause })
+        });
+        Self {
+            parts,
+            subscription,
+            redelivery,
+            settling,
+            stopping,
+            slots: BTreeMap::new(),
+            assignments: 0,
+            done: FuturesUnordered::new(),
+            next_commit: Duration::ZERO,
+            next_resend: Duration::ZERO,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut consumer: Box<dyn Consumer>) {
+        let mut stopping = self.stopping.clone();
+        let mut stop: BoxFuture<'static, ()> = Box::pin(async move {
+            // an error means that whoever could stop it is gone, and with it this
+            drop(stopping.wait_for(|stop| *stop).await);
+        });
+        let mut stopped = false;
+        let mut pause = TICK;
+        loop {
+            if stopped && self.slots.is_empty() {
+                return;
+            }
+            let clock = Arc::clone(&self.parts.clock);
+            let tick = clock.sleep(TICK);
+            tokio::select! {
+                biased;
+                () = &mut stop, if !stopped => {
+                    stopped = true;
+                    let all: Vec<u16> = self.slots.keys().copied().collect();
+                    self.leave(&all);
+                }
+                Some(done) = self.done.next(), if !self.done.is_empty() => {
+                    self.on_done(done, &mut *consumer);
+                    // what ended together is looked at together
+                    while let Poll::Ready(Some(done)) =
+                        self.done.poll_next_unpin(&mut TaskContext::from_waker(Waker::noop()))
+                    {
+                        self.on_done(done, &mut *consumer);
+                    }
+                }
+                happening = consumer.next(), if !stopped => match happening {
+                    Ok(happening) => {
+                        pause = TICK;
+                        if let Err(error) = self.happens(happening, &mut *consumer).await {
+                            tracing::warn!(%error, "the bus does not answer");
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "can't read commands; trying again");
+                        metrics::counter!("phoenix_delivery_bus_errors_total").increment(1);
+                        self.parts.clock.sleep(pause).await;
+                        pause = (pause * 2).min(self.parts.options.max_pause);
+                        if !error.is_passing()
+                            && let Ok(new) = self.parts.bus.subscribe(self.subscription.clone()).await
+                        {
+                            let all: Vec<u16> = self.slots.keys().copied().collect();
+                            self.lose(&all);
+                            consumer = new;
+                        }
+                    }
+                },
+                () = tick => {}
+            }
+            self.upkeep(&mut *consumer).await;
+        }
+    }
+
+    async fn happens(&mut self, happening: Happening, consumer: &mut dyn Consumer) -> Result<(), BusError> {
+        match happening {
+            Happening::Assigned(partitions) => self.assigned(partitions, consumer),
+            Happening::Revoking(partitions) => {
+                let numbers: Vec<u16> = partitions.iter().map(|partition| partition.partition).collect();
+                self.leave(&numbers);
+                let unknown = partitions.into_iter().filter(|one| !self.slots.contains_key(&one.partition)).collect();
+                consumer.release(unknown).await?;
+            }
+            Happening::Lost(partitions) => {
+                let numbers: Vec<u16> = partitions.iter().map(|partition| partition.partition).collect();
+                self.lose(&numbers);
+            }
+            Happening::Records(records) => records.into_iter().for_each(|record| self.take(record)),
+            Happening::OutOfRange { partition, wanted, earliest, end } => {
+                metrics::counter!("phoenix_delivery_out_of_range_total").increment(1);
+                tracing::error!(
+                    %partition, wanted, earliest, end,
+                    "COMMANDS MAY BE LOST: the committed offset is not on the topic; reading on from the earliest record \
+                     that is there. Was the topic made anew, or is its retention shorter than the service was down?"
+                );
+                consumer.seek(&partition, earliest).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn assigned(&mut self, partitions: Vec<(TopicPartition, Option<u64>)>, consumer: &mut dyn Consumer) {
+        let mut taking = Vec::new();
+        for (partition, committed) in partitions {
+            self.assignments += 1;
+            consumer.pause(std::slice::from_ref(&partition));
+            taking.push((partition.partition, self.assignments));
+            let mut slot = Slot::new(partition.clone(), self.assignments, committed);
+            slot.paused = true;
+            self.slots.insert(partition.partition, slot);
+        }
+        let (partitions, clock) = (self.parts.partitions.clone(), Arc::clone(&self.parts.clock));
+        self.done.push(Box::pin(async move {
+            let mut pause = Duration::from_millis(20);
+            while let Err(error) = partitions.take(taking.iter().map(|(partition, _)| Partition(*partition))).await {
+                tracing::warn!(%error, "can't take partitions; trying again");
+                clock.sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+            Done::Taken(taking)
+        }));
+    }
+
+    /// Partitions go to another node: what is open comes to its outcomes, what has not begun is left to the other.
+    fn leave(&mut self, partitions: &[u16]) {
+        let until = self.parts.clock.monotonic().saturating_add(self.parts.options.handover);
+        let mut leaving = Vec::new();
+        for partition in partitions {
+            let Some(slot) = self.slots.get_mut(partition) else { continue };
+            if matches!(slot.stage, Stage::Leaving { .. }) {
+                continue;
+            }
+            slot.stage = Stage::Leaving { until, given_back: false };
+            slot.backlog.clear();
+            leaving.push((*partition, slot.assignment));
+        }
+        self.give_back(leaving, self.parts.options.handover);
+    }
+
+    /// Partitions are gone: nothing of them counts any more.
+    fn lose(&mut self, partitions: &[u16]) {
+        let gone =
+            partitions.iter().filter_map(|partition| Some((*partition, self.slots.remove(partition)?.assignment)));
+        let gone: Vec<_> = gone.collect();
+        self.give_back(gone, Duration::ZERO);
+    }
+
+    fn give_back(&mut self, leaving: Vec<(u16, u64)>, bound: Duration) {
+        if leaving.is_empty() {
+            return;
+        }
+        let partitions = self.parts.partitions.clone();
+        self.done.push(Box::pin(async move {
+            partitions.give_back(leaving.iter().map(|(partition, _)| Partition(*partition)), bound).await;
+            Done::GivenBack(leaving)
+        }));
+    }
+
+    /// Takes a record from the bus.
+    fn take(&mut self, Received { from, offset, record }: Received) {
+        let count = self.parts.partitions.count();
+        let Some(slot) = self.slots.get_mut(&from.partition) else { return };
+        if slot.stage != Stage::Running || !slot.frontier.take(offset) {
+            return;
+        }
+        let bytes = record.bytes();
+        slot.bytes += bytes;
+        let assignment = slot.assignment;
+        match Message::from_record(&record) {
+            Ok(Message::Call(call)) => {
+                let partition = Slice::of(&call.aggregate, &call.subject).0 % count;
+                if partition == from.partition {
+                    let record = Arc::new(record);
+                    let partition = from.partition;
+                    let before = call.attempt > 0;
+                    slot.backlog.push_back(Job { partition, assignment, offset, call, record, tries: 0, before });
+                    self.dispatch(partition);
+                } else {
+                    // never decided here: its aggregate has another door
+                    slot.settling += 1;
+                    tracing::warn!(at = %from, offset, partition, "a command in the wrong partition; sending it on");
+                    let settling = Arc::clone(&self.settling);
+                    let to = TopicPartition { topic: from.topic, partition };
+                    self.done.push(Box::pin(async move {
+                        if let Err(error) = settling.send_on(to.clone(), record.clone()).await {
+                            let reason =
+                                format!("it is for the partition {to}, and the bus does not take it there: {error}");
+                            let dead = Dead { code: Code::BusFailed, reason, tries: 0 };
+                            settling.bury((from.partition, offset), &to.topic, &record, None, &dead).await;
+                        }
+                        Done::Settled { partition: from.partition, assignment, offset, bytes }
+                    }));
+                }
+            }
+            Ok(Message::Reply(reply)) => {
+                let reason = format!("it is the reply to {}, and this is a topic of commands", reply.to);
+                self.bury_unread(from, assignment, offset, record, reason);
+            }
+            Err(reason) => self.bury_unread(from, assignment, offset, record, reason.to_string()),
+        }
+    }
+
+    fn bury_unread(
+        &mut self,
+        from: TopicPartition,
+        assignment: u64,
+        offset: u64,
+        record: crate::bus::port::Record,
+        reason: String,
+    ) {
+        let Some(slot) = self.slots.get_mut(&from.partition) else { return };
+        slot.settling += 1;
+        let (settling, bytes) = (Arc::clone(&self.settling), record.bytes());
+        self.done.push(Box::pin(async move {
+            let dead = Dead { code: Code::Unreadable, reason, tries: 0 };
+            settling.bury((from.partition, offset), &from.topic, &record, None, &dead).await;
+            Done::Settled { partition: from.partition, assignment, offset, bytes }
+        }));
+    }
+
+    /// Sends what waits in a partition to the engine.
+    fn dispatch(&mut self, partition: u16) {
+        while let Some(slot) = self.slots.get_mut(&partition) {
+            if slot.blocked || slot.stage != Stage::Running {
+                return;
+            }
+            let Some(job) = slot.backlog.pop_front() else { return };
+            if !job.is_command() {
+                self.ask(job);
+                continue;
+            }
+            if let Some((job, order)) = slot.lane(&job).enter(job) {
+                self.send(job, order);
+            }
+        }
+    }
+
+    fn send(&mut self, job: Job, order: Order) {
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
+        let clock = &self.parts.clock;
+        let expires = job.call.deadline_millis.map(|deadline| {
+            let left = deadline.saturating_sub(clock.wall_micros() / 1000);
+            Duration::from_millis(u64::try_from(left).unwrap_or(0))
+        });
+        slot.at_work += 1;
+        let delivered = Delivered { before: job.before, order: Some(order), expires };
+        let mut sent = named::deliver(&self.parts.client, job.envelope(), delivered);
+        if sent.poll_left(&mut TaskContext::from_waker(Waker::noop())).is_pending() {
+            slot.blocked = true;
+            self.done.push(Box::pin(async move {
+                poll_fn(|cx| sent.poll_left(cx)).await;
+                Done::Left(job, sent)
+            }));
+        } else {
+            self.await_answer(job, sent);
+        }
+    }
+
+    fn await_answer(&mut self, job: Job, sent: Sent) {
+        self.done.push(Box::pin(async move {
+            let answer = sent.await.answer;
+            Done::Answered(job, answer)
+        }));
+    }
+
+    /// Asks a query.
+    fn ask(&mut self, job: Job) {
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
+        slot.at_work += 1;
+        let call = &job.call;
+        let asked = self.parts.client.query_named(&call.aggregate, &call.name, &call.payload, Duration::MAX);
+        self.done.push(Box::pin(async move {
+            let answer = asked.await.answer.map_err(|error| match error {
+                QueryError::NotFound => AskError::NotFound { replayed: false },
+                QueryError::Fault(fault) => AskError::Fault(fault),
+            });
+            Done::Answered(job, answer)
+        }));
+    }
+
+    fn on_done(&mut self, done: Done, consumer: &mut dyn Consumer) {
+        match done {
+            Done::Taken(taken) => {
+                for (partition, assignment) in taken {
+                    if let Some(slot) = self.slots.get_mut(&partition)
+                        && slot.assignment == assignment
+                        && slot.stage == Stage::Taking
+                    {
+                        slot.stage = Stage::Running;
+                        slot.paused = false;
+                        consumer.resume(std::slice::from_ref(&slot.partition));
+                    }
+                }
+            }
+            Done::GivenBack(partitions) => {
+                for (partition, assignment) in partitions {
+                    if let Some(slot) = self.slots.get_mut(&partition)
+                        && slot.assignment == assignment
+                        && let Stage::Leaving { given_back, .. } = &mut slot.stage
+                    {
+                        *given_back = true;
+                    }
+                }
+            }
+            Done::Left(job, sent) => {
+                let partition = job.partition;
+                if self.is_current(&job)
+                    && let Some(slot) = self.slots.get_mut(&partition)
+                {
+                    slot.blocked = false;
+                }
+                self.await_answer(job, sent);
+                self.dispatch(partition);
+            }
+            Done::Answered(job, answer) => self.answered(job, answer),
+            Done::Settled { partition, assignment, offset, bytes } => {
+                if let Some(slot) = self.slots.get_mut(&partition)
+                    && slot.assignment == assignment
+                {
+                    slot.settling -= 1;
+                    slot.finish(offset, bytes);
+                }
+            }
+        }
+    }
+
+    fn is_current(&self, job: &Job) -> bool {
+        self.slots.get(&job.partition).is_some_and(|slot| slot.assignment == job.assignment)
+    }
+
+    /// The engine has answered: an outcome goes to its sender, a fault is tried again, or is a dead letter.
+    fn answered(&mut self, mut job: Job, answer: NamedAnswer) {
+        if !self.is_current(&job) {
+            return;
+        }
+        let now = self.parts.clock.monotonic();
+        let is_command = job.is_command();
+        let expired =
+            job.call.deadline_millis.is_some_and(|deadline| deadline <= self.parts.clock.wall_micros() / 1000);
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
+        slot.at_work -= 1;
+        let fault = match answer {
+            Err(AskError::Fault(fault)) if is_command => fault,
+            // a query changes nothing: whoever asks may ask again
+            answer => {
+                if is_command {
+                    slot.lane(&job).finished();
+                }
+                return self.settle(job, answer, None);
+            }
+        };
+        job.before = true;
+        let counts = matches!(fault.code, Code::Panicked | Code::DeadlinePassed);
+        job.tries += u32::from(counts);
+        let code = if expired && fault.code == Code::DeadlinePassed { Code::Expired } else { fault.code };
+        let hopeless = code == Code::Expired || !is_open(code) || (counts && job.tries >= self.parts.options.max_tries);
+        if hopeless {
+            slot.lane(&job).finished();
+            let dead = Dead { code, reason: fault.detail.clone(), tries: job.tries };
+            return self.settle(job, Err(Fault { code, ..fault }.into()), Some(dead));
+        }
+        if code != Code::Behind {
+            metrics::counter!("phoenix_delivery_retries_total", "code" => code.as_str()).increment(1);
+            tracing::debug!(id = %job.call.id, %fault, "no outcome; trying again");
+        }
+        let draw = self.parts.seed.next_u64();
+        let lane = slot.lane(&job);
+        lane.came_back(job);
+        if lane.is_to_wait() {
+            let failures = lane.fail();
+            lane.wait_until(now.saturating_add(self.redelivery.pause(failures, draw)));
+        }
+    }
+
+    /// Tells the outcome, or keeps the dead letter; then the record is finished.
+    fn settle(&mut self, job: Job, answer: NamedAnswer, dead: Option<Dead>) {
+        let topic = Arc::clone(&self.parts.topic);
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
+        slot.tidy(&job.call.aggregate, &job.call.subject);
+        let (partition, assignment, offset, bytes) = (job.partition, job.assignment, job.offset, job.bytes());
+        if dead.is_none() && job.call.reply_to.is_none() {
+            return slot.finish(offset, bytes);
+        }
+        slot.settling += 1;
+        let settling = Arc::clone(&self.settling);
+        self.done.push(Box::pin(async move {
+            if let Some(dead) = &dead {
+                settling.bury((partition, offset), &topic, &job.record, Some(&job), dead).await;
+            }
+            settling.reply(&job, answer).await;
+            Done::Settled { partition, assignment, offset, bytes }
+        }));
+    }
+
+    /// What is due: commits, new attempts, partitions that may go, and those that are full.
+    async fn upkeep(&mut self, consumer: &mut dyn Consumer) {
+        let now = self.parts.clock.monotonic();
+        self.resend(now);
+        self.regulate(consumer);
+        let leaves = |slot: &Slot| match slot.stage {
+            Stage::Leaving { until, given_back } => (given_back && slot.is_quiet()) || now >= until,
+            _ => false,
+        };
+        let left: Vec<u16> = self.slots.iter().filter(|(_, slot)| leaves(slot)).map(|(number, _)| *number).collect();
+        if now >= self.next_commit || !left.is_empty() {
+            self.next_commit = now + self.parts.options.commit_every;
+            self.commit(consumer).await;
+        }
+        if !left.is_empty() {
+            let slots = left.iter().filter_map(|number| self.slots.remove(number));
+            let partitions: Vec<_> = slots.map(|slot| slot.partition).collect();
+            if let Err(error) = consumer.release(partitions).await {
+                tracing::warn!(%error, "the bus was not told that partitions are free");
+            }
+        }
+    }
+
+    async fn commit(&mut self, consumer: &mut dyn Consumer) {
+        let due = self.slots.values().filter_map(|slot| Some((slot.partition.clone(), slot.frontier.to_commit()?)));
+        let due: Vec<_> = due.collect();
+        if due.is_empty() {
+            return;
+        }
+        match consumer.commit(due.clone()).await {
+            Ok(()) => {
+                for (partition, offset) in due {
+                    if let Some(slot) = self.slots.get_mut(&partition.partition) {
+                        slot.frontier.committed(offset);
+                    }
+                }
+            }
+            // it will be told that they are gone, or tries again
+            Err(error) => tracing::warn!(%error, "offsets were not committed; what was finished may come again"),
+        }
+    }
+
+    /// Tries commands again whose pause is over; never more at once than the options say.
+    fn resend(&mut self, now: Duration) {
+        if now < self.next_resend {
+            return;
+        }
+        let mut due = Vec::new();
+        for (number, slot) in &mut self.slots {
+            if slot.stage != Stage::Running || slot.blocked {
+                continue;
+            }
+            for lane in slot.lanes.values_mut() {
+                if due.len() < self.parts.options.max_resends.max(1) && lane.due().is_some_and(|due| due <= now) {
+                    due.push((*number, lane.again()));
+                }
+            }
+        }
+        if !due.is_empty() {
+            self.next_resend = now + TICK;
+        }
+        for (number, jobs) in due {
+            let Some(slot) = self.slots.get_mut(&number) else { continue };
+            // in front of what came after them
+            for job in jobs.into_iter().rev() {
+                slot.backlog.push_front(job);
+            }
+            self.dispatch(number);
+        }
+    }
+
+    /// Pauses partitions with too much that has no outcome, and lets those go on that have room again.
+    fn regulate(&mut self, consumer: &mut dyn Consumer) {
+        let options = &self.parts.options;
+        let bytes: usize = self.slots.values().map(|slot| slot.bytes).sum();
+        for slot in self.slots.values_mut().filter(|slot| slot.stage == Stage::Running) {
+            let unfinished = slot.frontier.unfinished();
+            let full = unfinished >= options.max_unfinished || bytes >= options.max_unfinished_bytes;
+            let roomy = unfinished <= options.max_unfinished / 2 && bytes <= options.max_unfinished_bytes / 2;
+            if full && !slot.paused {
+                slot.paused = true;
+                consumer.pause(std::slice::from_ref(&slot.partition));
+                metrics::counter!("phoenix_delivery_pauses_total").increment(1);
+            } else if roomy && slot.paused {
+                slot.paused = false;
+                consumer.resume(std::slice::from_ref(&slot.partition));
+            }
+        }
+    }
+}
