@@ -27,6 +27,9 @@ pub(super) struct EmbeddedConsumer {
     at: BTreeMap<TopicPartition, At>,
     /// Whose records came last, so that all partitions have their turn.
     last: Option<TopicPartition>,
+    /// What was asked for and not received yet: it outlives the call that asked, so that one who often drops a call
+    /// gets on all the same.
+    reading: Option<oneshot::Receiver<Result<Vec<Received>, BusError>>>,
 }
 
 /// Where it is in a partition that it has.
@@ -74,13 +77,25 @@ impl EmbeddedConsumer {
         let id = state.last_member;
         state.groups.entry(Arc::clone(&group)).or_default().join(id, partitions, Arc::clone(&wake), moment);
         drop(state);
-        Ok(Self { core, id, group, max_records: max_records.max(1), wake, at: BTreeMap::new(), last: None })
+        Ok(Self {
+            core,
+            id,
+            group,
+            max_records: max_records.max(1),
+            wake,
+            at: BTreeMap::new(),
+            last: None,
+            reading: None,
+        })
     }
 
     async fn next_happening(&mut self) -> Result<Happening, BusError> {
         loop {
             match self.step() {
-                Step::Tell(happening) => return Ok(happening),
+                Step::Tell(happening) => {
+                    self.reading = None;
+                    return Ok(happening);
+                }
                 Step::Read(pieces) => {
                     let records = self.read(pieces).await?;
                     let records = self.received(records)?;
@@ -159,13 +174,17 @@ impl EmbeddedConsumer {
         if pieces.is_empty() { Step::Wait(group.next_expiry()) } else { Step::Read(pieces) }
     }
 
-    async fn read(&self, pieces: Vec<Piece>) -> Result<Vec<Received>, BusError> {
-        let (reply, answer) = oneshot::channel();
-        let ended = || BusError::Unavailable(self.core.ended("reads", "was not read"));
-        if !self.core.worker.read(Read { pieces, max_records: self.max_records, reply }) {
-            return Err(ended());
+    async fn read(&mut self, pieces: Vec<Piece>) -> Result<Vec<Received>, BusError> {
+        if self.reading.is_none() {
+            let (reply, answer) = oneshot::channel();
+            // if nobody reads any more, the answer says so
+            self.core.worker.read(Read { pieces, max_records: self.max_records, reply });
+            self.reading = Some(answer);
         }
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        let Some(answer) = &mut self.reading else { return Ok(Vec::new()) };
+        let records = answer.await;
+        self.reading = None;
+        records.unwrap_or_else(|_| Err(BusError::Unavailable(self.core.ended("reads", "was not read"))))
     }
 
     /// Goes on behind these records, without those of partitions that went away while they were read.
@@ -198,6 +217,7 @@ impl EmbeddedConsumer {
     }
 
     fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) {
+        self.reading = None;
         for partition in partitions {
             if let Some(at) = self.at.get_mut(partition) {
                 at.paused = paused;
@@ -262,6 +282,7 @@ impl Consumer for EmbeddedConsumer {
     }
 
     fn seek(&mut self, partition: &TopicPartition, offset: u64) -> BoxFuture<'_, Result<(), BusError>> {
+        self.reading = None;
         let found = match self.at.get_mut(partition) {
             Some(at) => {
                 (at.next, at.astray) = (offset, false);
@@ -273,6 +294,7 @@ impl Consumer for EmbeddedConsumer {
     }
 
     fn release(&mut self, partitions: Vec<TopicPartition>) -> BoxFuture<'_, Result<(), BusError>> {
+        self.reading = None;
         let moment = self.core.moment();
         if let Some(group) = self.core.shared.lock().groups.get_mut(&self.group) {
             group.release(self.id, &partitions, moment);

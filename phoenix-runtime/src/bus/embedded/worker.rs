@@ -84,15 +84,14 @@ impl Worker {
         }
     }
 
-    /// Gives a question to who reads. Says whether there is anybody to answer it.
-    pub(super) fn read(&self, read: Read) -> bool {
+    /// Gives a question to who reads; without anybody who does, it is dropped, and so is its reply.
+    pub(super) fn read(&self, read: Read) {
         match self {
             Self::Inline(writer) => {
                 let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
                 read::answer(&writer.db, &writer.options.path, read);
-                true
             }
-            Self::Threads(threads) => threads.reads.as_ref().is_some_and(|reads| reads.send(read).is_ok()),
+            Self::Threads(threads) => drop(threads.reads.as_ref().map(|reads| reads.send(read))),
         }
     }
 
