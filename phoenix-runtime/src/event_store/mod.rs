@@ -18,7 +18,7 @@ pub mod archive;
 mod encoding;
 mod error;
 pub mod letters;
-mod lock;
+pub(crate) mod lock;
 pub mod log;
 pub mod memory;
 pub mod none;
