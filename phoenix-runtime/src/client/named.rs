@@ -83,15 +83,21 @@ pub(crate) struct Delivered {
 pub(crate) fn deliver(client: &Client, envelope: Envelope, delivered: Delivered) -> Sent {
     let Delivered { before, order, expires } = delivered;
     let sent = if before { deliver::Sent::Before } else { deliver::Sent::Perhaps };
-    let timeout = Some(expires.unwrap_or(Duration::MAX));
-    send_as(client, Envelope { timeout, ..envelope }, sent, order)
+    let expires = expires.and_then(|left| client.router().clock.monotonic().checked_add(left));
+    send_as(client, Envelope { timeout: Some(Duration::MAX), ..envelope }, sent, order, expires)
 }
 
 pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
-    send_as(client, envelope, deliver::Sent::default(), None)
+    send_as(client, envelope, deliver::Sent::default(), None, None)
 }
 
-fn send_as(client: &Client, envelope: Envelope, before: deliver::Sent, order: Option<Order>) -> Sent {
+fn send_as(
+    client: &Client,
+    envelope: Envelope,
+    before: deliver::Sent,
+    order: Option<Order>,
+    expires: Option<Duration>,
+) -> Sent {
     let (sender, receiver) = oneshot::channel();
     let respond = ByName(Box::new(move |answer| {
         // whoever asked may be gone
@@ -99,7 +105,7 @@ fn send_as(client: &Client, envelope: Envelope, before: deliver::Sent, order: Op
     }));
     let timeout = client.timeout_or_default(envelope.timeout);
     let reception = Reception::new(client.share(), receiver, timeout);
-    let deadline = reception.deadline();
+    let deadline = expires.or_else(|| reception.deadline());
     let mut sent = Sent { sending: Sending::Done, reception, id: None };
     let Some(entry) = client.catalog().command(&envelope.aggregate, &envelope.name) else {
         let text = format!("this node has no aggregate `{}` with a command `{}`", envelope.aggregate, envelope.name);

@@ -44,18 +44,22 @@ impl Lane {
         self.held.insert(place, job);
     }
 
-    /// Whether everything that was with the engine has come back, and nothing says yet when it is tried again.
-    pub(super) fn is_to_wait(&self) -> bool {
-        self.at_work == 0 && !self.held.is_empty() && self.due.is_none()
-    }
-
-    /// Counts a failure, and gives the number of those in a row.
-    pub(super) fn fail(&mut self) -> u32 {
-        self.failures = self.failures.saturating_add(1);
-        self.failures
-    }
-
-    pub(super) fn wait_until(&mut self, due: Duration) {
+    /// Once everything that was with the engine has come back: says when those that are held are tried again. `pause` is
+    /// asked for how long to wait after so many failures in a row, where one of them failed.
+    pub(super) fn rest(&mut self, now: Duration, failed: bool, pause: impl FnOnce(u32) -> Duration) {
+        if self.at_work > 0 || self.due.is_some() {
+            return;
+        }
+        if self.held.is_empty() {
+            // the one that broke it is a dead letter
+            self.order = Order::default();
+            return;
+        }
+        let mut due = now;
+        if failed {
+            self.failures = self.failures.saturating_add(1);
+            due = now.saturating_add(pause(self.failures));
+        }
         self.due = Some(due);
     }
 

@@ -298,12 +298,10 @@ impl Work {
                 return;
             }
             let Some(job) = slot.backlog.pop_front() else { return };
-            if !job.is_command() {
-                self.ask(job);
-                continue;
-            }
-            if let Some((job, order)) = slot.lane(&job).enter(job) {
-                self.send(job, order);
+            match slot.lane(&job).enter(job) {
+                Some((job, order)) if job.is_command() => self.send(job, order),
+                Some((job, _)) => self.ask(job),
+                None => {}
             }
         }
     }
@@ -407,28 +405,30 @@ impl Work {
             return;
         }
         let now = self.parts.clock.monotonic();
-        let is_command = job.is_command();
-        let expired =
-            job.call.deadline_millis.is_some_and(|deadline| deadline <= self.parts.clock.wall_micros() / 1000);
+        let draw = self.parts.seed.next_u64();
+        let pause = |failures| self.redelivery.pause(failures, draw);
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.at_work -= 1;
         let fault = match answer {
-            Err(AskError::Fault(fault)) if is_command => fault,
-            // a query changes nothing: whoever asks may ask again
-            answer => {
-                if is_command {
-                    slot.lane(&job).finished();
-                }
-                return self.settle(job, answer, None);
+            // a query changes nothing: whoever asked is told, and may ask again
+            Err(AskError::Fault(fault)) if job.is_command() => fault,
+            outcome => {
+                let lane = slot.lane(&job);
+                lane.finished();
+                lane.rest(now, false, pause);
+                return self.settle(job, outcome, None);
             }
         };
         job.before = true;
         let counts = matches!(fault.code, Code::Panicked | Code::DeadlinePassed);
         job.tries += u32::from(counts);
-        let code = if expired && fault.code == Code::DeadlinePassed { Code::Expired } else { fault.code };
-        let hopeless = code == Code::Expired || !is_open(code) || (counts && job.tries >= self.parts.options.max_tries);
-        if hopeless {
-            slot.lane(&job).finished();
+        let wall = self.parts.clock.wall_micros() / 1000;
+        let expired = fault.code == Code::DeadlinePassed && job.call.deadline_millis.is_some_and(|end| end <= wall);
+        let code = if expired { Code::Expired } else { fault.code };
+        if expired || !is_open(code) || (counts && job.tries >= self.parts.options.max_tries) {
+            let lane = slot.lane(&job);
+            lane.finished();
+            lane.rest(now, false, pause);
             let dead = Dead { code, reason: fault.detail.clone(), tries: job.tries };
             return self.settle(job, Err(Fault { code, ..fault }.into()), Some(dead));
         }
@@ -436,13 +436,9 @@ impl Work {
             metrics::counter!("phoenix_delivery_retries_total", "code" => code.as_str()).increment(1);
             tracing::debug!(id = %job.call.id, %fault, "no outcome; trying again");
         }
-        let draw = self.parts.seed.next_u64();
         let lane = slot.lane(&job);
         lane.came_back(job);
-        if lane.is_to_wait() {
-            let failures = lane.fail();
-            lane.wait_until(now.saturating_add(self.redelivery.pause(failures, draw)));
-        }
+        lane.rest(now, true, pause);
     }
 
     /// Tells the outcome, or keeps the dead letter; then the record is finished.

@@ -9,6 +9,7 @@ mod asynchronous;
 mod batches;
 mod client;
 mod context;
+mod delivery;
 mod failure;
 mod history;
 mod lanes;
