@@ -2,8 +2,17 @@
 //!
 //! # Layout
 //! - [`port`]: the [`Bus`] port and its promises
+//! - `kafka`: Kafka up to 3.9, by kafka-rust (feature `kafka`)
+//! - `rdkafka`: Kafka 3.9 and 4, by librdkafka (feature `rdkafka`)
+//! - `hand_over`: between a thread that reads from a broker and a consumer
 
+#[cfg(any(feature = "kafka", feature = "rdkafka"))]
+mod hand_over;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod port;
+#[cfg(feature = "rdkafka")]
+pub mod rdkafka;
 
 pub use port::{
     Bus, BusError, Consumer, Happening, Offsets, Outgoing, Received, Record, Subscription, TopicPartition, Traits,
