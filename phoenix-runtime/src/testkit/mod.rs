@@ -6,9 +6,11 @@
 //! - [`gated_source`]: a database of several that can be stopped between any two calls
 //! - [`scripted_store`]: a store that does what a test says
 //! - [`lane_map`]: slices dealt to several databases by hand
+//! - [`bus`]: what a bus is, as a suite that every adapter passes
 //! - [`conformance`]: what an event store is, as a suite that every adapter passes
 //! - [`fixture`]: given/when/then on one aggregate, without any I/O
 
+pub mod bus;
 pub mod clock;
 pub mod conformance;
 pub mod fixture;

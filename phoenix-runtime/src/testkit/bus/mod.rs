@@ -1,0 +1,34 @@
+//! What a bus is: a suite that every adapter of [`Bus`] passes unchanged, and a bus that fails.
+//!
+//! An adapter brings a [`Subject`] and runs each of the [`cases`] that applies to it inside a tokio runtime. What it
+//! lacks it declares ([`Subject::lacks`]), and a case holds it to that.
+//!
+//! # Layout
+//! - `subject`: what an adapter brings to the suite, and faults of its servers
+//! - `case`: one promise, and how it fails
+//! - `fixture`: records, a reader that keeps account of what it has, comparisons that say where they failed
+//! - `topics`, `records`, `offsets`, `flow`, `groups`, `concurrency`, `faults`: the promises
+
+mod case;
+mod concurrency;
+mod fixture;
+mod flow;
+mod offsets;
+mod records;
+mod subject;
+mod topics;
+
+pub use case::{Case, Failure};
+pub use subject::{Need, ServerFaults, Subject};
+
+/// Every case of the suite.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    [topics::CASES, records::CASES, offsets::CASES, flow::CASES, concurrency::CASES].concat()
+}
+
+/// Those that apply to what a subject has.
+#[must_use]
+pub fn cases_without(lacks: &[Need]) -> Vec<Case> {
+    cases().into_iter().filter(|case| !case.needs().iter().any(|need| lacks.contains(need))).collect()
+}

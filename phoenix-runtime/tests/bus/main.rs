@@ -1,0 +1,22 @@
+//! Every bus of this crate against the one suite: a test for each adapter and promise.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use phoenix_runtime::testkit::bus::{Case, Subject, cases_without};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let suites: Vec<Vec<Trial>> = vec![];
+    libtest_mimic::run(&arguments, suites.into_iter().flatten().collect()).exit();
+}
+
+/// A test for each promise, on a bus that needs no server.
+#[allow(dead_code, reason = "the first adapter comes with the next change")]
+fn suite<S: Subject + 'static>(bus: &'static str, subject: fn() -> Result<S, Failed>) -> Result<Vec<Trial>, Failed> {
+    let trial = |case: Case| Trial::test(format!("{bus}::{}", case.name()), move || run(case, &subject()?));
+    Ok(cases_without(subject()?.lacks()).into_iter().map(trial).collect())
+}
+
+fn run(case: Case, subject: &dyn Subject) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    Ok(runtime.block_on(case.run(subject))?)
+}
