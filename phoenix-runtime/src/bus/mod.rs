@@ -2,10 +2,12 @@
 //!
 //! # Layout
 //! - [`port`]: the [`Bus`] port and its promises
+//! - [`embedded`]: a file, durable, in process; the default
 //! - `kafka`: Kafka up to 3.9, by kafka-rust (feature `kafka`)
 //! - `rdkafka`: Kafka 3.9 and 4, by librdkafka (feature `rdkafka`)
 //! - `hand_over`: between a thread that reads from a broker and a consumer
 
+pub mod embedded;
 #[cfg(any(feature = "kafka", feature = "rdkafka"))]
 mod hand_over;
 #[cfg(feature = "kafka")]
@@ -14,6 +16,7 @@ pub mod port;
 #[cfg(feature = "rdkafka")]
 pub mod rdkafka;
 
+pub use embedded::{EmbeddedBus, EmbeddedOptions};
 pub use port::{
     Bus, BusError, Consumer, Happening, Offsets, Outgoing, Received, Record, Subscription, TopicPartition, Traits,
 };

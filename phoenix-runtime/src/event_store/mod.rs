@@ -16,7 +16,7 @@
 pub mod archive;
 mod encoding;
 mod error;
-mod lock;
+pub(crate) mod lock;
 pub mod log;
 pub mod memory;
 pub mod none;

@@ -3,14 +3,21 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use phoenix_runtime::testkit::bus::{Case, Subject, cases_without};
 
-fn main() {
+use crate::subjects::{File, Memory};
+
+mod subjects;
+
+fn main() -> Result<(), Failed> {
     let arguments = Arguments::from_args();
-    let suites: Vec<Vec<Trial>> = vec![];
-    libtest_mimic::run(&arguments, suites.into_iter().flatten().collect()).exit();
+    let suites = [
+        suite("memory", || Ok(Memory)), //
+        suite("embedded", File::new),
+    ];
+    let trials = suites.into_iter().collect::<Result<Vec<_>, _>>()?;
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
 
 /// A test for each promise, on a bus that needs no server.
-#[allow(dead_code, reason = "the first adapter comes with the next change")]
 fn suite<S: Subject + 'static>(bus: &'static str, subject: fn() -> Result<S, Failed>) -> Result<Vec<Trial>, Failed> {
     let trial = |case: Case| Trial::test(format!("{bus}::{}", case.name()), move || run(case, &subject()?));
     Ok(cases_without(subject()?.lacks()).into_iter().map(trial).collect())

@@ -1,11 +1,19 @@
 //! A client of kafka-rust that is left for a new one after a failure: an answer that comes late on its connection would be
 //! taken for that to the next request.
 
+use std::time::{Duration, Instant};
+
 use ::kafka::client::{Compression, GroupOffsetStorage, KafkaClient};
 use ::kafka::error::{Error, KafkaCode};
 
 use super::options::KafkaOptions;
 use crate::bus::{BusError, TopicPartition};
+
+/// How long a partition may be without a leader until that is told.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two questions.
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
 /// See the module.
 #[derive(Debug)]
@@ -48,6 +56,22 @@ impl Connection {
             Err(_) => self.client = None,
         }
         done
+    }
+
+    /// Asks again, for a while, where the brokers say that somebody else would know: a topic that was just made, or whose
+    /// leader has gone, has none for a moment.
+    pub(super) fn patiently<T>(&mut self, mut ask: impl FnMut(&mut KafkaClient) -> Result<T, Error>) -> Result<T, Error> {
+        let until = Instant::now() + PATIENCE.min(self.options.request_timeout / 2);
+        loop {
+            match self.with(&mut ask) {
+                Err(Error::Kafka(code) | Error::TopicPartitionError { error_code: code, .. })
+                    if is_moved(code) && Instant::now() < until =>
+                {
+                    std::thread::sleep(PAUSE);
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Leaves the client.

@@ -6,10 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::kafka::client::{ProduceMessage, RequiredAcks};
-use ::kafka::error::Error;
+use ::kafka::error::{Error, KafkaCode};
 use tokio::sync::Notify;
 
-use super::connection::{Connection, is_moved, of_records};
+use super::connection::{Connection, PAUSE, is_moved, of_records};
 use super::worker::Shared;
 use crate::bus::{BusError, Outgoing, TopicPartition};
 
@@ -297,6 +297,17 @@ impl Sender {
         )
     }
 
+    /// Records that certainly were not taken, by a broker that does not lead their partition: before all others, as they
+    /// came first, and as long as somebody waits for them.
+    fn again(&self, group: Group) {
+        let mut queue = self.outbox.queue();
+        for (call, at) in group.into_iter().rev() {
+            call.progress().sent[at] = false;
+            queue.bytes += call.records[at].record.bytes();
+            queue.waiting.push_front((call, at));
+        }
+    }
+
     /// Sends each group to the broker that leads its partition.
     fn send(&self, connection: &mut Connection, groups: &BTreeMap<TopicPartition, Group>) {
         let mut by_leader: BTreeMap<String, Vec<(&TopicPartition, Group)>> = BTreeMap::new();
@@ -305,7 +316,11 @@ impl Sender {
                 group.iter().cloned().partition(|(call, _)| call.progress().failed.contains(to));
             fail(&follows, &BusError::Unavailable(format!("an earlier record of the same call for {to} failed")));
             match leader(connection, to) {
-                Ok(leader) => by_leader.entry(leader).or_default().push((to, group)),
+                Ok(Some(leader)) => by_leader.entry(leader).or_default().push((to, group)),
+                Ok(None) => {
+                    self.again(group);
+                    std::thread::sleep(PAUSE);
+                }
                 Err(error) => fail(&group, &error),
             }
         }
@@ -340,7 +355,7 @@ impl Sender {
                 return;
             }
         };
-        for (to, group) in &groups {
+        for (to, group) in groups {
             let of_topic = confirms.iter().filter(|confirm| *confirm.topic == *to.topic);
             let mut confirmed = of_topic.flat_map(|confirm| &confirm.partition_confirms);
             match confirmed.find(|confirm| confirm.partition == i32::from(to.partition)).map(|confirm| &confirm.offset)
@@ -353,9 +368,14 @@ impl Sender {
                     if is_moved(*code) {
                         connection.forget();
                     }
-                    fail(group, &of_records(*code, to));
+                    if matches!(code, KafkaCode::NotLeaderForPartition | KafkaCode::LeaderNotAvailable) {
+                        self.again(group);
+                        std::thread::sleep(PAUSE);
+                    } else {
+                        fail(&group, &of_records(*code, to));
+                    }
                 }
-                None => fail(group, &BusError::Unknown(format!("the broker says nothing of {to}"))),
+                None => fail(&group, &BusError::Unknown(format!("the broker says nothing of {to}"))),
             }
         }
     }
@@ -368,7 +388,8 @@ fn fail(group: &Group, error: &BusError) {
     }
 }
 
-fn leader(connection: &mut Connection, to: &TopicPartition) -> Result<String, BusError> {
+/// The broker that leads a partition, if there is one for now.
+fn leader(connection: &mut Connection, to: &TopicPartition) -> Result<Option<String>, BusError> {
     let unavailable = |error: Error| BusError::Unavailable(error.to_string());
     for anew in [false, true] {
         if connection
@@ -381,10 +402,10 @@ fn leader(connection: &mut Connection, to: &TopicPartition) -> Result<String, Bu
             let partitions = topics.partitions(&to.topic);
             let partition = partitions.and_then(|partitions| partitions.partition(i32::from(to.partition)));
             if let Some(leader) = partition.and_then(|partition| partition.leader().map(|l| l.host().to_owned())) {
-                return Ok(leader);
+                return Ok(Some(leader));
             }
             if anew {
-                return Err(BusError::Unavailable(format!("{to} has no leader")));
+                return Ok(None);
             }
         }
     }

@@ -21,7 +21,7 @@ pub(super) fn partitions(connection: &mut Connection, topic: &str) -> Result<Opt
 /// The first or the next offset of a topic's partitions.
 pub(super) fn ends(connection: &mut Connection, topic: &str, end: FetchOffset) -> Result<BTreeMap<u16, u64>, BusError> {
     let found =
-        connection.with(|client| client.fetch_topic_offsets(topic, end)).map_err(|error| of_question(&error))?;
+        connection.patiently(|client| client.fetch_topic_offsets(topic, end)).map_err(|error| of_question(&error))?;
     let found = found
         .iter()
         .filter_map(|found| Some((u16::try_from(found.partition).ok()?, u64::try_from(found.offset).ok()?)));
@@ -35,9 +35,9 @@ pub(super) fn committed(
     topic: &str,
     partitions: &[u16],
 ) -> Result<BTreeMap<u16, u64>, BusError> {
-    let asked = partitions.iter().map(|partition| FetchGroupOffset::new(topic, i32::from(*partition)));
+    let asked = || partitions.iter().map(|partition| FetchGroupOffset::new(topic, i32::from(*partition)));
     let found =
-        connection.with(|client| client.fetch_group_offsets(group, asked)).map_err(|error| of_question(&error))?;
+        connection.patiently(|client| client.fetch_group_offsets(group, asked())).map_err(|error| of_question(&error))?;
     let found = found.values().flatten();
     // -1 where there is none
     Ok(found
