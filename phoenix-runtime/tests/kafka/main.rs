@@ -4,11 +4,13 @@
 //! # Layout
 //! - `subject`: the adapters, for the suite
 //! - `adapters`: what is promised of them besides
+//! - `groups`: partitions that move between consumers
 //! - `options`: what can be chosen, and what is kept secret
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on stops at the line that says so")]
 
 mod adapters;
+mod groups;
 mod options;
 mod subject;
 

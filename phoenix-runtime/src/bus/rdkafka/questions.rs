@@ -194,6 +194,9 @@ pub(super) fn ends<C: ConsumerContext>(
     partitions: &[TopicPartition],
     limit: Duration,
 ) -> Result<Vec<(TopicPartition, Offsets)>, BusError> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
     let all = |offset: Offset| {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
