@@ -11,8 +11,10 @@
 
 mod case;
 mod concurrency;
+mod faults;
 mod fixture;
 mod flow;
+mod groups;
 mod offsets;
 mod records;
 mod subject;
@@ -24,7 +26,8 @@ pub use subject::{Need, ServerFaults, Subject};
 /// Every case of the suite.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [topics::CASES, records::CASES, offsets::CASES, flow::CASES, concurrency::CASES].concat()
+    [topics::CASES, records::CASES, offsets::CASES, flow::CASES, groups::CASES, concurrency::CASES, faults::CASES]
+        .concat()
 }
 
 /// Those that apply to what a subject has.
