@@ -10,8 +10,8 @@ use phoenix_runtime::bus::{Bus, BusError, Happening, Outgoing, Received, Record,
 use phoenix_test_servers::{Kind, Private, Server, trial};
 use tokio::time::timeout;
 
-use crate::groups;
 use crate::subject::{Adapter, prefix};
+use crate::{groups, stopped};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,6 +34,11 @@ pub(crate) fn trials(adapter: Adapter, kind: Kind, name: &str) -> Vec<Trial> {
         Adapter::RdKafka => trials.extend([
             trial(kind, format!("{name}: a second consumer gets a part"), groups::a_second_consumer_gets_a_part),
             trial(kind, format!("{name}: one that does not release loses"), groups::one_that_does_not_release_loses),
+            trial(
+                kind,
+                format!("{name}: a process that was stopped for too long can not commit"),
+                stopped::a_stopped_process_can_not_commit,
+            ),
             trial(
                 kind,
                 format!("{name}: one that does not ask loses, and one that pauses does not"),
@@ -59,7 +64,7 @@ async fn made(address: &str, partitions: u16) -> Result<Arc<str>, Failed> {
     Ok(topic)
 }
 
-fn subscription(topic: &Arc<str>) -> Subscription {
+pub(crate) fn subscription(topic: &Arc<str>) -> Subscription {
     let topics = vec![Arc::clone(topic)];
     Subscription { group: format!("{topic}-group"), topics, fixed: None, max_records: 100 }
 }
@@ -131,7 +136,8 @@ fn frozen(adapter: Adapter, kind: Kind) -> Result<(), Failed> {
         let told = insist(&*bus, &numbered(&topic, 0, 3..4)).await?;
         let end = insist(&*bus, &numbered(&topic, 0, 4..5)).await?;
         let read = read_to(&mut consumer, "4").await?;
-        let at = |offset| read.iter().find(|received| received.offset == offset).map(|found| found.record.value.clone());
+        let at =
+            |offset| read.iter().find(|received| received.offset == offset).map(|found| found.record.value.clone());
         assert_eq!((at(told), at(end)), (Some(b"3".to_vec()), Some(b"4".to_vec())), "{read:?}");
         Ok(())
     })?

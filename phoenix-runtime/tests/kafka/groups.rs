@@ -6,36 +6,30 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use phoenix_runtime::bus::rdkafka::{RdKafkaBus, RdKafkaOptions};
-use phoenix_runtime::bus::{Bus, BusError, Consumer, Happening, Subscription, TopicPartition};
+use phoenix_runtime::bus::{Bus, BusError, Consumer, Happening, TopicPartition};
 use phoenix_test_servers::Server;
 use tokio::time::timeout;
 
-use crate::adapters::{numbered, sent, wait};
+use crate::adapters::{numbered, sent, subscription, wait};
 use crate::subject::{prefix, rdkafka_options};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct World {
-    bus: RdKafkaBus,
-    topic: Arc<str>,
+pub(crate) struct World {
+    pub(crate) bus: RdKafkaBus,
+    pub(crate) topic: Arc<str>,
 }
 
 impl World {
-    async fn new(server: &Server, partitions: u16, options: RdKafkaOptions) -> Result<Self, Failed> {
+    pub(crate) async fn new(server: &Server, partitions: u16, options: RdKafkaOptions) -> Result<Self, Failed> {
         let bus = RdKafkaBus::connect(vec![server.address().to_owned()], options).await?;
         let topic: Arc<str> = format!("{}topic", prefix()).into();
         bus.create(Arc::clone(&topic), partitions).await?;
         Ok(Self { bus, topic })
     }
 
-    async fn join(&self) -> Result<Box<dyn Consumer>, BusError> {
-        let subscription = Subscription {
-            group: format!("{}-group", self.topic),
-            topics: vec![Arc::clone(&self.topic)],
-            fixed: None,
-            max_records: 100,
-        };
-        self.bus.subscribe(subscription).await
+    pub(crate) async fn join(&self) -> Result<Box<dyn Consumer>, BusError> {
+        self.bus.subscribe(subscription(&self.topic)).await
     }
 }
 
@@ -48,7 +42,7 @@ async fn next(consumer: &mut Box<dyn Consumer>) -> Result<Happening, Failed> {
     }
 }
 
-async fn assigned(consumer: &mut Box<dyn Consumer>) -> Result<Vec<(TopicPartition, Option<u64>)>, Failed> {
+pub(crate) async fn assigned(consumer: &mut Box<dyn Consumer>) -> Result<Vec<(TopicPartition, Option<u64>)>, Failed> {
     loop {
         if let Happening::Assigned(partitions) = next(consumer).await? {
             return Ok(partitions);
@@ -57,7 +51,7 @@ async fn assigned(consumer: &mut Box<dyn Consumer>) -> Result<Vec<(TopicPartitio
 }
 
 /// Reads until as many records are there, and commits behind each.
-async fn read(consumer: &mut Box<dyn Consumer>, count: usize) -> Result<Vec<(u16, u64)>, Failed> {
+pub(crate) async fn read(consumer: &mut Box<dyn Consumer>, count: usize) -> Result<Vec<(u16, u64)>, Failed> {
     let mut read = Vec::new();
     while read.len() < count {
         if let Happening::Records(records) = next(consumer).await? {
@@ -113,8 +107,7 @@ pub(crate) fn a_second_consumer_gets_a_part(server: &'static Server) -> Result<(
         }
         given.sort();
         revoked.sort();
-        let expected: Vec<_> =
-            given.iter().map(|(partition, _)| (partition.clone(), Some(5))).collect();
+        let expected: Vec<_> = given.iter().map(|(partition, _)| (partition.clone(), Some(5))).collect();
         let named: Vec<_> = given.iter().map(|(partition, _)| partition.clone()).collect();
         assert_eq!(named, revoked);
         assert_eq!(given.iter().filter(|given| expected.contains(given)).count(), 1, "{given:?}");

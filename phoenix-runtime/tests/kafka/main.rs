@@ -5,6 +5,7 @@
 //! - `subject`: the adapters, for the suite
 //! - `adapters`: what is promised of them besides
 //! - `groups`: partitions that move between consumers
+//! - `stopped`: a consumer whose process stands still
 //! - `options`: what can be chosen, and what is kept secret
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on stops at the line that says so")]
@@ -12,6 +13,7 @@
 mod adapters;
 mod groups;
 mod options;
+mod stopped;
 mod subject;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -27,6 +29,10 @@ const SUBJECTS: [(Adapter, Kind, &str); 3] = [
 ];
 
 fn main() {
+    if let Some(done) = stopped::member() {
+        done.unwrap();
+        return;
+    }
     let mut arguments = Arguments::from_args();
     // two cores, and a broker each; most of it is waiting
     arguments.test_threads.get_or_insert(4);
@@ -49,7 +55,9 @@ fn suite(adapter: Adapter, kind: Kind, name: &str) -> Vec<Trial> {
                 run(case, &KafkaSubject::new(adapter, own.address(), Some(&own)))
             })
         } else {
-            trial(kind, name, move |server: &'static Server| run(case, &KafkaSubject::new(adapter, server.address(), None)))
+            trial(kind, name, move |server: &'static Server| {
+                run(case, &KafkaSubject::new(adapter, server.address(), None))
+            })
         }
     };
     let lacks: Vec<Need> = adapter.lacks().to_vec();

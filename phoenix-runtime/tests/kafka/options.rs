@@ -79,7 +79,10 @@ fn not_built() -> Result<(), Failed> {
     // a build with all features tries, and nobody is there
     let expected = matches!(&refused, BusError::Unsupported(why) if why.contains("rdkafka-tls"));
     assert!(expected || matches!(refused, BusError::Unavailable(_)), "{refused}");
-    for nobody in [wait(RdKafkaBus::connect(vec![], RdKafkaOptions::default()))?.map(drop), wait(KafkaBus::connect(vec![], KafkaOptions::default()))?.map(drop)] {
+    for nobody in [
+        wait(RdKafkaBus::connect(vec![], RdKafkaOptions::default()))?.map(drop),
+        wait(KafkaBus::connect(vec![], KafkaOptions::default()))?.map(drop),
+    ] {
         assert!(matches!(&nobody, Err(BusError::Unsupported(why)) if why.contains("host:port")), "{nobody:?}");
     }
     Ok(())

@@ -32,7 +32,8 @@ impl Adapter {
         Ok(match self {
             Self::Kafka => {
                 let timeout = Duration::from_secs(5);
-                let options = KafkaOptions { request_timeout: timeout, ack_timeout: timeout, ..KafkaOptions::default() };
+                let options =
+                    KafkaOptions { request_timeout: timeout, ack_timeout: timeout, ..KafkaOptions::default() };
                 Arc::new(KafkaBus::connect(brokers, options).await?)
             }
             Self::RdKafka => Arc::new(RdKafkaBus::connect(brokers, rdkafka_options()).await?),

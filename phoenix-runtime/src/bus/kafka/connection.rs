@@ -52,7 +52,7 @@ impl Connection {
         let done = self.client().and_then(work);
         match &done {
             Ok(_) => {}
-            Err(Error::Kafka(code)) | Err(Error::TopicPartitionError { error_code: code, .. }) if !is_moved(*code) => {}
+            Err(Error::Kafka(code) | Error::TopicPartitionError { error_code: code, .. }) if !is_moved(*code) => {}
             Err(_) => self.client = None,
         }
         done
@@ -60,7 +60,10 @@ impl Connection {
 
     /// Asks again, for a while, where the brokers say that somebody else would know: a topic that was just made, or whose
     /// leader has gone, has none for a moment.
-    pub(super) fn patiently<T>(&mut self, mut ask: impl FnMut(&mut KafkaClient) -> Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn patiently<T>(
+        &mut self,
+        mut ask: impl FnMut(&mut KafkaClient) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let until = Instant::now() + PATIENCE.min(self.options.request_timeout / 2);
         loop {
             match self.with(&mut ask) {

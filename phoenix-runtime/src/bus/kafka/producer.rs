@@ -20,7 +20,7 @@ const OVERHEAD: usize = 40;
 const MAX_REQUEST: usize = 16 << 20;
 
 /// How long a thread without work waits before it goes.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Records of one call.
 #[derive(Debug)]
@@ -231,7 +231,9 @@ impl Sender {
             if sent.is_err() {
                 connection.forget();
                 let lost = BusError::Unknown("kafka-rust panicked while it sent".to_owned());
-                groups.values().for_each(|group| fail(group, &lost));
+                for group in groups.values() {
+                    fail(group, &lost);
+                }
             }
         }
     }
@@ -351,7 +353,9 @@ impl Sender {
             Ok(confirms) => confirms,
             Err(error) => {
                 let error = of_sending(&error);
-                groups.iter().for_each(|(_, group)| fail(group, &error));
+                for (_, group) in &groups {
+                    fail(group, &error);
+                }
                 return;
             }
         };

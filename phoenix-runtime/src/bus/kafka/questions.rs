@@ -36,8 +36,9 @@ pub(super) fn committed(
     partitions: &[u16],
 ) -> Result<BTreeMap<u16, u64>, BusError> {
     let asked = || partitions.iter().map(|partition| FetchGroupOffset::new(topic, i32::from(*partition)));
-    let found =
-        connection.patiently(|client| client.fetch_group_offsets(group, asked())).map_err(|error| of_question(&error))?;
+    let found = connection
+        .patiently(|client| client.fetch_group_offsets(group, asked()))
+        .map_err(|error| of_question(&error))?;
     let found = found.values().flatten();
     // -1 where there is none
     Ok(found

@@ -37,7 +37,7 @@ impl fmt::Debug for RdKafkaConsumer {
 }
 
 impl RdKafkaConsumer {
-    pub(super) fn open(config: ClientConfig, options: &RdKafkaOptions, of: Subscription) -> Result<Self, BusError> {
+    pub(super) fn open(config: &ClientConfig, options: &RdKafkaOptions, of: Subscription) -> Result<Self, BusError> {
         let bounds = Bounds {
             max_records: of.max_records,
             records: options.read_ahead_records,

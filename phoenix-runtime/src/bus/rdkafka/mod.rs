@@ -80,7 +80,7 @@ impl RdKafkaBus {
             }
         }
         RdKafkaConsumer::open(
-            settings::consumer(&self.base, &self.options, &subscription.group),
+            &settings::consumer(&self.base, &self.options, &subscription.group),
             &self.options,
             subscription,
         )

@@ -67,7 +67,7 @@ impl Default for RdKafkaOptions {
             max_waiting_bytes: 64 << 20,
             replication_factor: None,
             session_timeout: Duration::from_secs(10),
-            max_poll_interval: Duration::from_secs(300),
+            max_poll_interval: Duration::from_mins(5),
             release_timeout: Duration::from_secs(30),
             read_ahead_records: 10_000,
             read_ahead_bytes: 16 << 20,

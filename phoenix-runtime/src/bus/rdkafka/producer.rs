@@ -129,7 +129,7 @@ impl Producer {
         if open > 0 {
             match self.native() {
                 Ok(native) => {
-                    self.send(&native, &records, &mut results, &call);
+                    send(&native, &records, &mut results, &call);
                     let told = call.told.notified();
                     if call.progress().open > 0 {
                         // librdkafka keeps its own time; this is for what it never hears of
@@ -154,43 +154,37 @@ impl Producer {
         });
         results.into_iter().zip(told).map(|(known, told)| known.unwrap_or(told)).collect()
     }
+}
 
-    fn send(
-        &self,
-        native: &Native,
-        records: &[Outgoing],
-        results: &mut [Option<Result<u64, BusError>>],
-        call: &Arc<Call>,
-    ) {
-        // what follows a record that was not taken would overtake it when it is tried again
-        let mut full = BTreeSet::new();
-        for (at, (outgoing, result)) in records.iter().zip(results).enumerate() {
-            if result.is_some() {
-                continue;
-            }
-            let Outgoing { to, record } = outgoing;
-            if full.contains(to) {
-                call.settle(at, Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)));
-                continue;
-            }
-            let sent = BaseRecord::with_opaque_to(&to.topic, Box::new((Arc::clone(call), at)))
-                .partition(i32::from(to.partition))
-                .payload(&record.value);
-            let sent = if let Some(key) = &record.key { sent.key(key) } else { sent };
-            let sent = if record.headers.is_empty() {
-                sent
-            } else {
-                let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-                let headers = record
-                    .headers
-                    .iter()
-                    .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-                sent.headers(headers)
-            };
-            if let Err((error, _)) = native.send(sent) {
-                full.insert(to.clone());
-                call.settle(at, Err(error));
-            }
+fn send(native: &Native, records: &[Outgoing], results: &mut [Option<Result<u64, BusError>>], call: &Arc<Call>) {
+    // what follows a record that was not taken would overtake it when it is tried again
+    let mut full = BTreeSet::new();
+    for (at, (outgoing, result)) in records.iter().zip(results).enumerate() {
+        if result.is_some() {
+            continue;
+        }
+        let Outgoing { to, record } = outgoing;
+        if full.contains(to) {
+            call.settle(at, Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)));
+            continue;
+        }
+        let sent = BaseRecord::with_opaque_to(&to.topic, Box::new((Arc::clone(call), at)))
+            .partition(i32::from(to.partition))
+            .payload(&record.value);
+        let sent = if let Some(key) = &record.key { sent.key(key) } else { sent };
+        let sent = if record.headers.is_empty() {
+            sent
+        } else {
+            let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+            let headers = record
+                .headers
+                .iter()
+                .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+            sent.headers(headers)
+        };
+        if let Err((error, _)) = native.send(sent) {
+            full.insert(to.clone());
+            call.settle(at, Err(error));
         }
     }
 }
