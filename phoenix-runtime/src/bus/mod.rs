@@ -3,12 +3,21 @@
 //! # Layout
 //! - [`port`]: the [`Bus`] port and its promises
 //! - [`embedded`]: a file, durable, in process; the default
+//! - `kafka`: Kafka up to 3.9, by kafka-rust (feature `kafka`)
+//! - `rdkafka`: Kafka 3.9 and 4, by librdkafka (feature `rdkafka`)
+//! - `hand_over`: between a thread that reads from a broker and a consumer
 //! - [`envelope`]: messages as they travel
 //! - [`sender`]: sends records until they are acknowledged
 
 pub mod embedded;
 pub mod envelope;
+#[cfg(any(feature = "kafka", feature = "rdkafka"))]
+mod hand_over;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod port;
+#[cfg(feature = "rdkafka")]
+pub mod rdkafka;
 pub mod sender;
 
 pub use embedded::{EmbeddedBus, EmbeddedOptions};

@@ -3,8 +3,9 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use phoenix_runtime::testkit::bus::{Case, Subject, cases_without};
 
-use crate::subjects::{File, Memory};
+use crate::subjects::{Faulty, File, Memory};
 
+mod faulty;
 mod subjects;
 
 fn main() -> Result<(), Failed> {
@@ -12,9 +13,11 @@ fn main() -> Result<(), Failed> {
     let suites = [
         suite("memory", || Ok(Memory)), //
         suite("embedded", File::new),
+        suite("faulty", || Ok(Faulty::default())),
     ];
     let trials = suites.into_iter().collect::<Result<Vec<_>, _>>()?;
-    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+    let trials = trials.into_iter().flatten().chain(faulty::trials());
+    libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 
 /// A test for each promise, on a bus that needs no server.

@@ -1,13 +1,13 @@
 //! The buses of this crate as subjects of the suite.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
 use phoenix_runtime::bus::{Bus, BusError, EmbeddedBus, EmbeddedOptions};
-use phoenix_runtime::domain::ports::{BoxFuture, Clock};
+use phoenix_runtime::domain::ports::{BoxFuture, Clock, SplitMix};
 use phoenix_runtime::engine::SystemClock;
-use phoenix_runtime::testkit::bus::{Need, Subject};
+use phoenix_runtime::testkit::bus::{BusFaults, FaultyBus, Need, ServerFaults, Subject};
 use tempfile::TempDir;
 
 fn clock() -> Arc<dyn Clock> {
@@ -51,6 +51,29 @@ impl Subject for File {
 
     fn lacks(&self) -> &[Need] {
         &[Need::ServerFaults]
+    }
+}
+
+/// A bus that can fail, on a quiet day: it passes what others pass, and what only those pass that can fail.
+#[derive(Default)]
+pub(crate) struct Faulty(OnceLock<FaultyBus>);
+
+impl Subject for Faulty {
+    fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Bus>, BusError>> {
+        Box::pin(async move {
+            let inner = Memory.open(name).await?;
+            let spawn = Arc::new(|task| drop(tokio::spawn(task)));
+            let bus = FaultyBus::new(inner, clock(), Arc::new(SplitMix::new(1)), spawn, BusFaults::NONE);
+            Ok(Arc::new(self.0.get_or_init(|| bus).clone()) as Arc<dyn Bus>)
+        })
+    }
+
+    fn lacks(&self) -> &[Need] {
+        &[Need::Durability]
+    }
+
+    fn servers(&self) -> Option<&dyn ServerFaults> {
+        self.0.get().map(|bus| bus as &dyn ServerFaults)
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Server {
 /// # Errors
 /// Where its packages are missing, or it does not start.
 pub fn shared(kind: Kind) -> Result<&'static Server, Error> {
-    static SERVERS: [OnceLock<Result<Server, Error>>; 2] = [OnceLock::new(), OnceLock::new()];
+    static SERVERS: [OnceLock<Result<Server, Error>>; Kind::ALL.len()] = [const { OnceLock::new() }; Kind::ALL.len()];
     let server = SERVERS[kind as usize].get_or_init(|| match Server::of_environment(kind) {
         Some(server) => Ok(server),
         None => Ok(Server::start(kind)?.0),
@@ -65,7 +65,7 @@ impl Server {
         self.kind
     }
 
-    /// The URL of its own database, for its administrator, without TLS.
+    /// The URL of its own database, for its administrator, without TLS; of a broker, its host and port.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -88,7 +88,7 @@ impl Server {
     /// Creates an empty database whose name begins with this one, and gives its URL.
     ///
     /// # Errors
-    /// When the server does not create it.
+    /// When the server does not create it, or has no databases.
     pub fn database(&self, name: &str) -> Result<String, Error> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -107,8 +107,11 @@ impl Server {
     /// Runs a statement as the server's administrator.
     ///
     /// # Errors
-    /// When the server refuses it.
+    /// When the server refuses it, or knows no SQL.
     pub fn execute(&self, sql: &str) -> Result<(), Error> {
+        if Kind::BROKERS.contains(&self.kind) {
+            return Err(Error::Failed(format!("{} has no databases: {sql}", self.kind)));
+        }
         let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("{}: {sql}: {error}", self.kind));
         let work = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed(&e))?;

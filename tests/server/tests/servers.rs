@@ -9,16 +9,19 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // two cores, and each server is a private one
     arguments.test_threads.get_or_insert(2);
-    let trials = Kind::ALL.into_iter().flat_map(|kind| -> [Trial; 2] {
+    let databases = Kind::DATABASES.into_iter().flat_map(|kind| -> [Trial; 2] {
         [
-            trial(kind, format!("{kind}: every database is a new one"), databases),
+            trial(kind, format!("{kind}: every database is a new one"), new_databases),
             trial(kind, format!("{kind}: a killed server comes back with its data"), killed),
         ]
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let brokers = Kind::BROKERS.into_iter().map(|kind| {
+        trial(kind, format!("{kind}: a killed broker comes back, and a frozen one takes connections"), broker)
+    });
+    libtest_mimic::run(&arguments, databases.chain(brokers).collect()).exit();
 }
 
-fn databases(server: &'static Server) -> Result<(), Failed> {
+fn new_databases(server: &'static Server) -> Result<(), Failed> {
     let (first, second) = (server.database("a name's \"case\"")?, server.database("a name's \"case\"")?);
     if first == second {
         return Err(format!("the same database twice: {first}").into());
@@ -44,4 +47,21 @@ fn killed(server: &'static Server) -> Result<(), Failed> {
         Err(error) if error.to_string().to_lowercase().contains("duplicate") => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+fn broker(server: &'static Server) -> Result<(), Failed> {
+    if server.execute("SELECT 1").is_ok() {
+        return Err("a broker knows SQL".into());
+    }
+    let own = Private::start(server.kind())?;
+    own.freeze()?;
+    TcpStream::connect(own.address())?;
+    own.thaw()?;
+    own.kill()?;
+    if TcpStream::connect(own.address()).is_ok() {
+        return Err("a killed server answers".into());
+    }
+    own.restart()?;
+    TcpStream::connect(own.address())?;
+    Ok(())
 }

@@ -7,24 +7,31 @@
 //! - `subject`: what an adapter brings to the suite, and faults of its servers
 //! - `case`: one promise, and how it fails
 //! - `fixture`: records, a reader that keeps account of what it has, comparisons that say where they failed
+//! - `faulty_bus`, `faulty_consumer`: a bus that fails by a seed
 //! - `topics`, `records`, `offsets`, `flow`, `groups`, `concurrency`, `faults`: the promises
 
 mod case;
 mod concurrency;
+mod faults;
+mod faulty_bus;
+mod faulty_consumer;
 mod fixture;
 mod flow;
+mod groups;
 mod offsets;
 mod records;
 mod subject;
 mod topics;
 
 pub use case::{Case, Failure};
+pub use faulty_bus::{BusFaults, FaultyBus};
 pub use subject::{Need, ServerFaults, Subject};
 
 /// Every case of the suite.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [topics::CASES, records::CASES, offsets::CASES, flow::CASES, concurrency::CASES].concat()
+    [topics::CASES, records::CASES, offsets::CASES, flow::CASES, groups::CASES, concurrency::CASES, faults::CASES]
+        .concat()
 }
 
 /// Those that apply to what a subject has.

@@ -1,0 +1,95 @@
+//! What librdkafka says besides its answers, and what its errors mean.
+
+use ::rdkafka::ClientContext;
+use ::rdkafka::config::RDKafkaLogLevel;
+use ::rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::bus::{BusError, TopicPartition};
+
+/// Sends the log where ours goes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "a Kafka client met a fault");
+    }
+}
+
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(facility, "librdkafka: {message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
+        _ => tracing::debug!(facility, "librdkafka: {message}"),
+    }
+}
+
+/// What the failure of a question means.
+pub(super) fn of_question(error: &KafkaError) -> BusError {
+    use RDKafkaErrorCode as Code;
+    match error {
+        KafkaError::ClientConfig(_, why, name, _) => {
+            // its value may be a secret
+            BusError::Unsupported(format!("librdkafka does not take the property `{name}`: {why}"))
+        }
+        KafkaError::ClientCreation(why) => BusError::Unsupported(format!("librdkafka does not start: {why}")),
+        error => match error.rdkafka_error_code() {
+            Some(
+                Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::SaslAuthenticationFailed
+                | Code::SSL
+                | Code::Authentication
+                | Code::UnsupportedSASLMechanism
+                | Code::UnsupportedVersion
+                | Code::UnsupportedFeature
+                | Code::NotImplemented,
+            ) => BusError::Unsupported(error.to_string()),
+            Some(
+                Code::InvalidTopic
+                | Code::InvalidGroupId
+                | Code::InvalidReplicationFactor
+                | Code::InvalidPartitions
+                | Code::PolicyViolation
+                | Code::InvalidArgument
+                | Code::OffsetMetadataTooLarge,
+            ) => BusError::Refused(error.to_string()),
+            _ => BusError::Unavailable(error.to_string()),
+        },
+    }
+}
+
+/// What became of a record that was given to librdkafka.
+pub(super) fn of_record(error: &KafkaError, to: &TopicPartition) -> BusError {
+    use RDKafkaErrorCode as Code;
+    let text = || format!("{to}: {error}");
+    match error.rdkafka_error_code() {
+        Some(Code::QueueFull | Code::PurgeQueue | Code::NotEnoughReplicas | Code::LeaderNotAvailable) => {
+            BusError::Unavailable(text())
+        }
+        Some(Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition) => {
+            BusError::NoTopic(to.clone())
+        }
+        Some(
+            Code::MessageSizeTooLarge
+            | Code::InvalidMessage
+            | Code::InvalidMessageSize
+            | Code::MessageBatchTooLarge
+            | Code::InvalidTopic
+            | Code::InvalidTimestamp
+            | Code::InvalidArgument
+            | Code::InvalidRecord
+            | Code::TopicAuthorizationFailed
+            | Code::PolicyViolation,
+        ) => BusError::Refused(text()),
+        // a time-out does not say whether a request was on its way, and a fatal error nothing of those before it
+        _ => BusError::Unknown(text()),
+    }
+}
