@@ -40,12 +40,12 @@ pub(super) struct LetterFile {
 }
 
 impl LetterFile {
-    pub(super) fn open(files: Arc<dyn Files>, path: Arc<Path>, small: u64) -> Result<Self, StoreError> {
-        let writer = Writer::open(files, Arc::clone(&path), small)?;
+    pub(super) fn open(files: Arc<dyn Files>, path: &Arc<Path>, small: u64) -> Result<Self, StoreError> {
+        let writer = Writer::open(files, Arc::clone(path), small)?;
         let shared = writer.shared();
         let (jobs, waiting) = channel();
         let thread = std::thread::Builder::new().name("phoenix-letters".to_owned()).spawn(move || writer.run(&waiting));
-        let thread = thread.map_err(|e| failed(&path, "start the thread that writes letters", &e))?;
+        let thread = thread.map_err(|e| failed(path, "start the thread that writes letters", &e))?;
         Ok(Self { shared, jobs: Some(jobs), thread: Some(thread) })
     }
 

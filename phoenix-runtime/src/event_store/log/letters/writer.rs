@@ -11,7 +11,7 @@ use super::super::error::failed;
 use super::super::files::{Files, LogFile};
 use super::entry::{Entry, FORM, Place, grave, of, row};
 use super::file::{NAME, NEW, body, frame, read, replay};
-use crate::event_store::letters::{Book, Change};
+use crate::event_store::letters::{Book, Change, Grave};
 use crate::event_store::port::StoreError;
 
 /// How many bytes are made durable by one sync at most; a single change is never divided.
@@ -178,7 +178,7 @@ impl Writer {
         }
         let state = self.shared.state();
         let rows: usize = state.book.rows().map(|held| held.bytes).sum();
-        let letters: usize = state.book.graves().map(|grave| grave.size()).sum();
+        let letters: usize = state.book.graves().map(Grave::size).sum();
         drop(state);
         let live = (rows + letters) as u64;
         if live * 2 > self.end {
