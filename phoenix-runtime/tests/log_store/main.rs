@@ -7,6 +7,7 @@ mod damage;
 mod disk;
 mod faults;
 mod folder;
+mod letters;
 mod rewriting;
 mod rows;
 mod sizes;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use phoenix_runtime::domain::id::AggregateId;
-use phoenix_runtime::event_store::{SqliteOptions, SqliteStore};
+use phoenix_runtime::event_store::letters::{DeadFilter, DeadLetter, Standing};
+use phoenix_runtime::event_store::{
+    Archived, EventStore, LogStore, LogStoreOptions, MemoryArchive, SqliteOptions, SqliteStore,
+};
 use phoenix_runtime::node::config::StoreUrl;
 use phoenix_runtime::node::inspect::{InspectError, Inspector, Until};
 use phoenix_runtime::node::{History, NodeConfig};
@@ -56,4 +59,59 @@ fn a_schema_has_every_message() {
     assert_eq!(names("events"), ["opened", "changed"]);
     assert_eq!(names("queries"), ["balance"]);
     assert_eq!(schema["commands"][2]["creates"], false);
+}
+
+fn dead_letter() -> DeadLetter {
+    DeadLetter {
+        number: 1,
+        topic: "account.commands".into(),
+        partition: 3,
+        offset: 12,
+        aggregate: Some("account".into()),
+        id: Some("a".into()),
+        name: Some("explode".into()),
+        message_id: None,
+        slice: None,
+        code: "panicked".into(),
+        reason: "it exploded three times".to_owned(),
+        tries: 3,
+        time_micros: 5,
+        standing: Standing::Waiting,
+        settled_micros: None,
+        codec: 1,
+        body: b"{}".to_vec(),
+        original: None,
+    }
+}
+
+/// Dead letters are seen while their owner has the store open, also behind an archive.
+async fn check_letters(store: Arc<dyn EventStore>, url: StoreUrl) {
+    let mut config = NodeConfig::default();
+    config.store = url;
+    let owner = Archived::new(store, Arc::new(MemoryArchive::new()));
+    let letters = owner.letters().expect("the store has letters");
+    let history = History::open(&config).await.expect("an owner does not mind");
+    let seen = history.letters().expect("the store has letters");
+    assert_eq!(seen.dead(DeadFilter::default(), 0, 10).await, Ok(vec![]));
+    letters.bury(vec![dead_letter()], Vec::new()).await.expect("buried");
+    assert_eq!(seen.dead(DeadFilter::default(), 0, 10).await, Ok(vec![dead_letter()]));
+    assert_eq!(seen.dead_counts().await, Ok([("panicked".to_owned(), 1)].into()));
+    letters.settle(vec![1], Standing::Discarded, 9).await.expect("discarded");
+    let standing = seen.dead_letter(1).await.expect("read").map(|letter| letter.standing);
+    assert_eq!(standing, Some(Standing::Discarded));
+    assert_eq!(seen.dead_counts().await, Ok([].into()));
+}
+
+#[tokio::test]
+async fn dead_letters_are_seen_beside_an_owner() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bank.db");
+    let store = SqliteStore::open(SqliteOptions::at(&path)).await.expect("opens");
+    check_letters(Arc::new(store), StoreUrl::Sqlite(path)).await;
+    let path = folder.path().join("log");
+    let store = LogStore::open(LogStoreOptions::at(&path)).await.expect("opens");
+    check_letters(Arc::new(store), StoreUrl::Log(path)).await;
+    let mut config = NodeConfig::default();
+    config.store = StoreUrl::None;
+    assert!(History::open(&config).await.expect("opens").letters().is_none());
 }

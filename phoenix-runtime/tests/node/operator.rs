@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use phoenix_runtime::domain::id::{AggregateId, Dedup, Slice};
 use phoenix_runtime::domain::ports::BoxFuture;
+use phoenix_runtime::event_store::letters::Letters;
 use phoenix_runtime::event_store::port::{
     Batch, Epoch, KnownKeys, Partition, Position, Snapshot, SnapshotInfo, StoredEvent, StoredOutcome, StreamId,
 };

@@ -1,6 +1,6 @@
 //! The inbox and the dead letters of a log: a file of changes beside the segments, and what they come to in memory, but
-//! for the bodies, which are read from the file. It is written anew once most of it is finished, so it stays about as
-//! large as what is kept. There is none until something is kept.
+//! for the bodies, which are read from the file. It is written anew once most of it is finished, and it is larger than a
+//! segment; so it stays about as large as what is kept. There is none until something is kept.
 //!
 //! # Layout
 //! - `entry`: a change as it is written
@@ -40,12 +40,12 @@ pub(super) struct LetterFile {
 }
 
 impl LetterFile {
-    pub(super) fn open(files: Arc<dyn Files>, path: Arc<Path>) -> Result<Self, StoreError> {
-        let writer = Writer::open(files, Arc::clone(&path))?;
+    pub(super) fn open(files: Arc<dyn Files>, path: &Arc<Path>, small: u64) -> Result<Self, StoreError> {
+        let writer = Writer::open(files, Arc::clone(path), small)?;
         let shared = writer.shared();
         let (jobs, waiting) = channel();
         let thread = std::thread::Builder::new().name("phoenix-letters".to_owned()).spawn(move || writer.run(&waiting));
-        let thread = thread.map_err(|e| failed(&path, "start the thread that writes letters", &e))?;
+        let thread = thread.map_err(|e| failed(path, "start the thread that writes letters", &e))?;
         Ok(Self { shared, jobs: Some(jobs), thread: Some(thread) })
     }
 

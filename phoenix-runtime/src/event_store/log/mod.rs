@@ -125,7 +125,7 @@ impl LogStore {
             let writer = Writer::new(Arc::clone(&shared), &options, end, work.clone())?;
             let thread = std::thread::Builder::new().name("phoenix-log".to_owned()).spawn(move || writer.run(&waiting));
             let thread = thread.map_err(|e| error::failed(&options.path, "start the thread that writes", &e))?;
-            let kept = LetterFile::open(files, Arc::clone(&shared.path))?;
+            let kept = LetterFile::open(files, &shared.path, options.segment_bytes())?;
             Ok::<_, StoreError>((shared, thread, (work, compaction), kept))
         };
         let (shared, thread, compaction, kept) = blocking(start).await.map_err(|e| OpenError::database(&path, &e))?;

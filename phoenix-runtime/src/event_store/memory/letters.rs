@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::MemoryStore;
 use crate::domain::ports::BoxFuture;
 use crate::event_store::letters::{
-    Backlog, Change, DeadFilter, DeadLetter, Due, InboxKey, InboxRow, Letters, ReadLetters, Standing,
+    Backlog, Change, DeadFilter, DeadLetter, Due, Grave, InboxKey, InboxRow, Letters, ReadLetters, Sealed, Standing,
 };
 use crate::event_store::port::StoreError;
 
@@ -24,7 +24,7 @@ impl MemoryStore {
 impl ReadLetters for MemoryStore {
     fn due(&self, question: Due) -> BoxFuture<'_, Result<Vec<InboxRow>, StoreError>> {
         let contents = self.contents();
-        Box::pin(ready(Ok(contents.letters.due(&question).into_iter().map(|held| held.whole()).collect())))
+        Box::pin(ready(Ok(contents.letters.due(&question).into_iter().map(Sealed::whole).collect())))
     }
 
     fn backlog(
@@ -37,11 +37,11 @@ impl ReadLetters for MemoryStore {
     fn dead(&self, filter: DeadFilter, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, StoreError>> {
         let contents = self.contents();
         let found = contents.letters.dead(&filter, after, limit);
-        Box::pin(ready(Ok(found.into_iter().map(|grave| grave.whole()).collect())))
+        Box::pin(ready(Ok(found.into_iter().map(Grave::whole).collect())))
     }
 
     fn dead_letter(&self, number: u64) -> BoxFuture<'_, Result<Option<DeadLetter>, StoreError>> {
-        Box::pin(ready(Ok(self.contents().letters.dead_letter(number).map(|grave| grave.whole()))))
+        Box::pin(ready(Ok(self.contents().letters.dead_letter(number).map(Grave::whole))))
     }
 
     fn dead_counts(&self) -> BoxFuture<'_, Result<BTreeMap<String, u64>, StoreError>> {

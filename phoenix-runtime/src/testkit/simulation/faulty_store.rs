@@ -162,6 +162,45 @@ impl FaultyStore {
         self.inner.append(batch).await
     }
 
+    pub(super) fn inner(&self) -> &Arc<dyn EventStore> {
+        &self.inner
+    }
+
+    /// Before a question to the first database.
+    pub(super) async fn question(&self) -> Result<(), StoreError> {
+        self.latency().await;
+        self.is_up(Lane(0))?;
+        if self.happens(self.faults.before) {
+            return Err(StoreError::Unavailable("simulated: connection refused".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Changes something in the first database that is not fenced.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(Arc<dyn EventStore>) -> BoxFuture<'static, Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.question().await?;
+        if self.happens(self.faults.torn) {
+            if self.world.once_in(2) {
+                let (store, world, delay) = (Arc::clone(&self.inner), self.world.clone(), self.random_delay());
+                self.world.spawn(self.remote, async move {
+                    world.sleep(delay).await;
+                    // nobody waits for what becomes of it
+                    let _ = change(store).await;
+                });
+            }
+            return Err(StoreError::Unknown("simulated: connection reset".to_owned()));
+        }
+        let outcome = change(Arc::clone(&self.inner)).await;
+        self.latency().await;
+        if outcome.is_ok() && self.happens(self.faults.after) {
+            return Err(StoreError::Unknown("simulated: connection reset".to_owned()));
+        }
+        outcome
+    }
+
     fn is_new(&self, batch: &Batch) -> bool {
         let first = batch.records.iter().find_map(|r| r.command.as_ref()).map(|c| c.id);
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -354,6 +393,6 @@ impl EventStore for FaultyStore {
     }
 
     fn letters(&self) -> Option<&dyn Letters> {
-        self.inner.letters()
+        self.inner.letters().map(|_| self as &dyn Letters)
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! # Layout
 //! - [`Simulation`]: tasks, time and randomness
-//! - [`FaultyStore`]: a store that fails as networks and disks do
+//! - [`FaultyStore`]: a store that fails as networks and disks do, and its letters
 
 mod executor;
+mod faulty_letters;
 mod faulty_store;
 
 pub use executor::{Simulation, TaskGroup};

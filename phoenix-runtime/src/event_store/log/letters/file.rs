@@ -45,7 +45,9 @@ pub(super) fn frame(out: &mut Vec<u8>, start: u64, durable: u64, entry: &Entry<'
     out.extend_from_slice(&durable.to_le_bytes());
     out.extend_from_slice(&[0; 8]);
     out.extend_from_slice(&meta);
-    bodies.iter().for_each(|body| out.extend_from_slice(body));
+    for body in bodies {
+        out.extend_from_slice(body);
+    }
     if let Some((header, body)) = out.get_mut(at..).and_then(|frame| frame.split_at_mut_checked(HEADER)) {
         let checksum = checksum(header, body);
         if let Some(place) = header.get_mut(32..) {

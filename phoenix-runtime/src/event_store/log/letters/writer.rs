@@ -11,16 +11,13 @@ use super::super::error::failed;
 use super::super::files::{Files, LogFile};
 use super::entry::{Entry, FORM, Place, grave, of, row};
 use super::file::{NAME, NEW, body, frame, read, replay};
-use crate::event_store::letters::{Book, Change};
+use crate::event_store::letters::{Book, Change, Grave};
 use crate::event_store::port::StoreError;
 
 /// How many bytes are made durable by one sync at most; a single change is never divided.
 const BYTES_A_COMMIT: usize = 4 << 20;
 /// How much room is reserved at once.
 const ROOM: u64 = 1 << 20;
-/// A file below this size is never written anew.
-const SMALL: u64 = 4 << 20;
-
 /// A change, and where the answer goes.
 pub(super) type Job = (Change<Vec<u8>>, oneshot::Sender<Result<u64, StoreError>>);
 
@@ -56,6 +53,8 @@ pub(super) struct Writer {
     end: u64,
     durable: u64,
     reserved: u64,
+    /// A file below this size is never written anew.
+    small: u64,
     /// At which size it is seen whether to write it anew.
     look_at: u64,
     /// Why nothing is written any more: nobody knows what the disk has.
@@ -64,7 +63,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Opens what is there, cuts off what was never acknowledged, and marks the rest as durable.
-    pub(super) fn open(files: Arc<dyn Files>, path: Arc<Path>) -> Result<Self, StoreError> {
+    pub(super) fn open(files: Arc<dyn Files>, path: Arc<Path>, small: u64) -> Result<Self, StoreError> {
         let found = read(&*files, &path, true)?;
         let shared = Shared { path, files, state: Mutex::default() };
         let mut writer = Self {
@@ -73,7 +72,8 @@ impl Writer {
             end: 0,
             durable: 0,
             reserved: 0,
-            look_at: SMALL,
+            small,
+            look_at: small,
             broken: None,
         };
         if let Some(found) = found {
@@ -178,7 +178,7 @@ impl Writer {
         }
         let state = self.shared.state();
         let rows: usize = state.book.rows().map(|held| held.bytes).sum();
-        let letters: usize = state.book.graves().map(|grave| grave.size()).sum();
+        let letters: usize = state.book.graves().map(Grave::size).sum();
         drop(state);
         let live = (rows + letters) as u64;
         if live * 2 > self.end {
@@ -186,10 +186,10 @@ impl Writer {
             return;
         }
         match self.rewrite() {
-            Ok(_) => self.look_at = SMALL.max(self.end * 2),
+            Ok(_) => self.look_at = self.small.max(self.end * 2),
             Err(error) => {
                 tracing::warn!(%error, "the file `letters` was not written anew; it goes on as it is");
-                self.look_at = self.end + SMALL;
+                self.look_at = self.end + self.small;
             }
         }
     }
