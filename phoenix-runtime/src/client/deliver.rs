@@ -230,7 +230,17 @@ impl Client {
         // what is wrong with it is told where it is decided
         let encoded = catch_unwind(AssertUnwindSafe(|| pending.encode().map_or(0, <[u8]>::len)));
         let bytes = encoded.unwrap_or_default();
-        Ok(CommandMail { message, key, dedup, metadata, chain: self.0.chain.clone(), pending, repeat, perhaps_stored: false, bytes })
+        Ok(CommandMail {
+            message,
+            key,
+            dedup,
+            metadata,
+            chain: self.0.chain.clone(),
+            pending,
+            repeat,
+            perhaps_stored: false,
+            bytes,
+        })
     }
 }
 

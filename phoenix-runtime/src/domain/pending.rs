@@ -292,7 +292,8 @@ impl<A: Aggregate, C: HandledBy<A>, R: Respond<C>> Pending for PendingCommand<A,
 /// An answer that came as JSON.
 pub(crate) fn from_json<C: Command>(answer: NamedAnswer) -> Result<Answer<C::Reply>, AskError<C::Rejection>> {
     let unreadable = |e: CodecError| {
-        let text = format!("done, but its answer can't be read here: {e}; is the message's type the same on both sides?");
+        let text =
+            format!("done, but its answer can't be read here: {e}; is the message's type the same on both sides?");
         Fault::new(Code::InvalidMessage, text)
     };
     match answer {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::domain::id::SLICES;
 use crate::engine::cell::CellRef;
-use crate::engine::mailbox::Mail;
 use crate::engine::holdings::Holdings;
+use crate::engine::mailbox::Mail;
 use crate::event_store::port::{Batch, Partition, Record, Snapshot};
 
 /// Records and those who wait for them, in the order of the decisions.

@@ -155,9 +155,7 @@ fn expired_fault() -> Fault {
 }
 
 /// What users wrote may panic.
-fn encoded(
-    encode: impl FnOnce() -> Result<Vec<u8>, crate::domain::codec::CodecError>,
-) -> Result<Vec<u8>, Fault> {
+fn encoded(encode: impl FnOnce() -> Result<Vec<u8>, crate::domain::codec::CodecError>) -> Result<Vec<u8>, Fault> {
     match catch_unwind(AssertUnwindSafe(encode)) {
         Ok(Ok(payload)) => Ok(payload),
         Ok(Err(reason)) => Err(Fault::new(Code::InvalidMessage, reason.to_string())),

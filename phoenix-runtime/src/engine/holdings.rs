@@ -65,7 +65,11 @@ impl Holdings {
 
     /// Every partition under whose epoch this shard may append, in their order.
     pub(crate) fn epochs(&self) -> Vec<(Partition, Epoch)> {
-        (0..).map(Partition).zip(&self.of).filter_map(|(partition, _)| Some((partition, self.epoch(partition)?))).collect()
+        (0..)
+            .map(Partition)
+            .zip(&self.of)
+            .filter_map(|(partition, _)| Some((partition, self.epoch(partition)?)))
+            .collect()
     }
 
     pub(crate) fn hold(&mut self, partition: Partition, epoch: Epoch) {

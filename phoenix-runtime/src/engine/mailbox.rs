@@ -117,19 +117,7 @@ impl Mail {
         let Address { kind, id, hash, deadline, inside, goes_on } = to;
         let priority = Priority::default();
         let (give_up, room, lane_room) = (None, None, None);
-        Self(Box::new(Letter {
-            kind,
-            id,
-            hash,
-            deadline,
-            inside,
-            goes_on,
-            priority,
-            give_up,
-            room,
-            lane_room,
-            body,
-        }))
+        Self(Box::new(Letter { kind, id, hash, deadline, inside, goes_on, priority, give_up, room, lane_room, body }))
     }
 
     pub(crate) fn open(self) -> Letter {

@@ -8,8 +8,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::domain::id::{Dedup, SLICES, Slice};
 use crate::domain::outcome::Outcome;
 use crate::event_store::port::{
-    ARCHIVED, Batch, CommandData, Conflict, ConflictKind, EARLIER_PARTITIONS, Epoch, EventData, PAGE_BYTES, Partition, Position,
-    StoreError, StoredEvent, StreamId,
+    ARCHIVED, Batch, CommandData, Conflict, ConflictKind, EARLIER_PARTITIONS, Epoch, EventData, PAGE_BYTES, Partition,
+    Position, StoreError, StoredEvent, StreamId,
 };
 
 /// Refuses a batch that was decided under another epoch than the current one.

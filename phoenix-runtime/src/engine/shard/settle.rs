@@ -281,12 +281,7 @@ impl Shard {
     }
 
     /// Numbers that were asked for under an earlier assignment are older than those that came with this one.
-    pub(super) fn reread(
-        &mut self,
-        lane: Lane,
-        epochs: &BTreeMap<Slice, Option<Epoch>>,
-        last: BTreeMap<Slice, u64>,
-    ) {
+    pub(super) fn reread(&mut self, lane: Lane, epochs: &BTreeMap<Slice, Option<Epoch>>, last: BTreeMap<Slice, u64>) {
         let work = self.lanes.work(lane);
         work.rereads = work.rereads.saturating_sub(1);
         for (slice, last) in last {
@@ -355,7 +350,11 @@ impl Shard {
 
     fn bring_back(&mut self, cell: CellRef, mails: Vec<Mail>) {
         let Some(found) = self.cells.get_mut(cell) else {
-            mails.into_iter().for_each(|mail| self.refuse(mail));
+            for mut mail in mails {
+                // its assignment has ended, and newer ones may have gone on already
+                mail.goes_on = false;
+                self.refuse(mail);
+            }
             return;
         };
         let slice = found.slice();

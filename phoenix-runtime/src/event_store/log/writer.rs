@@ -156,12 +156,10 @@ impl Writer {
         }
         match job {
             Job::Append(batch, reply) => self.append(&batch, reply),
-            Job::Partitions(wanted, reply) => {
-                match self.room_for(64).and_then(|()| self.stage.partitions(wanted)) {
-                    Err(error) => drop(reply.send(Err(error))),
-                    Ok(count) => self.waiting.push(Answer::Partitions(reply, count)),
-                }
-            }
+            Job::Partitions(wanted, reply) => match self.room_for(64).and_then(|()| self.stage.partitions(wanted)) {
+                Err(error) => drop(reply.send(Err(error))),
+                Ok(count) => self.waiting.push(Answer::Partitions(reply, count)),
+            },
             Job::Acquire(partitions, reply) => {
                 let once = rules::acquired(&partitions);
                 let once = match once.and_then(|once| self.room_for(64 + 16 * once.len()).map(|()| once)) {

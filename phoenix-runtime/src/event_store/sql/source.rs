@@ -97,7 +97,11 @@ impl<D: Dialect> SqlStore<D> {
         }
     }
 
-    pub(super) async fn document_in(&self, name: &str, transaction: &Transaction<'_>) -> Result<Option<Document>, StoreError> {
+    pub(super) async fn document_in(
+        &self,
+        name: &str,
+        transaction: &Transaction<'_>,
+    ) -> Result<Option<Document>, StoreError> {
         let row = self.db(documents::Entity::find_by_id(name).one(transaction).await)?;
         Ok(row.map(|row| Document { version: row.version.cast_unsigned(), text: row.body }))
     }
