@@ -171,6 +171,7 @@ fn what_is_lost_while_its_partition_leaves_does_not_go_on_behind_newer_ones() {
         let first = sent(of.ask(add("a", 2)).timeout(LONG)).await;
         world.quiet().await;
         let second = sent(of.ask(add("a", 3)).timeout(LONG)).await;
+        world.quiet().await;
         let back = sent(engine.give_back([partition_of("a")], LONG)).await;
         world.quiet().await;
         drop(sent(of.ask(add("a", 4)).timeout(LONG)).await);
