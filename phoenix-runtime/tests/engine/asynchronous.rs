@@ -8,7 +8,7 @@ use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::scripted_store::{Call, Step};
 
 use crate::tally::{add, add_later, relay, steps};
-use crate::world::{answers, options, sent, simulate, tallies};
+use crate::world::{answers, beside, options, sent, simulate, tallies};
 
 fn conflict() -> Step {
     Step::Fail(StoreError::Conflict(vec![Conflict { index: 0, kind: ConflictKind::Version }]))
@@ -93,7 +93,7 @@ fn the_result_of_a_handler_whose_node_was_fenced_meanwhile_does_not_count() {
             let new = world.start().await;
             tallies(&new).ask(add("a", 3)).await.unwrap();
             if noticed {
-                let id = same_partition("a");
+                let id = beside("a");
                 let lost = tallies(&old).ask(add(&id, 1)).await;
                 assert_eq!(lost.unwrap_err().code(), Code::OwnershipLost);
             }
@@ -101,15 +101,6 @@ fn the_result_of_a_handler_whose_node_was_fenced_meanwhile_does_not_count() {
             assert_eq!(tallies(&new).query(steps("a")).await.unwrap(), [1, 3]);
         });
     }
-}
-
-/// Another id of the same partition.
-fn same_partition(id: &str) -> String {
-    use phoenix_runtime::domain::id::Slice;
-    use phoenix_runtime::engine::options::DEFAULT_PARTITIONS;
-    let partition = |id: &str| Slice::of("tally", id).0 % DEFAULT_PARTITIONS;
-    let mut others = (0..1000).map(|n| format!("{id}-{n}"));
-    others.find(|other| partition(other) == partition(id)).unwrap()
 }
 
 #[test]

@@ -9,10 +9,12 @@ use std::time::Duration;
 use futures_util::future::{MaybeDone, maybe_done};
 use phoenix_runtime::client::{Client, Of};
 use phoenix_runtime::domain::context::Resources;
+use phoenix_runtime::domain::id::Slice;
 use phoenix_runtime::domain::ports::Clock as _;
-use phoenix_runtime::engine::{Engine, EngineBuilder, EngineOptions};
+use phoenix_runtime::engine::options::DEFAULT_PARTITIONS;
+use phoenix_runtime::engine::{Engine, EngineBuilder, EngineOptions, Owning};
 use phoenix_runtime::event_store::memory::MemoryStore;
-use phoenix_runtime::event_store::port::{EventStore as _, StoredEvent, StreamId};
+use phoenix_runtime::event_store::port::{EventStore as _, Partition, StoredEvent, StreamId};
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::scripted_store::ScriptedStore;
 use phoenix_runtime::testkit::simulation::Simulation;
@@ -67,6 +69,11 @@ impl World {
         self.engine(options()).await
     }
 
+    /// An engine with tallies that owns nothing.
+    pub(crate) async fn idle(&self) -> Engine {
+        self.builder().aggregate::<Tally>().owning(Owning::Nothing).start().await.unwrap()
+    }
+
     /// Waits until nothing goes on any more but what waits for time or for this test.
     pub(crate) async fn quiet(&self) {
         self.pass(Duration::from_nanos(1)).await;
@@ -92,6 +99,17 @@ impl World {
         let stream = StreamId { aggregate: aggregate.into(), id: AggregateId::new(id).unwrap() };
         self.memory.read_stream(stream, 1, usize::MAX).await.unwrap()
     }
+}
+
+/// The partition of a tally.
+pub(crate) fn partition_of(tally: &str) -> Partition {
+    Partition::of(Slice::of("tally", tally), DEFAULT_PARTITIONS)
+}
+
+/// Another tally of the same partition.
+pub(crate) fn beside(tally: &str) -> String {
+    let mut others = (0..1000).map(|n| format!("{tally}-{n}"));
+    others.find(|other| partition_of(other) == partition_of(tally)).unwrap()
 }
 
 /// The way to an engine's tallies.

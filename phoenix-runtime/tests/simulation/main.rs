@@ -1,4 +1,4 @@
-//! The real engine in simulated worlds: thousands of seeds, each with crashes, two owners, lost answers, late writes,
+//! The real engine in simulated worlds: thousands of seeds, each with crashes, two owners, partitions that move, lost answers, late writes,
 //! jumping clocks, panicking handlers and repeats, checked against the seven promises.
 //!
 //! `PHOENIX_SIMULATION_SEED=n` runs one seed, `PHOENIX_SIMULATION_SEEDS=n` the first n.
@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on stops at the line that says so")]
 
 mod ledger;
+mod nodes;
 mod witness;
 
 use std::collections::BTreeMap;
@@ -14,64 +15,20 @@ use std::time::Duration;
 
 use phoenix_runtime::client::Client;
 use phoenix_runtime::domain::aggregate::Aggregate as _;
-use phoenix_runtime::domain::context::Resources;
 use phoenix_runtime::domain::error::{AskError, Code};
 use phoenix_runtime::domain::id::{Slice, identity_hash};
 use phoenix_runtime::domain::message::{Command, Never};
 use phoenix_runtime::domain::metadata::Priority;
 use phoenix_runtime::domain::pending::Answer;
-use phoenix_runtime::engine::{Engine, EngineOptions};
+use phoenix_runtime::engine::Owning;
 use phoenix_runtime::event_store::memory::MemoryStore;
 use phoenix_runtime::event_store::port::{EventStore, Lane};
 use phoenix_runtime::testkit::lane_map::LaneMap;
-use phoenix_runtime::testkit::simulation::{Faults, FaultyStore, Simulation, TaskGroup};
+use phoenix_runtime::testkit::simulation::{Faults, FaultyStore, Simulation};
 
-use crate::ledger::{Deposit, DoHarm, Harm, Later, Ledger, Look, MAX_BYTES, Refused, Split, Standing, TopUp, Withdraw};
+use crate::ledger::{Deposit, DoHarm, Harm, Later, Ledger, Look, Refused, Split, Standing, TopUp, Withdraw};
+use crate::nodes::Nodes;
 use crate::witness::{Op, Witness};
-
-/// The engines that run, newest last; an old one may not know yet that it has lost its partitions.
-#[derive(Clone, Default)]
-struct Nodes(Arc<Mutex<Vec<(TaskGroup, Engine)>>>);
-
-impl Nodes {
-    fn any(&self, world: &Simulation) -> Option<Client> {
-        let nodes = self.0.lock().unwrap();
-        // mostly the newest
-        let index = if world.once_in(4) { world.below(nodes.len() as u64) } else { nodes.len() as u64 - 1 };
-        nodes.get(usize::try_from(index).unwrap()).map(|(_, engine)| engine.client())
-    }
-
-    fn newest(&self) -> Client {
-        self.0.lock().unwrap().last().unwrap().1.client()
-    }
-}
-
-async fn start(world: &Simulation, store: &FaultyStore, nodes: &Nodes) {
-    let group = world.group();
-    let options = EngineOptions {
-        shards: Some(1 + u16::try_from(world.below(2)).unwrap()),
-        mailbox_capacity: 1 + usize::try_from(world.below(64)).unwrap(),
-        max_batch: 1 + usize::try_from(world.below(12)).unwrap(),
-        max_message_bytes: MAX_BYTES,
-        replay_page: 1 + usize::try_from(world.below(4)).unwrap(),
-        ask_timeout: Duration::from_millis(50 + world.below(1500)),
-        max_remembered_keys: usize::try_from(world.below(30)).unwrap(),
-        handler_deadline: Duration::from_micros(2900),
-        max_store_backoff: Duration::from_millis(200),
-        ..EngineOptions::default()
-    };
-    let engine = Engine::builder(Arc::new(store.clone()))
-        .aggregate::<Ledger>()
-        .options(options)
-        .resources(Resources::default().with(world.clone()))
-        .clock(Arc::new(world.clock()))
-        .seed(world.seed())
-        .spawn(world.spawner(group))
-        .start()
-        .await
-        .unwrap();
-    nodes.0.lock().unwrap().push((group, engine));
-}
 
 /// A command that any attempt may send again.
 #[derive(Clone)]
@@ -211,8 +168,12 @@ async fn scenario(world: Simulation) -> Vec<String> {
     let lanes = LaneMap::new(1 + u16::try_from(world.below(2)).unwrap());
     let store = FaultyStore::new(memory.clone() as Arc<dyn EventStore>, &world, faults, lanes.clone());
     let witness = Arc::new(Witness::new(memory.clone()));
-    let nodes = Nodes::default();
-    start(&world, &store, &nodes).await;
+    let nodes = Nodes::new(1 + u16::try_from(world.below(4)).unwrap(), world.once_in(2));
+    nodes.start(&world, &store).await;
+    if nodes.is_dealt() {
+        nodes.start(&world, &store).await;
+        (0..6).for_each(|_| nodes.deal(&world));
+    }
     let ledgers: Vec<String> = (0..=world.below(5)).map(|n| format!("ledger-{n}")).collect();
     let log = Arc::default();
     let callers = 1 + world.below(6);
@@ -231,19 +192,19 @@ async fn scenario(world: Simulation) -> Vec<String> {
     while *finished.lock().unwrap() < callers {
         let pause = Duration::from_micros(world.below(60_000));
         world.sleep(pause).await;
+        if nodes.is_dealt() {
+            (0..world.below(4)).for_each(|_| nodes.deal(&world));
+        }
         if incidents > 0 && world.once_in(2) {
             incidents -= 1;
             match world.below(if several { 6 } else { 3 }) {
                 0 => {
                     // killed, and started again
-                    let killed = nodes.0.lock().unwrap().pop();
-                    if let Some((group, _)) = &killed {
-                        world.kill(*group);
-                    }
-                    start(&world, &store, &nodes).await;
+                    nodes.kill_newest(&world);
+                    nodes.start(&world, &store).await;
                 }
                 // a second owner while the first is still at work
-                1 => start(&world, &store, &nodes).await,
+                1 => nodes.start(&world, &store).await,
                 2 => world.clock().jump_wall(i64::try_from(world.below(20_000_000)).unwrap() - 10_000_000),
                 3 => stop_a_while(&world, &store),
                 _ => move_slices(&world, &lanes, &ledgers),
@@ -252,7 +213,8 @@ async fn scenario(world: Simulation) -> Vec<String> {
     }
     // a good day: whoever has a key gets an outcome, and it is the one that was told
     store.heal();
-    start(&world, &store, &nodes).await;
+    nodes.settle(&world).await;
+    nodes.start_with(&world, &store, Owning::All).await;
     let tasks: Vec<Task> =
         log.lock().unwrap().iter().filter(|task| task.op.keyed && !task.op.harmful).cloned().collect();
     for task in tasks {

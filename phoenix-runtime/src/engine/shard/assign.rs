@@ -3,7 +3,7 @@
 //! A cell belongs to one assignment of its slice. When the partition leaves, what was taken of it is finished first: cells
 //! go one by one as they become idle. When it is lost, or the bound has passed, they go at once.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::Slice;
 use crate::engine::batch::{Sealed, Waiter};
-use crate::engine::cell::{CellRef, Task};
+use crate::engine::cell::{Busy, CellRef, Task};
 use crate::engine::forward::ready;
 use crate::engine::journal::persist;
 use crate::engine::mailbox::{Body, Mail};
@@ -23,7 +23,7 @@ use crate::event_store::port::{Batch, Epoch, Partition};
 
 /// Partitions that are leaving together.
 pub(super) struct Departure {
-    partitions: Arc<BTreeSet<Partition>>,
+    partitions: BTreeSet<Partition>,
     /// What is left of them.
     cells: Vec<CellRef>,
     done: oneshot::Sender<()>,
@@ -65,6 +65,9 @@ impl Shard {
         let partitions: BTreeSet<Partition> = taken.epochs.iter().map(|(partition, _)| *partition).collect();
         // cells of an earlier assignment, which somebody else may have owned since
         self.abandon(&partitions, Sent::Wait);
+        for departure in &mut self.departures {
+            departure.partitions.retain(|partition| !partitions.contains(partition));
+        }
         for (slice, last) in &taken.last {
             self.sequences.set(*slice, *last);
             self.lanes.forget_doubts(*slice);
@@ -87,6 +90,7 @@ impl Shard {
             }
         }
         let cells = if left.contains(&true) { self.cells_of(&partitions) } else { Vec::new() };
+        let partitions = BTreeSet::clone(&partitions);
         self.departures.push(Departure { partitions, cells, done });
         self.poll_departures();
     }
@@ -177,23 +181,28 @@ impl Shard {
         }
         let gone: BTreeSet<CellRef> = cells.iter().copied().collect();
         self.lanes.forget_questions(|cell| gone.contains(&cell));
+        // of a partition that is leaving newer ones have gone on already, and they would come behind these
+        let leaving: BTreeSet<Partition> =
+            partitions.iter().filter(|partition| !self.holdings.is_held(**partition)).copied().collect();
         self.let_go(partitions);
         unknown.into_iter().for_each(|mail| mail.fail(outcome_unknown()));
-        open.into_iter().for_each(|mail| self.refuse(mail));
+        let mut refused = open;
         for cell in cells {
             let busy = self.cells.get_mut(cell).and_then(|found| found.busy.take());
             self.forget(cell);
-            let Some(busy) = busy else { continue };
-            if let Task::Question(mail) | Task::Asking(mail) | Task::Start(mail) | Task::Working(mail) = busy.with {
-                self.refuse(mail);
+            let Some(Busy { with, queue }) = busy.map(|busy| *busy) else { continue };
+            if let Task::Question(mail) | Task::Asking(mail) | Task::Start(mail) | Task::Working(mail) = with {
+                refused.push(mail);
             }
-            let queue: VecDeque<Mail> = busy.queue;
             for mut mail in queue {
                 self.lanes.let_go(&mut mail);
-                self.refuse(mail);
+                refused.push(mail);
             }
         }
-        put_off.into_iter().for_each(|mail| self.refuse(mail));
+        for mut mail in refused.into_iter().chain(put_off) {
+            mail.goes_on &= !leaving.contains(&self.holdings.of(mail.slice()));
+            self.refuse(mail);
+        }
     }
 
     /// The store says that a partition has another owner than this shard under this epoch: everything of it here is told
@@ -207,11 +216,14 @@ impl Shard {
     ) -> Vec<Waiter> {
         let (gone, rest): (Vec<_>, Vec<_>) =
             waiters.into_iter().partition(|waiter| self.holdings.of(waiter.mail.slice()) == partition);
-        for waiter in gone {
-            if uncertain { waiter.mail.fail(outcome_unknown()) } else { self.refuse(waiter.mail) }
+        let is_current = self.holdings.epoch(partition) == Some(epoch);
+        let keeps_order = is_current && self.holdings.is_held(partition);
+        for Waiter { mut mail, .. } in gone {
+            mail.goes_on &= keeps_order;
+            if uncertain { mail.fail(outcome_unknown()) } else { self.refuse(mail) }
         }
         // a batch of an earlier assignment says nothing about this one
-        if self.holdings.epoch(partition) == Some(epoch) {
+        if is_current {
             if self.holdings.is_held(partition) {
                 tracing::error!(partition = partition.0, epoch = epoch.0, "a partition has another owner now");
                 self.standing.lost(partition, epoch);

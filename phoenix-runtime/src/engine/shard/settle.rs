@@ -350,7 +350,11 @@ impl Shard {
 
     fn bring_back(&mut self, cell: CellRef, mails: Vec<Mail>) {
         let Some(found) = self.cells.get_mut(cell) else {
-            mails.into_iter().for_each(|mail| self.refuse(mail));
+            for mut mail in mails {
+                // its assignment has ended, and newer ones may have gone on already
+                mail.goes_on = false;
+                self.refuse(mail);
+            }
             return;
         };
         let slice = found.slice();

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use super::fixture::{Checked, Owner, decided, equal, holds, rejected};
 use super::{Place, promises};
 use crate::event_store::port::{Batch, Epoch, Partition, StoreError};
@@ -13,6 +15,9 @@ promises! {
     a_partition_that_nobody_acquired_is_refused
     every_partition_of_a_batch_is_checked
     a_partition_is_named_once
+    the_first_to_ask_fixes_how_many_partitions_there_are
+    partitions_that_were_acquired_before_are_sixteen
+    of_many_who_ask_at_once_all_are_told_the_same
 }
 
 fn fenced(partition: u16, current: u64, given: u64) -> Result<(), StoreError> {
@@ -101,4 +106,37 @@ async fn a_partition_is_named_once(place: Place<'_>) -> Checked {
     owner.epochs = vec![current];
     owner.append(vec![decided("a", 2, 2)]).await?;
     equal("versions", &owner.versions("a").await?, &vec![1, 2])
+}
+
+async fn the_first_to_ask_fixes_how_many_partitions_there_are(place: Place<'_>) -> Checked {
+    let store = place.open().await?;
+    for wrong in [0, 1025, u16::MAX] {
+        let refused = store.partitions(wrong).await;
+        holds("no number of partitions", matches!(refused, Err(StoreError::Refused { .. })))?;
+    }
+    equal("the first", &store.partitions(48).await?, &48)?;
+    equal("another one", &store.partitions(1024).await?, &48)?;
+    holds("no number, later", matches!(store.partitions(0).await, Err(StoreError::Refused { .. })))?;
+    store.acquire(vec![Partition(0)]).await?;
+    equal("the next owner", &store.partitions(16).await?, &48)?;
+    if !store.is_durable() {
+        return Ok(());
+    }
+    drop(store);
+    equal("after reopening", &place.open().await?.partitions(1).await?, &48)
+}
+
+async fn partitions_that_were_acquired_before_are_sixteen(place: Place<'_>) -> Checked {
+    let store = place.open().await?;
+    store.acquire(vec![Partition(3)]).await?;
+    equal("the first", &store.partitions(48).await?, &16)?;
+    equal("another one", &store.partitions(7).await?, &16)
+}
+
+async fn of_many_who_ask_at_once_all_are_told_the_same(place: Place<'_>) -> Checked {
+    let store = place.open().await?;
+    let told = join_all((1..=20).map(|wanted| store.partitions(wanted))).await;
+    let told: Vec<u16> = told.into_iter().collect::<Result<_, _>>()?;
+    equal("what they were told", &told, &vec![store.partitions(99).await?; 20])?;
+    holds("one of the wishes", (1..=20).contains(&told.first().copied().unwrap_or(0)))
 }

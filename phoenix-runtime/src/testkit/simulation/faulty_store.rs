@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::domain::id::{AggregateId, Dedup, MessageId, Slice};
+use crate::domain::id::{AggregateId, Dedup, MessageId, SLICES, Slice};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::letters::Letters;
 use crate::event_store::port::{
@@ -55,6 +55,8 @@ pub struct FaultyStore {
     /// Where torn requests go on: the database's side, which a killed client does not take along.
     remote: TaskGroup,
     healthy: Arc<AtomicBool>,
+    /// Slices that the node of this handle has given back.
+    given_back: Arc<Mutex<BTreeSet<Slice>>>,
     /// The first commands of batches that were sent: a conflict that is not there is told to new ones only.
     sent: Arc<Mutex<Vec<MessageId>>>,
     breaches: Arc<Mutex<Vec<String>>>,
@@ -66,8 +68,48 @@ impl FaultyStore {
     pub fn new(inner: Arc<dyn EventStore>, world: &Simulation, faults: Faults, lanes: LaneMap) -> Self {
         let remote = world.group();
         let healthy = Arc::new(AtomicBool::new(false));
-        let (sent, breaches) = (Arc::default(), Arc::default());
-        Self { inner, world: world.clone(), faults, lanes, down: Arc::default(), remote, healthy, sent, breaches }
+        Self {
+            inner,
+            world: world.clone(),
+            faults,
+            lanes,
+            down: Arc::default(),
+            remote,
+            healthy,
+            given_back: Arc::default(),
+            sent: Arc::default(),
+            breaches: Arc::default(),
+        }
+    }
+
+    /// The same store, as another node has it.
+    #[must_use]
+    pub fn for_node(&self) -> Self {
+        Self { given_back: Arc::default(), ..self.clone() }
+    }
+
+    /// From now on the node of this handle stores nothing of a partition, of so many: it has given it back, and finished
+    /// everything.
+    pub fn given_back(&self, partition: Partition, count: u16) {
+        let slices = (0..SLICES).map(Slice).filter(|slice| Partition::of(*slice, count) == partition);
+        self.not_mine().extend(slices);
+    }
+
+    /// The node of this handle is about to take a partition.
+    pub fn taken(&self, partition: Partition, count: u16) {
+        self.not_mine().retain(|slice| Partition::of(*slice, count) != partition);
+    }
+
+    fn not_mine(&self) -> MutexGuard<'_, BTreeSet<Slice>> {
+        self.given_back.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_owner(&self, batch: &Batch) {
+        let not_mine = self.not_mine();
+        if let Some(record) = batch.records.iter().find(|record| not_mine.contains(&record.slice)) {
+            let text = format!("an event of {} from a node that has given it back", record.stream);
+            self.breaches.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
     }
 
     /// From now on nothing goes wrong.
@@ -214,6 +256,7 @@ impl FaultyStore {
     }
 
     async fn faulty_append(&self, lane: Lane, batch: Arc<Batch>) -> Result<(), StoreError> {
+        self.check_owner(&batch);
         self.latency().await;
         self.is_up(lane)?;
         if self.is_new(&batch) && self.happens(self.faults.conflict) {
