@@ -1,7 +1,8 @@
 //! The inbox and the dead letters of a log: what a disk may do to their file, and what they say then.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use phoenix_runtime::event_store::letters::{
     DeadFilter, DeadLetter, Due, InboxKey, InboxRow, Letters, ReadLetters, Standing,
@@ -10,7 +11,7 @@ use phoenix_runtime::event_store::port::{Partition, StoreError};
 use phoenix_runtime::event_store::{LogReader, LogStore, MemoryStore};
 use proptest::prelude::*;
 
-use crate::disk::{Disk, Faults, Lot};
+use crate::disk::{Disk, Faults, Hooked, Lot};
 use crate::rows::{block_on, open_small};
 
 const NAME: &str = "letters";
@@ -237,6 +238,46 @@ async fn a_torn_write_is_cut_off_and_what_was_acknowledged_is_there() {
     let after = dump(&log).await.unwrap();
     drop(log);
     assert_eq!(dump(&open(&disk).await).await.unwrap(), after);
+}
+
+#[tokio::test]
+async fn what_is_cut_off_is_never_read_as_what_follows() {
+    let (disk, _) = filled().await;
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let (wait, slow) = (Mutex::new(wait), Arc::new(AtomicBool::new(false)));
+    let mut hooked = Hooked::new(disk.clone());
+    let is_slow = Arc::clone(&slow);
+    hooked.synced = Arc::new(move |name| {
+        if name == NAME && is_slow.swap(false, Ordering::SeqCst) {
+            let _ = wait.lock().unwrap().recv();
+        }
+    });
+    let log = open_small(hooked).await.unwrap();
+    slow.store(true, Ordering::SeqCst);
+    // while the first one is made durable two more come, which are written at once
+    let first = log.put(vec![row(20, 50)]);
+    let (lost, behind) = (log.put(vec![row(21, 98)]), log.put(vec![row(22, 50)]));
+    go_on.send(()).unwrap();
+    drop(go_on);
+    first.await.unwrap();
+    lost.await.unwrap();
+    behind.await.unwrap();
+    drop(log);
+    // the first of the two is torn, so neither was acknowledged
+    let spoilt = changed(&disk, |bytes| {
+        let at = bytes.windows(98).position(|body| body == [21; 98]).unwrap();
+        bytes[at] ^= 1;
+    });
+    let firsts = async |log: &LogStore| {
+        let rows = log.due(everything()).await.unwrap();
+        rows.iter().map(|row| row.first).filter(|first| *first >= 20).collect::<Vec<_>>()
+    };
+    let log = open(&spoilt).await;
+    assert_eq!(firsts(&log).await, [20]);
+    // with the mark of the start it is as long as the torn one
+    log.put(vec![row(23, 50)]).await.unwrap();
+    drop(log);
+    assert_eq!(firsts(&open(&spoilt).await).await, [20, 23], "the second of the two is there again");
 }
 
 #[tokio::test]
