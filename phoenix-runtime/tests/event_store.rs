@@ -104,6 +104,7 @@ impl Sql {
         let store = match kind {
             Kind::Postgres => postgres::open(url, &DatabaseOptions::default()).await,
             Kind::MySql => mysql::open(url, &DatabaseOptions::default()).await,
+            Kind::Kafka | Kind::Kafka4 => return Err(StoreError::Unavailable("a bus is no store".to_owned())),
         };
         store.map_err(|e| StoreError::Unavailable(e.to_string()))
     }

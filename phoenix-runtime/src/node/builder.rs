@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use crate::domain::aggregate::Aggregate;
 use crate::domain::context::Resources;
-use crate::engine::{Engine, EngineBuilder, StartError};
+use crate::domain::ports::{Clock, Seed, SplitMix};
+use crate::engine::forward::Forward;
+use crate::engine::ownership::Owning;
+use crate::engine::{Engine, EngineBuilder, StartError, SystemClock};
 use crate::event_store::{EventStore, OpenError};
 use crate::http::{BindError, Gateway, Phase, Readiness, Server};
 use crate::node::Node;
 use crate::node::config::{ConfigError, NodeConfig, StoreUrl};
 use crate::node::inspect::{InspectError, Inspector};
+use crate::node::messaging::{self, Messaging, MessagingError, Onward};
 use crate::node::{archives, stores};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::UPKEEP;
@@ -33,6 +37,9 @@ pub enum NodeError {
     /// Nobody takes what the program prints.
     #[error("failed to write: {0}")]
     Output(#[from] std::io::Error),
+    /// There is no messaging.
+    #[error(transparent)]
+    Messaging(#[from] MessagingError),
     /// The engine does not start.
     #[error(transparent)]
     Engine(#[from] StartError),
@@ -152,12 +159,28 @@ impl NodeBuilder {
             let types = aggregates.iter().map(|one| one.name);
             archives::check(&store, types, config.node.without_archived).await?;
         }
-        let builder = Engine::builder(Arc::clone(&store) as Arc<dyn EventStore>).options(config.engine.clone());
+        let (clock, seed): (Arc<dyn Clock>, Arc<dyn Seed>) =
+            (Arc::new(SystemClock::default()), Arc::new(SplitMix::from_entropy()));
+        let bus = messaging::open_bus(&config, &clock).await?;
+        let onward = Arc::new(Onward::default());
+        let mut builder = Engine::builder(Arc::clone(&store) as Arc<dyn EventStore>).options(config.engine.clone());
+        if config.bus.is_shared() {
+            // the bus deals the partitions
+            builder = builder.owning(Owning::Nothing).forward(Arc::clone(&onward) as Arc<dyn Forward>);
+        }
         let builder = aggregates.iter().fold(builder.resources(resources), |builder, one| (one.add)(builder));
         let engine = builder.start().await?;
         if let Some(home) = home {
             home.is_owned().await?;
         }
+        let bus_name = bus.as_ref().map_or_else(|| "off".to_owned(), |bus| bus.name());
+        let messaging = match bus {
+            Some(bus) => {
+                let store = Arc::clone(&store) as Arc<dyn EventStore>;
+                Some(Messaging::start(&config, bus, store, &engine, clock, seed, &onward).await?)
+            }
+            None => None,
+        };
         readiness.watch(Arc::clone(engine.health()));
         gateway.serve(engine.client());
         gateway.keep(Arc::clone(&store));
@@ -167,6 +190,7 @@ impl NodeBuilder {
         tracing::info!(
             store = store.name(),
             durable = store.is_durable(),
+            bus = bus_name,
             shards = engine.shards(),
             http,
             aggregates = aggregates.len(),
@@ -188,6 +212,6 @@ impl NodeBuilder {
                 metrics.run_upkeep();
             }
         });
-        Ok(Node { engine, server, readiness, drain_timeout: config.node.drain_timeout, upkeep })
+        Ok(Node { engine, messaging, server, readiness, drain_timeout: config.node.drain_timeout, upkeep })
     }
 }

@@ -6,6 +6,7 @@
 //! - [`run`]: until a signal ends it
 //! - [`cli`]: the arguments that every service takes
 //! - [`inspect`]: state and schemas, read without an engine
+//! - [`messaging`]: the bus, the delivery of commands, the way to other nodes
 //! - `stores`, `archives`: open what the configuration names, to write or to look
 
 mod archives;
@@ -13,6 +14,7 @@ pub mod builder;
 pub mod cli;
 pub mod config;
 pub mod inspect;
+pub mod messaging;
 pub mod run;
 mod stores;
 
@@ -26,6 +28,7 @@ pub use self::stores::{History, look_at_members, open_members, open_store};
 use crate::client::Client;
 use crate::engine::Engine;
 use crate::http::{Phase, Readiness, Server};
+use crate::node::messaging::Messaging;
 
 /// How long open HTTP requests may take to get what the drained engine has answered.
 const HTTP_STOP: Duration = Duration::from_secs(5);
@@ -34,6 +37,7 @@ const HTTP_STOP: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Node {
     engine: Engine,
+    messaging: Option<Messaging>,
     server: Option<Server>,
     readiness: Arc<Readiness>,
     drain_timeout: Duration,
@@ -63,6 +67,10 @@ impl Node {
     /// until the end, and is not ready. Says whether all was finished.
     pub async fn drain(mut self) -> bool {
         self.readiness.enter(Phase::Draining);
+        if let Some(messaging) = self.messaging.take() {
+            // within `delivery.handover`; replies still go out
+            messaging.drain().await;
+        }
         let finished = self.engine.drain(self.drain_timeout).await;
         if let Some(server) = self.server.take() {
             server.stop(HTTP_STOP).await;
@@ -75,6 +83,7 @@ impl Node {
     /// Stops at once: who was not told yet gets an error.
     pub async fn stop(mut self) {
         self.readiness.enter(Phase::Draining);
+        drop(self.messaging.take());
         self.engine.stop().await;
         if let Some(server) = self.server.take() {
             server.stop(HTTP_STOP).await;

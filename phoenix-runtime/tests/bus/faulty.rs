@@ -80,10 +80,14 @@ async fn consume(me: usize, bus: FaultyBus, topic: Arc<str>, day: Shared) {
                 next.extend(partitions.into_iter().map(|(partition, committed)| (partition, committed.unwrap_or(0))));
             }
             Ok(Happening::Revoking(partitions)) => {
-                partitions.iter().for_each(|partition| drop(next.remove(partition)));
+                partitions.iter().for_each(|partition| {
+                    next.remove(partition);
+                });
                 let _ = consumer.release(partitions).await;
             }
-            Ok(Happening::Lost(partitions)) => partitions.iter().for_each(|partition| drop(next.remove(partition))),
+            Ok(Happening::Lost(partitions)) => partitions.iter().for_each(|partition| {
+                next.remove(partition);
+            }),
             Ok(Happening::Records(records)) => {
                 let mut offsets = BTreeMap::new();
                 for received in records {

@@ -242,7 +242,7 @@ impl EventStore for Failing {
         self.inner.event_names(aggregate)
     }
 
-    fn letters(&self) -> Option<&dyn phoenix_runtime::event_store::letters::Letters> {
+    fn letters(&self) -> Option<&dyn Letters> {
         self.inner.letters()
     }
 }

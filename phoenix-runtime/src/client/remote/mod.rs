@@ -6,8 +6,10 @@
 //! # Layout
 //! - [`options`]: what can be chosen; [`call`](self): one call
 //! - `waiting`, `replies`: who waits, and who is told
+//! - `forward`: what an engine has for other nodes
 
 mod call;
+mod forward;
 pub mod options;
 mod replies;
 mod waiting;
@@ -46,6 +48,7 @@ struct Inner {
     seed: Arc<dyn Seed>,
     sender: Sender,
     waiting: Arc<Waiting>,
+    spawn: Spawn,
     replies: TopicPartition,
     /// How many partitions each topic has.
     partitions: Mutex<BTreeMap<Arc<str>, u16>>,
@@ -104,6 +107,7 @@ impl Remote {
             seed,
             sender,
             waiting,
+            spawn,
             replies,
             partitions: Mutex::default(),
             _stop: stop,

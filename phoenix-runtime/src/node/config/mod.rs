@@ -5,9 +5,10 @@
 //! - `read`: from there to [`NodeConfig`]
 //! - `limits`: numbers that can't be meant
 //! - [`error`]: every mistake, with its place
-//! - [`store_url`], [`archive_url`]: which event store, and where old events go
+//! - [`store_url`], [`archive_url`], [`bus_url`]: which event store, where old events go, and which bus
 
 pub mod archive_url;
+pub mod bus_url;
 pub mod error;
 mod limits;
 mod read;
@@ -23,13 +24,21 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::archive_url::ArchiveUrl;
+pub use self::bus_url::BusUrl;
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::store_url::StoreUrl;
 use self::tree::{PREFIX, Setting};
+use crate::bus::EmbeddedOptions;
+#[cfg(feature = "kafka")]
+use crate::bus::kafka::KafkaOptions;
+#[cfg(feature = "rdkafka")]
+use crate::bus::rdkafka::RdKafkaOptions;
+use crate::delivery::DeliveryOptions;
 use crate::domain::units;
 use crate::engine::EngineOptions;
 use crate::event_store::{DatabaseOptions, LogStoreOptions, SqliteOptions};
 use crate::http::HttpOptions;
+use crate::node::messaging::MessagingOptions;
 use crate::telemetry::LogOptions;
 
 /// The file that is read where nobody names another.
@@ -48,6 +57,20 @@ pub struct NodeConfig {
     pub archive: ArchiveUrl,
     /// Further databases that have a part of the slices, by their names; `store` is their home.
     pub sources: BTreeMap<String, StoreUrl>,
+    /// Where commands come from and replies go, besides the gateway.
+    pub bus: BusUrl,
+    /// Topics, and who shares them.
+    pub messaging: MessagingOptions,
+    /// How commands come from the bus to their aggregates.
+    pub delivery: DeliveryOptions,
+    /// How an embedded bus is written.
+    pub embedded_bus: EmbeddedOptions,
+    /// How the node speaks with brokers of `kafka://`.
+    #[cfg(feature = "kafka")]
+    pub kafka: KafkaOptions,
+    /// How the node speaks with brokers of `rdkafka://`.
+    #[cfg(feature = "rdkafka")]
+    pub rdkafka: RdKafkaOptions,
     /// How a file of SQLite is written, where `store` names one.
     pub sqlite: SqliteOptions,
     /// How a log is written, where `store` names one.
@@ -70,6 +93,14 @@ impl Default for NodeConfig {
             store: StoreUrl::Sqlite("data/phoenix.db".into()),
             archive: ArchiveUrl::Off,
             sources: BTreeMap::new(),
+            bus: BusUrl::default(),
+            messaging: MessagingOptions::default(),
+            delivery: DeliveryOptions::default(),
+            embedded_bus: EmbeddedOptions::default(),
+            #[cfg(feature = "kafka")]
+            kafka: KafkaOptions::default(),
+            #[cfg(feature = "rdkafka")]
+            rdkafka: RdKafkaOptions::default(),
             sqlite: SqliteOptions::default(),
             log_store: LogStoreOptions::default(),
             database: DatabaseOptions::default(),
@@ -166,6 +197,11 @@ impl NodeConfig {
         all.extend(limits::check(self));
         if let (ArchiveUrl::Table, StoreUrl::Log(_)) = (&self.archive, &self.store) {
             all.push(("archive", "a log has no tables: write `archive = \"folder:<path>\"`".to_owned()));
+        }
+        if self.bus == BusUrl::Beside && self.store.is_database() {
+            let message =
+                "there is no place beside a database: write `embedded:<path>` for a node of its own, or brokers";
+            all.push(("bus", message.to_owned()));
         }
         let mut all: Vec<_> = all.into_iter().map(|(key, message)| (key.to_owned(), message)).collect();
         if !self.sources.is_empty() {

@@ -1,0 +1,162 @@
+//! The node's part in messaging: its bus, the delivery of commands, and the way to aggregates of other nodes.
+
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bus::port::{Bus, BusError};
+use crate::bus::{EmbeddedBus, EmbeddedOptions};
+use crate::client::remote::{Remote, RemoteOptions, Replies};
+use crate::delivery::{Delivery, DeliveryError, Parts};
+use crate::domain::ports::{Clock, Seed};
+use crate::engine::Engine;
+use crate::engine::forward::{Forward, Forwarded};
+use crate::event_store::{EventStore, sqlite};
+use crate::node::config::{BusUrl, NodeConfig};
+
+/// Topics, and who shares them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub struct MessagingOptions {
+    /// The topic of the service's commands and queries. It has as many partitions as `engine.partitions` says.
+    pub topic: String,
+    /// Under which name the nodes of the service share its partitions.
+    pub group: String,
+    /// The topic where this node reads replies to what it asks others; each node has one of its own. By default one that
+    /// is named after `topic` and the machine.
+    pub replies: Option<String>,
+    /// The partitions that this node has, on a bus that does not deal them (`kafka://`); by default all of them.
+    pub partitions: Option<Vec<u16>>,
+}
+
+impl Default for MessagingOptions {
+    fn default() -> Self {
+        Self { topic: "phoenix.commands".to_owned(), group: "phoenix".to_owned(), replies: None, partitions: None }
+    }
+}
+
+/// Why there is no messaging.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessagingError {
+    /// The file of an embedded bus can't be opened.
+    #[error("failed to open the bus: {0}")]
+    Open(#[from] sqlite::OpenError),
+    /// The bus can't be worked with.
+    #[error("failed to reach the bus: {0}")]
+    Bus(#[from] BusError),
+    /// Commands can't be delivered.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    /// This program was built without the adapter.
+    #[error(
+        "`bus` names {0}, and this program was built without the feature `{1}` of phoenix-runtime: add it in Cargo.toml"
+    )]
+    NotBuilt(String, &'static str),
+}
+
+/// Opens the bus that the configuration names; `None` for none.
+///
+/// # Errors
+/// A file that has another owner, brokers that can't be reached, and an adapter that was not built in.
+pub async fn open_bus(config: &NodeConfig, clock: &Arc<dyn Clock>) -> Result<Option<Arc<dyn Bus>>, MessagingError> {
+    let bus: Arc<dyn Bus> = match config.bus.clone().beside(&config.store) {
+        BusUrl::Off | BusUrl::Beside => return Ok(None),
+        BusUrl::Memory => Arc::new(EmbeddedBus::memory_with(config.embedded_bus.clone(), Arc::clone(clock))?),
+        BusUrl::Embedded(path) => {
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                // what is wrong with it is told by whoever opens the file
+                let _ = std::fs::create_dir_all(folder);
+            }
+            let options = EmbeddedOptions { path, ..config.embedded_bus.clone() };
+            Arc::new(EmbeddedBus::open(options, Arc::clone(clock)).await?)
+        }
+        #[cfg(feature = "kafka")]
+        BusUrl::Kafka(brokers) => Arc::new(crate::bus::kafka::KafkaBus::connect(brokers, config.kafka.clone()).await?),
+        #[cfg(feature = "rdkafka")]
+        BusUrl::RdKafka(brokers) => {
+            Arc::new(crate::bus::rdkafka::RdKafkaBus::connect(brokers, config.rdkafka.clone()).await?)
+        }
+        #[cfg(not(feature = "kafka"))]
+        url @ BusUrl::Kafka(_) => return Err(MessagingError::NotBuilt(url.to_string(), "kafka")),
+        #[cfg(not(feature = "rdkafka"))]
+        url @ BusUrl::RdKafka(_) => return Err(MessagingError::NotBuilt(url.to_string(), "rdkafka")),
+    };
+    Ok(Some(bus))
+}
+
+/// Takes messages to other nodes once there is a way.
+#[derive(Debug, Default)]
+pub(super) struct Onward(OnceLock<Remote>);
+
+impl Forward for Onward {
+    fn forward(&self, message: Forwarded) {
+        match self.0.get() {
+            Some(remote) => remote.forward(message),
+            // it is dropped, and told that it may be sent again
+            None => tracing::warn!(?message, "a message for another node, before there is a way"),
+        }
+    }
+}
+
+/// Messaging at work.
+#[derive(Debug)]
+pub(super) struct Messaging {
+    delivery: Delivery,
+    /// Kept for whoever calls other nodes.
+    _remote: Option<Remote>,
+}
+
+impl Messaging {
+    pub(super) async fn start(
+        config: &NodeConfig,
+        bus: Arc<dyn Bus>,
+        store: Arc<dyn EventStore>,
+        engine: &Engine,
+        clock: Arc<dyn Clock>,
+        seed: Arc<dyn Seed>,
+        onward: &Onward,
+    ) -> Result<Self, MessagingError> {
+        let options = &config.messaging;
+        let parts = Parts {
+            bus: Arc::clone(&bus),
+            store,
+            client: engine.client().here(),
+            partitions: engine.partitions().clone(),
+            clock: Arc::clone(&clock),
+            seed: Arc::clone(&seed),
+            topic: options.topic.as_str().into(),
+            group: options.group.clone(),
+            fixed: options.partitions.clone(),
+            redelivery: None,
+            options: config.delivery.clone(),
+        };
+        let (delivery, work) = Delivery::start(parts).await?;
+        tokio::spawn(work);
+        let remote = if config.bus.is_shared() {
+            let replies = options.replies.clone().unwrap_or_else(|| format!("{}.replies.{}", options.topic, machine()));
+            let remote = RemoteOptions::new(options.topic.as_str(), Replies::Topic(replies.into()));
+            let spawn = Arc::new(|task| drop(tokio::spawn(task)));
+            let remote = Remote::start(bus, remote, clock, seed, spawn).await?;
+            // nobody else sets it
+            let _ = onward.0.set(remote.clone());
+            Some(remote)
+        } else {
+            None
+        };
+        Ok(Self { delivery, _remote: remote })
+    }
+
+    /// Takes nothing new, and lets what is there come to its outcomes.
+    pub(super) async fn drain(self) {
+        self.delivery.drain().await;
+    }
+}
+
+/// A name for this machine among those of a service.
+fn machine() -> String {
+    let name = std::env::var("HOSTNAME").ok().or_else(|| std::fs::read_to_string("/etc/hostname").ok());
+    let name: String =
+        name.unwrap_or_default().trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
+    if name.is_empty() { "node".to_owned() } else { name }
+}
