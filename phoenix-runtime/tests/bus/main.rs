@@ -5,6 +5,7 @@ use phoenix_runtime::testkit::bus::{Case, Subject, cases_without};
 
 use crate::subjects::{Faulty, File, Memory};
 
+mod embedded;
 mod faulty;
 mod subjects;
 
@@ -16,7 +17,7 @@ fn main() -> Result<(), Failed> {
         suite("faulty", || Ok(Faulty::default())),
     ];
     let trials = suites.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let trials = trials.into_iter().flatten().chain(faulty::trials());
+    let trials = trials.into_iter().flatten().chain(embedded::trials()).chain(faulty::trials());
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::subject::{Adapter, prefix};
 use crate::{groups, stopped};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> Result<T, Failed> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(future))

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::adapters::{numbered, sent, subscription, wait};
 use crate::subject::{prefix, rdkafka_options};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct World {
     pub(crate) bus: RdKafkaBus,

@@ -51,12 +51,12 @@ fn defaults() -> Result<(), Failed> {
 
 fn secrets() -> Result<(), Failed> {
     let options: RdKafkaOptions = toml::from_str(TEXT)?;
-    let mut shown = format!("{options:?} {}", serde_json::to_string(&(&options.tls, &options.sasl))?);
+    let written = serde_json::to_string(&(&options.tls, &options.sasl))?;
     let properties = [("no.such.property".to_owned(), "swordfish".to_owned())].into();
     let wrong = RdKafkaOptions { properties, ..RdKafkaOptions::default() };
     let refused = wait(RdKafkaBus::connect(vec!["127.0.0.1:1".to_owned()], wrong))?.unwrap_err();
     assert!(matches!(&refused, BusError::Unsupported(why) if why.contains("no.such.property")), "{refused}");
-    shown += &format!("{refused} {refused:?}");
+    let shown = format!("{options:?} {written} {refused} {refused:?}");
     for secret in ["open sesame", "hunter2", "swordfish"] {
         assert!(!shown.contains(secret), "{shown}");
     }

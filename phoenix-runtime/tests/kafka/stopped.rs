@@ -35,7 +35,9 @@ async fn consume(address: &str, topic: Arc<str>) -> Result<(), Failed> {
                 Ok(Happening::Assigned(_)) => println!("assigned"),
                 Ok(Happening::Lost(_)) => println!("lost"),
                 Ok(Happening::Records(records)) => {
-                    records.iter().for_each(|received| println!("read {}", received.offset));
+                    for received in records {
+                        println!("read {}", received.offset);
+                    }
                 }
                 Ok(_) | Err(BusError::Unavailable(_)) => {}
                 Err(error) => return Err(error.into()),

@@ -29,7 +29,15 @@ pub(super) struct EmbeddedConsumer {
     last: Option<TopicPartition>,
     /// What was asked for and not received yet: it outlives the call that asked, so that one who often drops a call
     /// gets on all the same.
-    reading: Option<oneshot::Receiver<Result<Vec<Received>, BusError>>>,
+    reading: Option<Reading>,
+}
+
+/// A question to who reads.
+#[derive(Debug)]
+struct Reading {
+    /// Of which partition the first record is to be.
+    first: TopicPartition,
+    answer: oneshot::Receiver<Result<Vec<Received>, BusError>>,
 }
 
 /// Where it is in a partition that it has.
@@ -97,8 +105,8 @@ impl EmbeddedConsumer {
                     return Ok(happening);
                 }
                 Step::Read(pieces) => {
-                    let records = self.read(pieces).await?;
-                    let records = self.received(records)?;
+                    let (first, records) = self.read(pieces).await?;
+                    let records = self.received(&first, records)?;
                     if !records.is_empty() {
                         return Ok(Happening::Records(records));
                     }
@@ -174,46 +182,59 @@ impl EmbeddedConsumer {
         if pieces.is_empty() { Step::Wait(group.next_expiry()) } else { Step::Read(pieces) }
     }
 
-    async fn read(&mut self, pieces: Vec<Piece>) -> Result<Vec<Received>, BusError> {
-        if self.reading.is_none() {
-            let (reply, answer) = oneshot::channel();
-            // if nobody reads any more, the answer says so
-            self.core.worker.read(Read { pieces, max_records: self.max_records, reply });
-            self.reading = Some(answer);
-        }
-        let Some(answer) = &mut self.reading else { return Ok(Vec::new()) };
-        let records = answer.await;
+    /// What is there, and of which partition it should begin.
+    async fn read(&mut self, pieces: Vec<Piece>) -> Result<(TopicPartition, Vec<Received>), BusError> {
+        let reading = match &mut self.reading {
+            Some(reading) => reading,
+            none => {
+                let Some(first) = pieces.first().map(|piece| piece.of.clone()) else {
+                    return Err(BusError::Unavailable("there was nothing to read; ask again".to_owned()));
+                };
+                let (reply, answer) = oneshot::channel();
+                // if nobody reads any more, the answer says so
+                self.core.worker.read(Read { pieces, max_records: self.max_records, reply });
+                none.insert(Reading { first, answer })
+            }
+        };
+        let records = (&mut reading.answer).await;
+        let first = reading.first.clone();
         self.reading = None;
-        records.unwrap_or_else(|_| Err(BusError::Unavailable(self.core.ended("reads", "was not read"))))
+        let records =
+            records.unwrap_or_else(|_| Err(BusError::Unavailable(self.core.ended("reads", "was not read"))))?;
+        Ok((first, records))
     }
 
     /// Goes on behind these records, without those of partitions that went away while they were read.
-    fn received(&mut self, mut records: Vec<Received>) -> Result<Vec<Received>, BusError> {
+    fn received(&mut self, first: &TopicPartition, records: Vec<Received>) -> Result<Vec<Received>, BusError> {
         let state = self.core.shared.lock();
         let Some(group) = state.groups.get(&self.group) else { return Ok(Vec::new()) };
-        let mut missing = None;
-        records.retain(|received| {
-            let Some(at) = self.at.get_mut(&received.from) else { return false };
-            if !group.owns(self.id, &received.from) || missing.is_some() {
-                return false;
-            }
-            if at.next != received.offset {
-                // removed while it was read, which the next step tells; otherwise it should be there
-                let earliest = state.marks.partitions.get(&at.number).map_or(0, |mark| mark.earliest);
-                if at.next >= earliest {
-                    missing = Some((received.from.clone(), at.next));
-                }
-                return false;
+        // a record is missing where the next one is another, and where there should be some and are none
+        let mut gap = records.is_empty().then(|| first.clone());
+        let mut received = Vec::with_capacity(records.len());
+        for record in records {
+            let Some(at) = self.at.get_mut(&record.from).filter(|_| group.owns(self.id, &record.from)) else {
+                continue;
+            };
+            if at.next != record.offset {
+                gap = Some(record.from);
+                break;
             }
             at.next += 1;
-            true
-        });
-        drop(state);
-        if let Some((partition, offset)) = missing.filter(|_| records.is_empty()) {
-            return Err(damaged(&self.core.options.path, format_args!("{partition} lacks the record {offset}")));
+            received.push(record);
         }
-        self.last = records.last().map(|received| received.from.clone()).or_else(|| self.last.take());
-        Ok(records)
+        if let (true, Some(partition)) = (received.is_empty(), gap)
+            && let Some(at) = self.at.get(&partition)
+            // otherwise it was removed while it was read, which the next step tells
+            && state.marks.partitions.get(&at.number).is_none_or(|mark| at.next >= mark.earliest)
+        {
+            let what = format_args!("{partition} lacks the record {}", at.next);
+            return Err(damaged(&self.core.options.path, what));
+        }
+        drop(state);
+        if let Some(last) = received.last() {
+            self.last = Some(last.from.clone());
+        }
+        Ok(received)
     }
 
     fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) {

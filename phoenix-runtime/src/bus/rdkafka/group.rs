@@ -19,6 +19,8 @@ use crate::bus::hand_over::HandOver;
 pub(super) enum Told {
     Assign(Vec<TopicPartition>),
     Revoke(Vec<TopicPartition>),
+    /// That is done; what was to be assigned never will be.
+    Lost,
 }
 
 /// See the module.
@@ -65,10 +67,14 @@ impl ConsumerContext for Member {
             // nobody is to be asked any more
             _ if client.assignment_lost() || self.hand_over.is_closed() => {
                 self.hand_over.lose(&partitions);
-                if let Err(error) = client.incremental_unassign(list) {
-                    tracing::debug!(%error, "partitions that were lost were not there");
+                // those that were not assigned yet can't be taken away, and the client would wait for it for ever
+                let gone = client
+                    .incremental_unassign(list)
+                    .or_else(|_| client.incremental_assign(list).and_then(|()| client.incremental_unassign(list)));
+                if let Err(error) = gone {
+                    tracing::warn!(%error, "partitions that were lost can't be taken away");
                 }
-                return;
+                Told::Lost
             }
             _ => Told::Revoke(partitions),
         };

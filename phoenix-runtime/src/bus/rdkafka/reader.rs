@@ -96,6 +96,7 @@ impl Reader {
         for told in self.client.context().told() {
             match told {
                 Told::Assign(partitions) => self.assigning = Some(partitions),
+                Told::Lost => self.assigning = None,
                 Told::Revoke(partitions) => {
                     self.hand_over.revoke(&partitions);
                     self.revoking = Some((partitions, Instant::now() + self.release_timeout));
@@ -113,7 +114,12 @@ impl Reader {
         }
         if let Some(partitions) = self.assigning.take() {
             match questions::ends(&self.client, &partitions, self.limit) {
-                Ok(found) => self.begin(found),
+                Ok(found) => {
+                    if !self.begin(found) {
+                        // the client waits for it
+                        self.assigning = Some(partitions);
+                    }
+                }
                 Err(error) if error.is_passing() => {
                     self.hand_over.fail(error);
                     self.assigning = Some(partitions);
@@ -123,7 +129,7 @@ impl Reader {
         }
     }
 
-    fn begin(&mut self, found: Vec<(TopicPartition, crate::bus::Offsets)>) {
+    fn begin(&mut self, found: Vec<(TopicPartition, crate::bus::Offsets)>) -> bool {
         let starts: Vec<Start> = found
             .into_iter()
             .map(|(partition, offsets)| Start {
@@ -142,19 +148,29 @@ impl Reader {
                 (start.partition.clone(), Offset::Offset(i64::try_from(position).unwrap_or(i64::MAX)))
             })
             .collect();
-        if self.give(&places) {
+        let given = self.give(&places);
+        if given {
             let applied = Applied { seeks: Some(0), paused: false };
             self.applied.extend(starts.iter().map(|start| (start.partition.clone(), applied)));
             if !starts.is_empty() {
                 self.hand_over.assign(starts);
             }
         }
+        given
     }
 
     fn give(&self, places: &[(TopicPartition, Offset)]) -> bool {
-        let given = list(places).and_then(|list| self.client.incremental_assign(&list));
+        // one that is there already, by a round that was not ended, is given anew
+        let given = list(places).and_then(|list| {
+            let anew = |_| {
+                self.client.incremental_unassign(&list)?;
+                self.client.incremental_assign(&list)
+            };
+            self.client.incremental_assign(&list).or_else(anew)
+        });
         if let Err(error) = &given {
-            tracing::warn!(%error, "partitions that were assigned are gone already");
+            tracing::warn!(%error, "partitions can't be assigned");
+            self.hand_over.fail(of_question(error));
         }
         given.is_ok()
     }
