@@ -102,6 +102,7 @@ impl Forward for Onward {
 /// Messaging at work.
 #[derive(Debug)]
 pub(super) struct Messaging {
+    bus: Arc<dyn Bus>,
     delivery: Delivery,
     /// Kept for whoever calls other nodes.
     _remote: Option<Remote>,
@@ -137,14 +138,18 @@ impl Messaging {
             let replies = options.replies.clone().unwrap_or_else(|| format!("{}.replies.{}", options.topic, machine()));
             let remote = RemoteOptions::new(options.topic.as_str(), Replies::Topic(replies.into()));
             let spawn = Arc::new(|task| drop(tokio::spawn(task)));
-            let remote = Remote::start(bus, remote, clock, seed, spawn).await?;
+            let remote = Remote::start(Arc::clone(&bus), remote, clock, seed, spawn).await?;
             // nobody else sets it
             let _ = onward.0.set(remote.clone());
             Some(remote)
         } else {
             None
         };
-        Ok(Self { delivery, _remote: remote })
+        Ok(Self { bus, delivery, _remote: remote })
+    }
+
+    pub(super) fn bus(&self) -> &Arc<dyn Bus> {
+        &self.bus
     }
 
     /// Takes nothing new, and lets what is there come to its outcomes.

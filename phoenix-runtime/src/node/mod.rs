@@ -25,6 +25,7 @@ use std::time::Duration;
 pub use self::builder::{NodeBuilder, NodeError};
 pub use self::config::NodeConfig;
 pub use self::stores::{History, look_at_members, open_members, open_store};
+use crate::bus::port::Bus;
 use crate::client::Client;
 use crate::engine::Engine;
 use crate::http::{Phase, Readiness, Server};
@@ -55,6 +56,12 @@ impl Node {
     #[must_use]
     pub fn client(&self) -> Client {
         self.engine.client()
+    }
+
+    /// The node's bus, if it has one: for clients of this process that go by it.
+    #[must_use]
+    pub fn bus(&self) -> Option<&Arc<dyn Bus>> {
+        self.messaging.as_ref().map(Messaging::bus)
     }
 
     /// Where the HTTP gateway listens, if it does.

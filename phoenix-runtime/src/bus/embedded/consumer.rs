@@ -133,7 +133,7 @@ impl EmbeddedConsumer {
         group.expire(moment);
         match group.news(self.id) {
             Some(News::Lost(partitions)) => {
-                partitions.iter().for_each(|partition| drop(self.at.remove(partition)));
+                self.at.retain(|partition, _| !partitions.contains(partition));
                 return Step::Tell(Happening::Lost(partitions));
             }
             Some(News::Revoking(partitions)) => return Step::Tell(Happening::Revoking(partitions)),

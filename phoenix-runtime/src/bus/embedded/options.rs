@@ -55,7 +55,7 @@ impl Default for EmbeddedOptions {
             synchronous: Synchronous::Full,
             max_record_bytes: 1 << 20,
             partition_bytes: 1 << 30,
-            retention: Duration::from_secs(3600),
+            retention: Duration::from_hours(1),
             retention_bytes: 64 << 20,
             release_timeout: Duration::from_secs(30),
             waiting_bytes: 64 << 20,

@@ -24,7 +24,7 @@ pub(super) enum Worker {
 pub(super) struct Threads {
     jobs: Option<Sender<Job>>,
     reads: Option<Sender<Read>>,
-    threads: Vec<JoinHandle<()>>,
+    running: Vec<JoinHandle<()>>,
     // let go last, when nothing of this bus can write any more
     _lock: OwnerLock,
 }
@@ -64,11 +64,11 @@ impl Worker {
         let writer = std::thread::Builder::new().name("phoenix-bus-write".to_owned()).spawn(write).map_err(io)?;
         let ended = || OpenError::database(&path, &"the thread that opens it has ended");
         let lock = is_open.await.map_err(|_| ended())??;
-        let mut threads = Threads { jobs: Some(jobs), reads: None, threads: vec![writer], _lock: lock };
+        let mut threads = Threads { jobs: Some(jobs), reads: None, running: vec![writer], _lock: lock };
         let reader = schema::reader(&reader_options)?;
         let (reads, waiting) = channel();
         let read = move || read::run(&reader, &reader_path, &waiting);
-        threads.threads.push(std::thread::Builder::new().name("phoenix-bus-read".to_owned()).spawn(read).map_err(io)?);
+        threads.running.push(std::thread::Builder::new().name("phoenix-bus-read".to_owned()).spawn(read).map_err(io)?);
         threads.reads = Some(reads);
         Ok(Self::Threads(threads))
     }
@@ -103,7 +103,7 @@ impl Worker {
 impl Drop for Threads {
     fn drop(&mut self) {
         drop((self.jobs.take(), self.reads.take()));
-        for thread in self.threads.drain(..) {
+        for thread in self.running.drain(..) {
             // one that panicked has told its askers
             let _ = thread.join();
         }

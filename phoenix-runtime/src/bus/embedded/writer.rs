@@ -152,7 +152,9 @@ impl Writer {
                     tracing::warn!(%error, "records that were read could not be removed; tried again with the next call");
                     self.to_trim.clear();
                 }
-                group.into_iter().for_each(|job| job.tell(Err(error.clone())));
+                for job in group {
+                    job.tell(Err(error.clone()));
+                }
             }
         }
     }

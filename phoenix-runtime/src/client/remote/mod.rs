@@ -32,7 +32,8 @@ use crate::domain::aggregate::Aggregate;
 use crate::domain::handle::{AnsweredBy, HandledBy};
 use crate::domain::id::Slice;
 use crate::domain::message::{Addressed, Command, Query};
-use crate::domain::ports::{BoxFuture, Clock, Seed};
+use crate::domain::ports::{BoxFuture, Clock, Seed, SplitMix};
+use crate::engine::SystemClock;
 
 /// Starts a task.
 pub type Spawn = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
@@ -65,10 +66,22 @@ impl fmt::Debug for Remote {
 }
 
 impl Remote {
-    /// Begins to read replies; ready when none can be missed.
+    /// Begins to read replies, on the current tokio runtime and with the machine's clock; ready when none can be missed.
     ///
     /// # Errors
     /// A bus that can't be worked with, and topics that are not there.
+    pub async fn connect(bus: Arc<dyn Bus>, options: RemoteOptions) -> Result<Self, BusError> {
+        let (clock, seed) = (Arc::new(SystemClock::default()), Arc::new(SplitMix::from_entropy()));
+        let spawn: Spawn = Arc::new(|task| {
+            tokio::spawn(task);
+        });
+        Self::start(bus, options, clock, seed, spawn).await
+    }
+
+    /// As [`Remote::connect`], with another clock, randomness and executor.
+    ///
+    /// # Errors
+    /// As [`Remote::connect`].
     pub async fn start(
         bus: Arc<dyn Bus>,
         options: RemoteOptions,

@@ -14,6 +14,7 @@ promises! {
 
 const PRODUCERS: u64 = 8;
 const EACH: u64 = 30;
+const ALL: usize = 240;
 
 async fn each_producer_keeps_its_order_among_others(place: Place<'_>) -> Checked {
     let bus = place.open().await?;
@@ -33,7 +34,7 @@ async fn each_producer_keeps_its_order_among_others(place: Place<'_>) -> Checked
     };
     let told: BTreeSet<_> = try_join_all((0..PRODUCERS).map(producer)).await?.into_iter().flatten().collect();
     let mut reader = Reader::new(place, &*bus, "g", &[&topic]).await?;
-    let got = reader.take((PRODUCERS * EACH) as usize).await?;
+    let got = reader.take(ALL).await?;
     let found = got.iter().map(|received| (received.from.partition, received.offset, text(received)));
     equal("every record is where its producer was told", &found.collect(), &told)?;
     let mut last: BTreeMap<(u16, String), u64> = BTreeMap::new();

@@ -112,16 +112,12 @@ impl FaultyConsumer {
             }
             Happening::Revoking(partitions) => {
                 let (mine, away): (Vec<_>, Vec<_>) = partitions.into_iter().partition(|p| self.has.contains(p));
-                away.iter().for_each(|partition| {
-                    self.away.remove(partition);
-                });
+                self.away.retain(|partition, _| !away.contains(partition));
                 self.to_release.extend(away);
                 (!mine.is_empty()).then_some(Happening::Revoking(mine))
             }
             Happening::Lost(partitions) => {
-                partitions.iter().for_each(|partition| {
-                    self.away.remove(partition);
-                });
+                self.away.retain(|partition, _| !partitions.contains(partition));
                 let mine: Vec<_> = partitions.into_iter().filter(|partition| self.has.remove(partition)).collect();
                 (!mine.is_empty()).then_some(Happening::Lost(mine))
             }

@@ -63,7 +63,7 @@ impl<'a> Crowd<'a> {
                 self.readers[index].release(partitions).await?;
             }
             Happening::Records(_) => {
-                self.seen.extend(self.readers[index].got.drain(..).map(|received| text(&received)))
+                self.seen.extend(self.readers[index].got.drain(..).map(|received| text(&received)));
             }
             other => return Err(Failure::new(format_args!("a consumer that does its duty is told {other:?}"))),
         }

@@ -52,7 +52,7 @@ pub trait Subject: Send + Sync {
 
     /// How long a case waits for what is to come before it fails.
     fn patience(&self) -> Duration {
-        Duration::from_secs(60)
+        Duration::from_mins(1)
     }
 
     /// How many random histories a case tries; fewer where each takes long.
