@@ -137,6 +137,23 @@ async fn files_that_are_no_store_of_this_release_are_refused() {
 }
 
 #[tokio::test]
+async fn a_store_of_an_earlier_release_has_sixteen_partitions() {
+    for (owned, expected) in [(true, 16), (false, 48)] {
+        let (_folder, path) = place();
+        if owned {
+            drop(filled(&path).await);
+        } else {
+            drop(open(&path).await);
+        }
+        let earlier = "DROP TABLE partition_count; DELETE FROM schema_migrations WHERE version = '0003_partitions'";
+        Connection::open(&path).unwrap().execute_batch(earlier).unwrap();
+        says(SqliteReader::open(&path).await, &path, &["0003_partitions"]);
+        assert_eq!(open(&path).await.partitions(48).await, Ok(expected));
+        assert_eq!(open(&path).await.partitions(1024).await, Ok(expected), "for ever");
+    }
+}
+
+#[tokio::test]
 async fn an_owner_that_came_in_behind_the_lock_is_noticed() {
     let (_folder, path) = place();
     let store = filled(&path).await;

@@ -14,7 +14,7 @@ use phoenix_runtime::testkit::simulation::Simulation;
 use crate::tally::{Tally, add, add_later, say, steps, take, top_up};
 use crate::world::{World, beside, client, partition_of, sent, simulate, tallies};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Takes everything to one node, in the order in which it comes, and remembers what it was.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::tally::{Harm, Tally, add, add_later, harm, relay, steps};
 use crate::world::{World, beside, options, partition_of, sent, simulate, tallies};
 
 /// Long enough for everything that ends.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn owned(engine: &Engine) -> Vec<Partition> {
     engine.owned().borrow().iter().copied().collect()

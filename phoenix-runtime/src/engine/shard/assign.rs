@@ -50,7 +50,7 @@ impl Shard {
                     // whoever asked may be gone
                     let _ = done.send(());
                 }
-                Control::Leave(partitions, done) => self.leave(partitions, done),
+                Control::Leave(partitions, done) => self.leave(&partitions, done),
                 Control::Abandon(partitions, done) => {
                     self.abandon(&partitions, Sent::Unknown);
                     self.poll_departures();
@@ -80,18 +80,19 @@ impl Shard {
         }
     }
 
-    fn leave(&mut self, partitions: Arc<BTreeSet<Partition>>, done: oneshot::Sender<()>) {
+    fn leave(&mut self, partitions: &BTreeSet<Partition>, done: oneshot::Sender<()>) {
         let left: Vec<bool> = partitions.iter().map(|partition| self.holdings.leave(*partition)).collect();
         if left.contains(&true) {
             for lane in self.lanes.all() {
                 let holdings = &self.holdings;
                 let put_off = self.lanes.take_put_off(lane, |slice| partitions.contains(&holdings.of(slice)));
-                put_off.into_iter().for_each(|mail| self.refuse(mail));
+                for mail in put_off {
+                    self.refuse(mail);
+                }
             }
         }
-        let cells = if left.contains(&true) { self.cells_of(&partitions) } else { Vec::new() };
-        let partitions = BTreeSet::clone(&partitions);
-        self.departures.push(Departure { partitions, cells, done });
+        let cells = if left.contains(&true) { self.cells_of(partitions) } else { Vec::new() };
+        self.departures.push(Departure { partitions: partitions.clone(), cells, done });
         self.poll_departures();
     }
 
@@ -118,12 +119,14 @@ impl Shard {
         }
         let mut progress = false;
         for mut departure in std::mem::take(&mut self.departures) {
-            departure.cells.retain(|cell| {
-                self.cells.get_mut(*cell).is_some_and(|found| !found.is_idle()) || {
-                    self.forget(*cell);
-                    false
+            for cell in std::mem::take(&mut departure.cells) {
+                match self.cells.get_mut(cell).map(|found| found.is_idle()) {
+                    Some(true) => self.forget(cell),
+                    Some(false) => departure.cells.push(cell),
+                    // it is gone already
+                    None => {}
                 }
-            });
+            }
             if departure.cells.is_empty() && !self.has_waiters(&departure.partitions) {
                 self.let_go(&departure.partitions);
                 // whoever asked may be gone
@@ -185,7 +188,9 @@ impl Shard {
         let leaving: BTreeSet<Partition> =
             partitions.iter().filter(|partition| !self.holdings.is_held(**partition)).copied().collect();
         self.let_go(partitions);
-        unknown.into_iter().for_each(|mail| mail.fail(outcome_unknown()));
+        for mail in unknown {
+            mail.fail(outcome_unknown());
+        }
         let mut refused = open;
         for cell in cells {
             let busy = self.cells.get_mut(cell).and_then(|found| found.busy.take());

@@ -25,7 +25,7 @@ pub(super) fn tell(pending: Box<dyn Pending>, told: Told<'_>) {
 
 /// Whether the rows of an attempt may still be stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Late {
+enum Arrival {
     /// They are stored by now or never: their epochs are old.
     Never,
     Perhaps,
@@ -43,7 +43,7 @@ impl Shard {
                 let waiters = self.lose_partition(partition, given, sealed.waiters, uncertain);
                 if uncertain {
                     // the batch named the lost partition, so it is stored by now or never: what became of the others is known
-                    self.look_up(lane, Sealed { waiters, ..sealed }, &BTreeSet::new(), Late::Never);
+                    self.look_up(lane, Sealed { waiters, ..sealed }, &BTreeSet::new(), Arrival::Never);
                 } else {
                     self.undo(lane, waiters);
                 }
@@ -56,7 +56,7 @@ impl Shard {
                     self.lanes.went_away(*slice);
                 }
                 if uncertain {
-                    self.look_up(lane, sealed, &moved, Late::Perhaps);
+                    self.look_up(lane, sealed, &moved, Arrival::Perhaps);
                 } else {
                     self.undo_with(lane, sealed.waiters, None, &moved);
                 }
@@ -71,7 +71,7 @@ impl Shard {
                     let slice = |c: &Conflict| sealed.batch.records.get(c.index).map(|record| record.slice);
                     if misnumbered.all(|c| slice(c).is_some_and(|slice| self.lanes.is_doubtful(slice))) {
                         // rows that were sent before a slice moved have arrived after all
-                        return self.look_up(lane, sealed, &BTreeSet::new(), Late::Perhaps);
+                        return self.look_up(lane, sealed, &BTreeSet::new(), Arrival::Perhaps);
                     }
                     // somebody else has written to a slice of ours, and the fence did not say so
                     tracing::error!("the sequence of a slice is not where its owner left it");
@@ -241,7 +241,7 @@ impl Shard {
     /// An attempt of unknown outcome may have stored the batch. If slices of it are in another lane now, its rows may have
     /// moved with them, and may even arrive later, should a slice come back. So numbers are read again, and each command is
     /// looked up.
-    fn look_up(&mut self, lane: Lane, sealed: Sealed, moved: &BTreeSet<Slice>, late: Late) {
+    fn look_up(&mut self, lane: Lane, sealed: Sealed, moved: &BTreeSet<Slice>, arrival: Arrival) {
         let Sealed { batch, mut waiters, .. } = sealed;
         for waiter in &mut waiters {
             waiter.mail.deadline = None;
@@ -252,7 +252,7 @@ impl Shard {
         }
         self.undo_with(lane, waiters, None, moved);
         let touched: BTreeSet<Slice> = batch.records.iter().map(|record| record.slice).collect();
-        if late == Late::Perhaps {
+        if arrival == Arrival::Perhaps {
             self.lanes.doubt(touched.iter().copied());
         }
         let mut by_lane = BTreeMap::<Lane, Vec<Slice>>::new();

@@ -132,3 +132,28 @@ fn parse(content: &[u8]) -> Result<Checkpoint, Malformed> {
     }
     Ok(Checkpoint { seed, state, runs })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_of_an_earlier_release_says_nothing_of_the_number_of_partitions() {
+        for (magic, partitions) in [(EARLIER, None), (MAGIC, Some(48))] {
+            let mut bytes = magic.to_vec();
+            bytes.extend_from_slice(&7_u64.to_le_bytes());
+            bytes.extend_from_slice(&9_u64.to_le_bytes());
+            (0..SLICES * 2).for_each(|_| put_varint(&mut bytes, 0));
+            for number in [1, 3, 5].into_iter().chain(partitions.map(u64::from)) {
+                put_varint(&mut bytes, number);
+            }
+            // no names, nothing stripped, nothing freed, one run
+            bytes.extend_from_slice(&[0, 0, 0, 1, 4]);
+            let Checkpoint { seed, state, runs } = parse(&bytes).unwrap();
+            assert_eq!((seed, runs), (7, vec![4]));
+            assert_eq!(state.epochs.into_iter().collect::<Vec<_>>(), [(Partition(3), Epoch(5))]);
+            assert_eq!(state.partitions, partitions);
+        }
+    }
+}

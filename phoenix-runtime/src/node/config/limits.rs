@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::NodeConfig;
+use crate::domain::id::SLICES;
 use crate::domain::units;
 
 /// The keys that are wrong, and why.
@@ -23,6 +24,9 @@ pub(super) fn check(config: &NodeConfig) -> Vec<(&'static str, String)> {
         if is_zero {
             wrong.push((key, "must be at least 1".to_owned()));
         }
+    }
+    if !(1..=SLICES).contains(&engine.partitions) {
+        wrong.push(("engine.partitions", format!("must be 1 to {SLICES}, and is {}", engine.partitions)));
     }
     for (key, duration) in [
         ("engine.idle_check", engine.idle_check),
