@@ -5,6 +5,7 @@
 //! - [`embedded`]: a file, durable, in process; the default
 //! - `kafka`: Kafka up to 3.9, by kafka-rust (feature `kafka`)
 //! - `rdkafka`: Kafka 3.9 and 4, by librdkafka (feature `rdkafka`)
+//! - [`options`]: what can be chosen about both
 //! - `hand_over`: between a thread that reads from a broker and a consumer
 //! - [`envelope`]: messages as they travel
 //! - [`sender`]: sends records until they are acknowledged
@@ -15,6 +16,7 @@ pub mod envelope;
 mod hand_over;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod options;
 pub mod port;
 #[cfg(feature = "rdkafka")]
 pub mod rdkafka;

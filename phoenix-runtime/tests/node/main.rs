@@ -11,4 +11,5 @@ mod faults;
 mod gateway;
 mod inspect;
 mod life;
+mod messaging;
 mod operator;

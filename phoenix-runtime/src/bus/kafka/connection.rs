@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ::kafka::client::{Compression, GroupOffsetStorage, KafkaClient};
 use ::kafka::error::{Error, KafkaCode};
 
-use super::options::KafkaOptions;
+use crate::bus::options::KafkaOptions;
 use crate::bus::{BusError, TopicPartition};
 
 /// How long a partition may be without a leader until that is told.

@@ -6,7 +6,6 @@
 //! together are sent together.
 //!
 //! # Layout
-//! - `options`: what can be chosen
 //! - `versions`: whether brokers speak what kafka-rust does
 //! - `connection`: a client that is left after a failure
 //! - `worker`: threads that ask questions; `questions`: those about topics and groups
@@ -14,7 +13,6 @@
 
 mod connection;
 mod consumer;
-mod options;
 mod producer;
 mod questions;
 mod versions;
@@ -24,10 +22,10 @@ use std::sync::Arc;
 
 use ::kafka::client::FetchOffset;
 
-pub use self::options::KafkaOptions;
 use self::producer::Producer;
 use self::worker::{Shared, Worker};
 use super::{Bus, BusError, Consumer, Offsets, Outgoing, Subscription, TopicPartition, Traits};
+pub use crate::bus::options::KafkaOptions;
 use crate::domain::ports::BoxFuture;
 
 /// See the module.

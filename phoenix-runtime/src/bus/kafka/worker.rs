@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use super::connection::Connection;
-use super::options::KafkaOptions;
 use crate::bus::BusError;
+use crate::bus::options::KafkaOptions;
 
 /// The most threads of a bus, with those that wait for brokers which do not answer.
 const MAX_THREADS: usize = 64;

@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 
 use super::context::of_question;
 use super::group::Member;
-use super::options::RdKafkaOptions;
 use super::reader::Reader;
 use crate::bus::hand_over::{Bounds, HandOver};
+use crate::bus::options::RdKafkaOptions;
 use crate::bus::{BusError, Consumer, Happening, Subscription, TopicPartition};
 use crate::domain::ports::BoxFuture;
 

@@ -2,7 +2,7 @@
 //! compression, TLS and SASL.
 //!
 //! # Layout
-//! - `options`: what can be chosen; `settings`: the same in librdkafka's words
+//! - `settings`: what can be chosen, in librdkafka's words
 //! - `context`: what librdkafka says, and what its errors mean
 //! - `questions`: about topics and groups
 //! - `producer`: sending
@@ -11,7 +11,6 @@
 mod consumer;
 mod context;
 mod group;
-mod options;
 mod producer;
 mod questions;
 mod reader;
@@ -24,10 +23,10 @@ use std::sync::Arc;
 use ::rdkafka::ClientConfig;
 
 use self::consumer::RdKafkaConsumer;
-pub use self::options::{Compression, RdKafkaOptions, SaslMechanism, SaslOptions, Secret, TlsOptions};
 use self::producer::Producer;
 use self::questions::Questions;
 use super::{Bus, BusError, Consumer, Offsets, Outgoing, Subscription, TopicPartition, Traits};
+pub use crate::bus::options::{Compression, RdKafkaOptions, SaslMechanism, SaslOptions, Secret, TlsOptions};
 use crate::domain::ports::BoxFuture;
 
 /// See the module.

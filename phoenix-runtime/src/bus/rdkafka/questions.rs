@@ -12,9 +12,9 @@ use ::rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use ::rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::context::{Context, of_question};
-use super::options::RdKafkaOptions;
 use super::producer::end;
 use super::settings;
+use crate::bus::options::RdKafkaOptions;
 use crate::bus::{BusError, Offsets, TopicPartition};
 
 /// How many groups may be asked about in turn without a new client each time.

@@ -12,9 +12,9 @@ use ::rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::context::of_question;
 use super::group::{Member, Told};
-use super::options::RdKafkaOptions;
 use super::questions;
 use crate::bus::hand_over::{HandOver, Start};
+use crate::bus::options::RdKafkaOptions;
 use crate::bus::{BusError, Received, Record, TopicPartition};
 
 /// The most records that are taken before anything else is looked at.

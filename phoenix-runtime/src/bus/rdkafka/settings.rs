@@ -5,8 +5,8 @@ use std::time::Duration;
 use ::rdkafka::ClientConfig;
 use ::rdkafka::config::RDKafkaLogLevel;
 
-use super::options::{RdKafkaOptions, SaslMechanism};
 use crate::bus::BusError;
+use crate::bus::options::{RdKafkaOptions, SaslMechanism};
 
 /// What the promises of this adapter rest on, and what its options say.
 const OURS: [&str; 36] = [

@@ -29,10 +29,7 @@ pub use self::error::{ConfigError, Place, Problem};
 pub use self::store_url::StoreUrl;
 use self::tree::{PREFIX, Setting};
 use crate::bus::EmbeddedOptions;
-#[cfg(feature = "kafka")]
-use crate::bus::kafka::KafkaOptions;
-#[cfg(feature = "rdkafka")]
-use crate::bus::rdkafka::RdKafkaOptions;
+use crate::bus::options::{KafkaOptions, RdKafkaOptions};
 use crate::delivery::DeliveryOptions;
 use crate::domain::units;
 use crate::engine::EngineOptions;
@@ -66,10 +63,8 @@ pub struct NodeConfig {
     /// How an embedded bus is written.
     pub embedded_bus: EmbeddedOptions,
     /// How the node speaks with brokers of `kafka://`.
-    #[cfg(feature = "kafka")]
     pub kafka: KafkaOptions,
     /// How the node speaks with brokers of `rdkafka://`.
-    #[cfg(feature = "rdkafka")]
     pub rdkafka: RdKafkaOptions,
     /// How a file of SQLite is written, where `store` names one.
     pub sqlite: SqliteOptions,
@@ -97,9 +92,7 @@ impl Default for NodeConfig {
             messaging: MessagingOptions::default(),
             delivery: DeliveryOptions::default(),
             embedded_bus: EmbeddedOptions::default(),
-            #[cfg(feature = "kafka")]
             kafka: KafkaOptions::default(),
-            #[cfg(feature = "rdkafka")]
             rdkafka: RdKafkaOptions::default(),
             sqlite: SqliteOptions::default(),
             log_store: LogStoreOptions::default(),

@@ -117,7 +117,8 @@ pub enum Compression {
 }
 
 impl Compression {
-    pub(super) const fn word(self) -> &'static str {
+    #[cfg(feature = "rdkafka")]
+    pub(in crate::bus) const fn word(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Gzip => "gzip",
@@ -176,7 +177,8 @@ pub enum SaslMechanism {
 }
 
 impl SaslMechanism {
-    pub(super) const fn word(self) -> &'static str {
+    #[cfg(feature = "rdkafka")]
+    pub(in crate::bus) const fn word(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
@@ -188,7 +190,9 @@ impl SaslMechanism {
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub struct Secret(
+    #[cfg_attr(not(feature = "rdkafka"), allow(dead_code, reason = "only that adapter reads it"))] String,
+);
 
 impl Secret {
     /// Hides a text.
@@ -197,7 +201,8 @@ impl Secret {
         Self(text.into())
     }
 
-    pub(super) fn reveal(&self) -> &str {
+    #[cfg(feature = "rdkafka")]
+    pub(in crate::bus) fn reveal(&self) -> &str {
         &self.0
     }
 }

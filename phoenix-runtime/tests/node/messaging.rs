@@ -1,0 +1,94 @@
+//! A node with a bus.
+
+use std::sync::Arc;
+
+use phoenix_runtime::bus::envelope::{Call, CallKind, Message};
+use phoenix_runtime::bus::{Bus, Outgoing, TopicPartition};
+use phoenix_runtime::client::remote::{Remote, RemoteOptions, Replies};
+use phoenix_runtime::domain::id::{MessageId, Slice};
+use phoenix_runtime::domain::metadata::{Metadata, Priority};
+use phoenix_runtime::node::config::BusUrl;
+use phoenix_runtime::node::{Node, NodeConfig};
+
+use crate::account::{Account, Deposit, Gate, OpenAccount, Vault};
+use crate::call::{config, request};
+
+const TOPIC: &str = "phoenix.commands";
+
+async fn start(config: NodeConfig) -> Node {
+    let builder = Node::builder().aggregate::<Account>().aggregate::<Vault>().resource(Gate::closed());
+    builder.config(config).start().await.expect("the node starts")
+}
+
+async fn remote(node: &Node) -> Remote {
+    let options = RemoteOptions::new(TOPIC, Replies::Topic("replies".into()));
+    Remote::connect(Arc::clone(node.bus().expect("it has one")), options).await.expect("the bus is there")
+}
+
+#[tokio::test]
+async fn commands_come_by_the_bus_and_by_the_gateway_to_one_aggregate() {
+    let mut config = config();
+    (config.store, config.bus) = ("memory".parse().expect("a store"), BusUrl::Memory);
+    let node = start(config).await;
+    let of = remote(&node).await.of::<Account>();
+    of.ask(OpenAccount { account: "a".to_owned() }).await.expect("it is new");
+    let address = node.http_address().expect("it listens");
+    let body = r#"{"account":"a","amount":5}"#;
+    let response = request(address, "POST", "/commands/account/deposit", &[], body).await;
+    assert_eq!(response.status, 200, "{}", response.text);
+    assert_eq!(of.ask(Deposit { account: "a".to_owned(), amount: 7 }).await, Ok(12));
+    assert!(node.drain().await);
+}
+
+#[tokio::test]
+async fn what_the_embedded_bus_has_is_done_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config();
+    config.store = format!("sqlite:{}", folder.path().join("events.db").display()).parse().expect("a store");
+    config.bus = BusUrl::Beside;
+    let node = start(config.clone()).await;
+    let of = remote(&node).await.of::<Account>();
+    of.ask(OpenAccount { account: "a".to_owned() }).await.expect("it is new");
+    let bus: Arc<dyn Bus> = Arc::clone(node.bus().expect("it has one"));
+    node.stop().await;
+    assert!(folder.path().join("events-bus.db").exists());
+
+    // nobody reads it now
+    let call = Call {
+        kind: CallKind::Command,
+        id: MessageId(uuid::Uuid::from_u128(1)),
+        aggregate: "account".to_owned(),
+        subject: "a".to_owned(),
+        name: "deposit".to_owned(),
+        idempotency_key: None,
+        metadata: Metadata::default(),
+        reply_to: None,
+        priority: Priority::Normal,
+        deadline_millis: None,
+        attempt: 0,
+        payload: br#"{"account":"a","amount":3}"#.to_vec(),
+    };
+    let record = Message::Call(call).into_record(None, bus.traits());
+    let to = TopicPartition::new(TOPIC, Slice::of("account", "a").0 % 16);
+    let twice = vec![Outgoing { to: to.clone(), record: record.clone() }, Outgoing { to, record }];
+    for acknowledged in bus.produce(twice).await {
+        acknowledged.expect("it is durable");
+    }
+    drop((of, bus));
+
+    let node = start(config).await;
+    let of = remote(&node).await.of::<Account>();
+    assert_eq!(of.ask(Deposit { account: "a".to_owned(), amount: 1 }).await, Ok(4), "once, and before what came later");
+    assert!(node.drain().await);
+}
+
+#[test]
+fn an_address_of_brokers_is_checked_before_anything_starts() {
+    let wrong = NodeConfig::read(Some((std::path::Path::new("phoenix.toml"), "bus = \"kafka://nobody\"\n")), []);
+    let said = wrong.expect_err("there is no port").to_string();
+    assert!(said.contains("phoenix.toml:1:7") && said.contains("`nobody` is no broker"), "{said}");
+    let beside = "store = \"postgres://a@localhost/b\"\nbus = \"embedded\"\n";
+    let wrong = NodeConfig::read(Some((std::path::Path::new("phoenix.toml"), beside)), []);
+    let said = wrong.expect_err("there is no place").to_string();
+    assert!(said.contains("there is no place beside a database"), "{said}");
+}
