@@ -86,7 +86,7 @@ async fn what_the_embedded_bus_has_is_done_after_a_restart() {
 fn an_address_of_brokers_is_checked_before_anything_starts() {
     let wrong = NodeConfig::read(Some((std::path::Path::new("phoenix.toml"), "bus = \"kafka://nobody\"\n")), []);
     let said = wrong.expect_err("there is no port").to_string();
-    assert!(said.contains("phoenix.toml:1:7") && said.contains("`nobody` is no broker"), "{said}");
+    assert!(said.contains("phoenix.toml:1:1: `bus`") && said.contains("`nobody` is no broker"), "{said}");
     let beside = "store = \"postgres://a@localhost/b\"\nbus = \"embedded\"\n";
     let wrong = NodeConfig::read(Some((std::path::Path::new("phoenix.toml"), beside)), []);
     let said = wrong.expect_err("there is no place").to_string();

@@ -8,11 +8,17 @@ use crate::domain::units;
 
 /// The keys that are wrong, and why.
 pub(super) fn check(config: &NodeConfig) -> Vec<(&'static str, String)> {
-    let NodeConfig { database, engine, sqlite, log_store, .. } = config;
+    let NodeConfig { database, delivery, embedded_bus, engine, messaging, sqlite, log_store, .. } = config;
     let mut wrong = Vec::new();
     for (key, is_zero) in [
         ("database.append_connections", database.append_connections == 0),
         ("database.read_connections", database.read_connections == 0),
+        ("delivery.max_records", delivery.max_records == 0),
+        ("delivery.max_resends", delivery.max_resends == 0),
+        ("delivery.max_tries", delivery.max_tries == 0),
+        ("delivery.max_unfinished", delivery.max_unfinished == 0),
+        ("delivery.max_unfinished_bytes", delivery.max_unfinished_bytes == 0),
+        ("embedded_bus.records_a_commit", embedded_bus.records_a_commit == 0),
         ("engine.shards", engine.shards == Some(0)),
         ("engine.mailbox_capacity", engine.mailbox_capacity == 0),
         ("engine.max_batch", engine.max_batch == 0),
@@ -39,6 +45,18 @@ pub(super) fn check(config: &NodeConfig) -> Vec<(&'static str, String)> {
         if duration < Duration::from_millis(1) {
             wrong.push((key, "must be longer than nothing".to_owned()));
         }
+    }
+    for (key, text) in [("messaging.topic", &messaging.topic), ("messaging.group", &messaging.group)] {
+        // what Kafka takes for the name of a topic
+        let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if text.is_empty() || text.len() > 200 || !text.chars().all(fits) {
+            wrong.push((key, "has 1 to 200 letters, digits, `.`, `_` and `-`".to_owned()));
+        }
+    }
+    let unknown = |partition: &&u16| **partition >= engine.partitions;
+    if let Some(partition) = messaging.partitions.iter().flatten().find(unknown) {
+        let message = format!("there is no partition {partition}: `engine.partitions` is {}", engine.partitions);
+        wrong.push(("messaging.partitions", message));
     }
     if database.lock_timeout > database.statement_timeout {
         let (lock, statement) =
