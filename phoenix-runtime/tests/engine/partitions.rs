@@ -64,6 +64,24 @@ fn what_is_taken_is_decided_here_and_nothing_else_is() {
 }
 
 #[test]
+fn nothing_is_read_before_the_owner_before_can_append_no_more() {
+    simulate(|world| async move {
+        let old = owner_of(&world, "a").await;
+        tallies(&old).ask(add("a", 1)).await.unwrap();
+        let new = world.idle().await;
+        world.store.hold(Call::Acquire);
+        let taking = sent(new.take([partition_of("a")])).await;
+        world.quiet().await;
+        // what it stores until then is what the next owner goes on from
+        assert_eq!(tallies(&old).ask(add("a", 2)).await, Ok(3));
+        world.store.release(Call::Acquire);
+        taking.answer().await.unwrap();
+        assert_eq!(tallies(&new).ask(add("a", 3)).await, Ok(6));
+        assert!(!new.health().is_fenced());
+    });
+}
+
+#[test]
 fn what_is_owned_already_is_not_taken_again() {
     simulate(|world| async move {
         let engine = owner_of(&world, "a").await;
