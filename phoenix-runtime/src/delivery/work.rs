@@ -1,6 +1,6 @@
 //! The loop: partitions come and go, records become commands, outcomes become replies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
@@ -26,9 +26,19 @@ use crate::domain::ports::BoxFuture;
 use crate::engine::order::{Order, is_open};
 use crate::event_store::port::Partition;
 
+/// The first and the longest pause before partitions that could not be taken are tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// How long the bus has for saying that a partition is another node's, before it is taken again.
+const AGAIN: Duration = Duration::from_secs(15);
+
 /// The end of something that goes on beside the loop.
 pub(super) enum Done {
-    /// The aggregates of these partitions are this node's; with their assignments.
+    /// These partitions are to be taken now, with their assignments; how long to wait if that fails.
+    Due(Vec<(u16, u64)>, Duration),
+    /// They could not be taken.
+    NotTaken(Vec<(u16, u64)>, Duration),
+    /// The aggregates of these partitions are this node's.
     Taken(Vec<(u16, u64)>),
     /// What was open in the engine of these has ended.
     GivenBack(Vec<(u16, u64)>),
@@ -46,6 +56,8 @@ pub(super) struct Work {
     redelivery: Arc<dyn Redelivery>,
     settling: Arc<Settling>,
     stopping: watch::Receiver<bool>,
+    /// What the engine believes to own.
+    owned: watch::Receiver<Arc<BTreeSet<Partition>>>,
     slots: BTreeMap<u16, Slot>,
     assignments: u64,
     done: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -74,7 +86,9 @@ impl Work {
             let options = &parts.options;
             Arc::new(Exponential { first: options.first_pause, longest: options.max_pause })
         });
+        let owned = parts.partitions.owned();
         Self {
+            owned,
             parts,
             subscription,
             redelivery,
@@ -182,16 +196,61 @@ impl Work {
             slot.paused = true;
             self.slots.insert(partition.partition, slot);
         }
-        let (partitions, clock) = (self.parts.partitions.clone(), Arc::clone(&self.parts.clock));
+        self.take_partitions(taking, FIRST_PAUSE);
+    }
+
+    /// Makes the aggregates of these partitions this node's.
+    fn take_partitions(&mut self, taking: Vec<(u16, u64)>, pause: Duration) {
+        let partitions = self.parts.partitions.clone();
         self.done.push(Box::pin(async move {
-            let mut pause = Duration::from_millis(20);
-            while let Err(error) = partitions.take(taking.iter().map(|(partition, _)| Partition(*partition))).await {
-                tracing::warn!(%error, "can't take partitions; trying again");
-                clock.sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
+            match partitions.take(taking.iter().map(|(partition, _)| Partition(*partition))).await {
+                Ok(()) => Done::Taken(taking),
+                Err(error) => {
+                    tracing::warn!(%error, "can't take partitions; trying again");
+                    Done::NotTaken(taking, pause)
+                }
             }
-            Done::Taken(taking)
         }));
+    }
+
+    /// As [`Work::take_partitions`], later: by then they may be gone.
+    fn take_later(&mut self, taking: Vec<(u16, u64)>, after: Duration, pause: Duration) {
+        let clock = Arc::clone(&self.parts.clock);
+        self.done.push(Box::pin(async move {
+            clock.sleep(after).await;
+            Done::Due(taking, pause)
+        }));
+    }
+
+    fn still_taking(&self, mut taking: Vec<(u16, u64)>) -> Vec<(u16, u64)> {
+        let is_current = |slot: &Slot, assignment| slot.assignment == assignment && slot.stage == Stage::Taking;
+        taking.retain(|(partition, assignment)| {
+            self.slots.get(partition).is_some_and(|slot| is_current(slot, *assignment))
+        });
+        taking
+    }
+
+    /// Another node took partitions that the bus has not taken from this one. Either the bus says so soon, or it was a
+    /// mistake: then they are taken again.
+    fn notice_losses(&mut self, consumer: &mut dyn Consumer) {
+        if !self.owned.has_changed().unwrap_or(false) {
+            return;
+        }
+        let owned = Arc::clone(&self.owned.borrow_and_update());
+        let mut lost = Vec::new();
+        for (number, slot) in &mut self.slots {
+            if slot.stage == Stage::Running && !owned.contains(&Partition(*number)) {
+                tracing::warn!(partition = %slot.partition, "another node has taken a partition that the bus says is this node's");
+                metrics::counter!("phoenix_delivery_fenced_total").increment(1);
+                slot.stage = Stage::Taking;
+                slot.paused = true;
+                consumer.pause(std::slice::from_ref(&slot.partition));
+                lost.push((*number, slot.assignment));
+            }
+        }
+        if !lost.is_empty() {
+            self.take_later(lost, AGAIN, FIRST_PAUSE);
+        }
     }
 
     /// Partitions go to another node: what is open comes to its outcomes, what has not begun is left to the other.
@@ -351,6 +410,18 @@ impl Work {
 
     fn on_done(&mut self, done: Done, consumer: &mut dyn Consumer) {
         match done {
+            Done::Due(taking, pause) => {
+                let taking = self.still_taking(taking);
+                if !taking.is_empty() {
+                    self.take_partitions(taking, pause);
+                }
+            }
+            Done::NotTaken(taking, pause) => {
+                let taking = self.still_taking(taking);
+                if !taking.is_empty() {
+                    self.take_later(taking, pause, (pause * 2).min(MAX_PAUSE));
+                }
+            }
             Done::Taken(taken) => {
                 for (partition, assignment) in taken {
                     if let Some(slot) = self.slots.get_mut(&partition)
@@ -360,6 +431,7 @@ impl Work {
                         slot.stage = Stage::Running;
                         slot.paused = false;
                         consumer.resume(std::slice::from_ref(&slot.partition));
+                        self.dispatch(partition);
                     }
                 }
             }
@@ -464,6 +536,7 @@ impl Work {
     /// What is due: commits, new attempts, partitions that may go, and those that are full.
     async fn upkeep(&mut self, consumer: &mut dyn Consumer) {
         let now = self.parts.clock.monotonic();
+        self.notice_losses(consumer);
         self.resend(now);
         self.regulate(consumer);
         let leaves = |slot: &Slot| match slot.stage {

@@ -1,6 +1,6 @@
 //! What an operator and a load balancer ask a node.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::{Path, Request, State};
@@ -33,19 +33,30 @@ pub enum Phase {
 pub struct Readiness {
     phase: AtomicU8,
     engine: OnceLock<Arc<Health>>,
+    /// Whether partitions come and go: then one that another node took is no reason to end this one.
+    dealt: AtomicBool,
 }
 
 impl Readiness {
     /// Of a node that is starting.
     #[must_use]
     pub const fn new() -> Self {
-        Self { phase: AtomicU8::new(Phase::Starting as u8), engine: OnceLock::new() }
+        Self { phase: AtomicU8::new(Phase::Starting as u8), engine: OnceLock::new(), dealt: AtomicBool::new(false) }
     }
 
     /// Says which engine the node rests on; only the first call counts.
     pub fn watch(&self, engine: Arc<Health>) {
         // an error says that there was a first call
         let _ = self.engine.set(engine);
+    }
+
+    /// Says that a bus deals the partitions among nodes.
+    pub fn deals(&self) {
+        self.dealt.store(true, Ordering::Release);
+    }
+
+    fn is_fenced(&self, engine: &Health) -> bool {
+        engine.is_fenced() && !self.dealt.load(Ordering::Acquire)
     }
 
     /// Where the node is in its life.
@@ -85,7 +96,7 @@ pub(super) async fn live(State(gateway): State<Arc<Gateway>>) -> Result<&'static
         Some(engine) if engine.is_crashed() => {
             Err(Problem::of(Code::Stopping, "a part of the engine has crashed: restart this node"))
         }
-        Some(engine) if engine.is_fenced() => Err(Problem::of(
+        Some(engine) if gateway.readiness.is_fenced(engine) => Err(Problem::of(
             Code::OwnershipLost,
             "another node has taken a partition of the event store: restart this node",
         )),
@@ -100,7 +111,7 @@ pub(super) async fn ready(State(gateway): State<Arc<Gateway>>) -> Result<&'stati
         Some(engine) if engine.is_crashed() => {
             Err(Problem::of(Code::Stopping, "a part of the engine has crashed: restart this node"))
         }
-        Some(engine) if engine.is_fenced() => {
+        Some(engine) if gateway.readiness.is_fenced(engine) => {
             Err(Problem::of(Code::OwnershipLost, "another node has taken a partition of the event store"))
         }
         Some(engine) if !engine.store_answers() => {

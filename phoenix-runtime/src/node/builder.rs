@@ -181,6 +181,9 @@ impl NodeBuilder {
             }
             None => None,
         };
+        if config.bus.is_shared() {
+            readiness.deals();
+        }
         readiness.watch(Arc::clone(engine.health()));
         gateway.serve(engine.client());
         gateway.keep(Arc::clone(&store));

@@ -18,7 +18,7 @@ use phoenix_runtime::domain::ports::Clock as _;
 use phoenix_runtime::engine::Engine;
 use phoenix_runtime::engine::ownership::Owning;
 use phoenix_runtime::event_store::letters::{DeadFilter, DeadLetter};
-use phoenix_runtime::event_store::port::{EventStore as _, StoreError};
+use phoenix_runtime::event_store::port::{EventStore as _, Partition, StoreError};
 use phoenix_runtime::testkit::scripted_store::{Call as StoreCall, Step};
 use phoenix_runtime::testkit::simulation::TaskGroup;
 
@@ -315,6 +315,21 @@ fn a_command_that_came_too_late_is_told_so_and_not_done() {
         wired.world.pass(Duration::from_secs(1)).await;
         let codes: Vec<_> = wired.dead().await.iter().map(|letter| letter.code.to_string()).collect();
         assert_eq!(codes, ["expired"]);
+    });
+}
+
+#[test]
+fn a_partition_that_was_taken_away_by_mistake_is_taken_back() {
+    simulate_wired(|wired| async move {
+        let node = wired.node().await;
+        let remote = wired.remote("a").await;
+        assert_eq!(remote.ask(add("a", 1)).await, Ok(1));
+        // somebody who is no consumer of the group
+        let partition = Partition(partition_of("a"));
+        wired.world.memory.acquire(vec![partition]).await.unwrap();
+        assert_eq!(remote.ask(add("a", 2)).await, Ok(3));
+        assert!(node.engine.owned().borrow().contains(&partition));
+        assert_eq!(wired.dead().await, []);
     });
 }
 

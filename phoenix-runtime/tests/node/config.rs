@@ -54,7 +54,8 @@ fn each_mistake_is_named_with_its_place() {
         assert_eq!(found, expected);
     }
     let http = "address, body_timeout, enabled, expose, max_body, max_timeout, operator, port, timeout";
-    let root = "archive, database, engine, http, log, log_store, node, sources, sqlite, store";
+    let root = "archive, bus, database, delivery, embedded_bus, engine, http, kafka, log, log_store, messaging, node, \
+                rdkafka, sources, sqlite, store";
 
     check(
         "[http]\nprot = 1\n",
