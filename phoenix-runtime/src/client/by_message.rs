@@ -71,8 +71,8 @@ impl<T> Call<T> {
                 }
             }
         }
-        let Some(sent) = &mut self.sent else { return Poll::Pending };
-        sent.as_mut().poll(cx).map(Ok)
+        let Some(under_way) = &mut self.sent else { return Poll::Pending };
+        under_way.as_mut().poll(cx).map(Ok)
     }
 }
 

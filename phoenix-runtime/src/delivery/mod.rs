@@ -94,12 +94,11 @@ impl Delivery {
     /// A bus that can't be worked with, and a topic with another number of partitions than the store.
     pub async fn start(parts: Parts) -> Result<(Self, BoxFuture<'static, ()>), DeliveryError> {
         let wanted = parts.partitions.count();
-        let found = match parts.bus.partitions(Arc::clone(&parts.topic)).await? {
-            Some(found) => found,
-            None => {
-                parts.bus.create(Arc::clone(&parts.topic), wanted).await?;
-                wanted
-            }
+        let found = if let Some(found) = parts.bus.partitions(Arc::clone(&parts.topic)).await? {
+            found
+        } else {
+            parts.bus.create(Arc::clone(&parts.topic), wanted).await?;
+            wanted
         };
         if found != wanted {
             return Err(DeliveryError::Partitions { topic: parts.topic, found, wanted });

@@ -1,5 +1,6 @@
 //! What is done with an outcome before its command counts as finished: the reply is sent, or the dead letter kept.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,7 +160,11 @@ impl Bytes {
     fn of(bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::Text(text.to_owned()),
-            Err(_) => Self::Hex(bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+            Err(_) => Self::Hex(bytes.iter().fold(String::new(), |mut digits, byte| {
+                // writing to a String can't fail
+                let _ = write!(digits, "{byte:02x}");
+                digits
+            })),
         }
     }
 

@@ -75,7 +75,7 @@ impl NodeBuilder {
             Action::Config => print(NodeConfig::documented().trim_end()),
             Action::Schema => self.print_schema(),
             Action::State { aggregate, id, until } => self.configured()?.print_state(&aggregate, id, until).await,
-            Action::Run => self.configured()?.run().await,
+            Action::Run => Box::pin(self.configured()?.run()).await,
         }
     }
 

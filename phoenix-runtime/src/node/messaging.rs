@@ -91,10 +91,11 @@ pub(super) struct Onward(OnceLock<Remote>);
 
 impl Forward for Onward {
     fn forward(&self, message: Forwarded) {
-        match self.0.get() {
-            Some(remote) => remote.forward(message),
+        if let Some(remote) = self.0.get() {
+            remote.forward(message);
+        } else {
             // it is dropped, and told that it may be sent again
-            None => tracing::warn!(?message, "a message for another node, before there is a way"),
+            tracing::warn!(?message, "a message for another node, before there is a way");
         }
     }
 }

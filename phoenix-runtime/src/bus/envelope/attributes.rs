@@ -17,7 +17,7 @@ pub(super) const COMMAND: &str = "phoenix.command";
 pub(super) const QUERY: &str = "phoenix.query";
 pub(super) const REPLY: &str = "phoenix.reply";
 
-/// Names of CloudEvents, and of its extensions; ours begin with `phx`.
+/// Names of `CloudEvents`, and of its extensions; ours begin with `phx`.
 pub(super) mod name {
     pub(crate) const ID: &str = "id";
     pub(crate) const SOURCE: &str = "source";
@@ -43,7 +43,7 @@ pub(super) mod name {
     pub(crate) const VOLATILE: &str = "phxvolatile";
 }
 
-/// What the specification of CloudEvents calls its version.
+/// What the specification of `CloudEvents` calls its version.
 const SPEC: &str = "1.0";
 
 /// A message but for its payload.

@@ -1,4 +1,4 @@
-//! Attributes as headers, the payload as the value: CloudEvents, Kafka protocol binding 1.0.2, section 3.2.
+//! Attributes as headers, the payload as the value: `CloudEvents`, Kafka protocol binding 1.0.2, section 3.2.
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md>
 
 use super::attributes::{Attributes, name};

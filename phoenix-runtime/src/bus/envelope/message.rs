@@ -155,7 +155,9 @@ impl Replied {
     }
 
     /// What whoever asked is told.
-    #[must_use]
+    ///
+    /// # Errors
+    /// What the answer is where it is no reply.
     pub fn into_answer(self) -> NamedAnswer {
         let Self { outcome, version, replayed, durable, payload, .. } = self;
         let version = version.unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Messages as they travel: what a record says besides its payload, in two forms.
 //!
-//! Both are CloudEvents 1.0, so that other tools can read them: where the bus has headers, attributes are headers and the
+//! Both are `CloudEvents` 1.0, so that other tools can read them: where the bus has headers, attributes are headers and the
 //! payload is the value (the Kafka protocol binding's binary mode); where it has none, the value is one JSON object
 //! (structured mode). Whoever reads takes either. `docs/messages.md` lists the attributes.
 //!

@@ -1,4 +1,4 @@
-//! A message as one JSON object: CloudEvents, JSON event format 1.0.2, for a bus without headers.
+//! A message as one JSON object: `CloudEvents`, JSON event format 1.0.2, for a bus without headers.
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
 
 use std::collections::BTreeMap;
@@ -19,7 +19,9 @@ pub(super) fn write(attributes: &Attributes, payload: &[u8]) -> Vec<u8> {
     let mut put = |name: &str, value: &str| {
         json.extend_from_slice(format!(",{}:{}", Value::from(name), Value::from(value)).as_bytes());
     };
-    said.iter().for_each(|(name, value)| put(name, value));
+    for (name, value) in said {
+        put(name, value);
+    }
     if !headers.is_empty() {
         let own: serde_json::Map<String, Value> =
             headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();

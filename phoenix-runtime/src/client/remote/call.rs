@@ -76,7 +76,7 @@ impl Remote {
             let mut again = inner.clock.sleep(pause);
             tokio::select! {
                 biased;
-                told = told(&mut place) => return Ok(told?),
+                told = told(&mut place) => return told,
                 error = self.send(outgoing, left, &mut unsent) => return Err(fault_of(&error)),
                 () = &mut again => {}
                 () = &mut over => return Err(timed_out(timeout, unsent.as_ref())),

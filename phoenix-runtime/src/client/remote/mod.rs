@@ -168,14 +168,13 @@ impl Remote {
     async fn partition_of(&self, aggregate: &str, subject: &str) -> Result<TopicPartition, BusError> {
         let topic = self.0.options.topic_of(aggregate);
         let known = self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
-        let count = match known {
-            Some(count) => count,
-            None => {
-                let missing = || BusError::NoTopic(TopicPartition { topic: Arc::clone(topic), partition: 0 });
-                let found = self.0.bus.partitions(Arc::clone(topic)).await?.ok_or_else(missing)?;
-                let mut partitions = self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-                *partitions.entry(Arc::clone(topic)).or_insert(found)
-            }
+        let count = if let Some(count) = known {
+            count
+        } else {
+            let missing = || BusError::NoTopic(TopicPartition { topic: Arc::clone(topic), partition: 0 });
+            let found = self.0.bus.partitions(Arc::clone(topic)).await?.ok_or_else(missing)?;
+            let mut partitions = self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+            *partitions.entry(Arc::clone(topic)).or_insert(found)
         };
         let partition = Slice::of(aggregate, subject).0 % count.max(1);
         Ok(TopicPartition { topic: Arc::clone(topic), partition })

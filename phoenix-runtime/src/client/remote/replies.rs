@@ -15,6 +15,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// The first one.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+/// After how many replies it is said that they were read, so that a bus may remove them.
+const COMMIT_EVERY: u64 = 1000;
+
 /// Reads one partition from now on.
 pub(super) struct Reader {
     pub(super) bus: Arc<dyn Bus>,
@@ -23,6 +26,8 @@ pub(super) struct Reader {
     pub(super) waiting: Arc<Waiting>,
     /// What comes next; replies from before the client was there are nobody's.
     next: Option<u64>,
+    /// Up to where it was said that they were read.
+    committed: u64,
     /// Told once replies can't be missed any more.
     ready: Option<oneshot::Sender<Result<(), BusError>>>,
 }
@@ -35,7 +40,7 @@ impl Reader {
         waiting: Arc<Waiting>,
         ready: oneshot::Sender<Result<(), BusError>>,
     ) -> Self {
-        Self { bus, clock, place, waiting, next: None, ready: Some(ready) }
+        Self { bus, clock, place, waiting, next: None, committed: 0, ready: Some(ready) }
     }
 
     /// Reads until it is dropped, or the bus can't be worked with.
@@ -84,13 +89,21 @@ impl Reader {
                         None => self.bus.offsets(self.place.clone(), "").await?.end,
                     };
                     consumer.seek(&self.place, next).await?;
-                    self.next = Some(next);
+                    (self.next, self.committed) = (Some(next), next);
                     if let Some(ready) = self.ready.take() {
                         let _ = ready.send(Ok(()));
                     }
                 }
             }
-            Happening::Records(records) => records.into_iter().for_each(|record| self.take(record)),
+            Happening::Records(records) => {
+                for record in records {
+                    self.take(record);
+                }
+                if let Some(next) = self.next.filter(|next| *next >= self.committed + COMMIT_EVERY) {
+                    self.committed = next;
+                    consumer.commit(vec![(self.place.clone(), next)]).await?;
+                }
+            }
             Happening::Revoking(partitions) => consumer.release(partitions).await?,
             // they come back, or somebody else reads what is this client's
             Happening::Lost(_) => {}
