@@ -206,9 +206,8 @@ pub fn decode(letter: &DeadLetter) -> Result<Record, String> {
 
 /// A record as [`encode`] writes it.
 pub(super) fn read(body: &[u8]) -> Result<Record, String> {
-    let kept: Kept = serde_json::from_slice(body).map_err(|e| {
-        format!("it is no record of `key`, `headers` and `value`, with bytes as `text` or `hex`: {e}")
-    })?;
+    let kept: Kept = serde_json::from_slice(body)
+        .map_err(|e| format!("it is no record of `key`, `headers` and `value`, with bytes as `text` or `hex`: {e}"))?;
     let digits = || "its bytes have an odd number of digits, or others than hexadecimal ones".to_owned();
     Ok(Record {
         key: kept.key.map(|key| key.into_bytes().ok_or_else(digits)).transpose()?,
