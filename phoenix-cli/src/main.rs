@@ -6,11 +6,12 @@
 //! - [`new`]: renders a template, and runs it where asked to
 //! - [`events`]: lists a stream of a store
 //! - [`archive`]: moves old events to the archive and back
+//! - [`dead`]: lists dead letters, mends them and sends them again
 //! - [`slices`]: shows and moves the slices that several databases share
 //! - [`state`]: shows the state of an aggregate at a version
 //!
 //! [`checkout`] knows where the sources are that this binary was built from, [`mod@cargo`] builds with them, [`place`]
-//! knows which store is meant, and [`report`] tells errors.
+//! knows which store is meant, [`node`] asks a running node, and [`report`] tells errors.
 
 #![forbid(unsafe_code)]
 
@@ -18,8 +19,10 @@ mod archive;
 mod bench;
 mod cargo;
 mod checkout;
+mod dead;
 mod events;
 mod new;
+mod node;
 mod place;
 mod report;
 mod slices;
@@ -50,6 +53,7 @@ enum Command {
     Archive(archive::Archive),
     Restore(archive::Restore),
     Archived(archive::List),
+    Dead(dead::Options),
     Slices(slices::Options),
     State(state::Options),
 }
@@ -64,6 +68,7 @@ async fn main() -> ExitCode {
         Command::Archive(options) => archive::archive(options).await.map(|()| ExitCode::SUCCESS),
         Command::Restore(options) => archive::restore(options).await.map(|()| ExitCode::SUCCESS),
         Command::Archived(options) => archive::list(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Dead(options) => dead::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Slices(options) => slices::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::State(options) => state::run(options),
     };

@@ -35,6 +35,11 @@ pub(crate) enum PlaceError {
 }
 
 impl Place {
+    /// A store, with the archive that the configuration gives to it.
+    pub(crate) const fn of(store: String) -> Self {
+        Self { store, archive: None }
+    }
+
     /// The configuration of a service that has them. Whoever only reads finds a table for an archive by itself.
     pub(crate) fn for_reading(self) -> Result<NodeConfig, PlaceError> {
         let mut config = NodeConfig::default();

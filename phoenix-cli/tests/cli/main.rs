@@ -4,6 +4,7 @@
 
 mod archive;
 mod bench;
+mod dead;
 mod events;
 mod new;
 mod run;

@@ -9,7 +9,9 @@
 //! - `work`: the loop; `slot`: a partition; `frontier`: how far it is finished; `lane`: the commands of one aggregate; `job`:
 //!   one of them
 //! - [`settle`]: replies and dead letters
+//! - [`dead`]: what operators do with dead letters
 
+pub mod dead;
 mod frontier;
 mod job;
 mod lane;

@@ -143,6 +143,7 @@ impl Settling {
 
 /// Key, headers and value as JSON; bytes that are no text as hexadecimal digits.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Kept {
     key: Option<Bytes>,
     headers: Vec<(String, Bytes)>,
@@ -172,8 +173,14 @@ impl Bytes {
         match self {
             Self::Text(text) => Some(text.into_bytes()),
             Self::Hex(digits) => {
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
                 let pairs = digits.as_bytes().chunks(2);
-                pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+                pairs
+                    .map(|pair| match pair {
+                        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+                        _ => None,
+                    })
+                    .collect()
             }
         }
     }
@@ -199,8 +206,14 @@ pub fn decode(letter: &DeadLetter) -> Result<Record, String> {
     if letter.codec != CODEC {
         return Err(format!("its encoding is {}, and this release knows {CODEC}: use a newer one", letter.codec));
     }
-    let kept: Kept = serde_json::from_slice(&letter.body).map_err(|e| format!("its body can't be read: {e}"))?;
-    let digits = || "its body has an odd number of digits, or others than hexadecimal ones".to_owned();
+    read(&letter.body)
+}
+
+/// A record as [`encode`] writes it.
+pub(super) fn read(body: &[u8]) -> Result<Record, String> {
+    let kept: Kept = serde_json::from_slice(body)
+        .map_err(|e| format!("it is no record of `key`, `headers` and `value`, with bytes as `text` or `hex`: {e}"))?;
+    let digits = || "its bytes have an odd number of digits, or others than hexadecimal ones".to_owned();
     Ok(Record {
         key: kept.key.map(|key| key.into_bytes().ok_or_else(digits)).transpose()?,
         headers: kept

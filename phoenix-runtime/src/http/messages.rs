@@ -214,7 +214,7 @@ fn unknown_of(client: &Client, kind: &str, aggregate: &str, name: &str) -> Probl
     Problem::of(Code::UnknownName, detail)
 }
 
-async fn body(gateway: &Gateway, mut request: Request) -> Result<Bytes, Problem> {
+pub(super) async fn body(gateway: &Gateway, mut request: Request) -> Result<Bytes, Problem> {
     let options = &gateway.options;
     DefaultBodyLimit::max(options.max_body).apply(&mut request);
     match tokio::time::timeout(options.body_timeout, Bytes::from_request(request, &())).await {

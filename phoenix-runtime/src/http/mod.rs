@@ -8,9 +8,11 @@
 //! - [`problem`]: everything that is not a reply, as RFC 9457 problem details
 //! - [`operator`]: health, readiness, metrics, snapshots by hand
 //! - [`mod@archive`]: old events to the archive and back
+//! - [`dead`]: dead letters, and what becomes of them
 //! - [`server`]: the listener
 
 mod archive;
+mod dead;
 mod headers;
 mod messages;
 mod operator;

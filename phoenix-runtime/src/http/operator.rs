@@ -129,8 +129,9 @@ pub(super) async fn guard(State(gateway): State<Arc<Gateway>>, request: Request,
             StatusCode::FORBIDDEN,
             OPERATOR_OFF,
             "Operators are not served here",
-            "whoever reaches this gateway could take snapshots and move events: set `http.operator = true` where what \
-             stands in front of it lets operators alone through to /snapshots and /archive",
+            "whoever reaches this gateway could take snapshots, move events and send dead letters again: set \
+             `http.operator = true` where what stands in front of it lets operators alone through to /snapshots, /archive \
+             and /dead-letters",
         )
         .into_response();
     }
@@ -172,6 +173,7 @@ pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
         metrics::gauge!("phoenix_aggregates_resident").set(number(engine.resident()));
         metrics::gauge!("phoenix_aggregates_parked").set(number(engine.parked()));
     }
+    gateway.count_dead_letters().await;
     match gateway.metrics.render() {
         Some(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         None => Problem::own(

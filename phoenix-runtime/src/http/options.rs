@@ -20,7 +20,8 @@ pub struct HttpOptions {
     pub port: u16,
     /// Allows an address that other machines reach: the gateway itself asks nobody who they are.
     pub expose: bool,
-    /// Whether operators may take snapshots and move events to the archive and back; by default where it is not exposed.
+    /// Whether operators may take snapshots, move events to the archive and back, and work on dead letters; by default
+    /// where it is not exposed.
     pub operator: Option<bool>,
     /// The largest body of a request.
     #[serde(with = "units::size")]

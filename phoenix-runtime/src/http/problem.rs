@@ -14,8 +14,18 @@ use crate::http::messages::Whose;
 const MAX_DETAIL: usize = 1000;
 
 /// Codes of the gateway itself, beside those of [`Code`]. `docs/errors.md` explains each.
-pub const GATEWAY_CODES: &[&str] =
-    &[UNKNOWN_PATH, METHOD_NOT_ALLOWED, INVALID_HEADER, BODY_TIMED_OUT, CROSS_ORIGIN, OPERATOR_OFF, STARTING];
+pub const GATEWAY_CODES: &[&str] = &[
+    UNKNOWN_PATH,
+    METHOD_NOT_ALLOWED,
+    INVALID_HEADER,
+    BODY_TIMED_OUT,
+    CROSS_ORIGIN,
+    OPERATOR_OFF,
+    STARTING,
+    NO_DEAD_LETTER,
+    NOT_WAITING,
+    NO_BUS,
+];
 pub(super) const UNKNOWN_PATH: &str = "unknown-path";
 pub(super) const METHOD_NOT_ALLOWED: &str = "method-not-allowed";
 pub(super) const INVALID_HEADER: &str = "invalid-header";
@@ -23,6 +33,9 @@ pub(super) const BODY_TIMED_OUT: &str = "body-timed-out";
 pub(super) const CROSS_ORIGIN: &str = "cross-origin";
 pub(super) const OPERATOR_OFF: &str = "operator-off";
 pub(super) const STARTING: &str = "starting";
+pub(super) const NO_DEAD_LETTER: &str = "no-dead-letter";
+pub(super) const NOT_WAITING: &str = "not-waiting";
+pub(super) const NO_BUS: &str = "no-bus";
 
 /// A response that is not a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]

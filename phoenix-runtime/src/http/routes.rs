@@ -13,10 +13,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use crate::client::Client;
+use crate::delivery::dead::DeadLetters;
 use crate::domain::error::Code;
 use crate::event_store::archive::Archived;
 use crate::http::problem::{CROSS_ORIGIN, METHOD_NOT_ALLOWED, Problem, UNKNOWN_PATH};
-use crate::http::{HttpOptions, Readiness, archive, messages, operator};
+use crate::http::{HttpOptions, Readiness, archive, dead, messages, operator};
 use crate::telemetry::Metrics;
 
 /// What the handlers of requests share.
@@ -27,13 +28,21 @@ pub struct Gateway {
     pub(super) metrics: Metrics,
     client: OnceLock<Client>,
     archived: OnceLock<Arc<Archived>>,
+    letters: OnceLock<DeadLetters>,
 }
 
 impl Gateway {
     /// A gateway that answers operators, and callers as soon as [`Gateway::serve`] was called and the node runs.
     #[must_use]
     pub const fn new(options: HttpOptions, readiness: Arc<Readiness>, metrics: Metrics) -> Self {
-        Self { options, readiness, metrics, client: OnceLock::new(), archived: OnceLock::new() }
+        Self {
+            options,
+            readiness,
+            metrics,
+            client: OnceLock::new(),
+            archived: OnceLock::new(),
+            letters: OnceLock::new(),
+        }
     }
 
     /// Says where commands and queries go; only the first call counts.
@@ -46,6 +55,24 @@ impl Gateway {
     pub fn keep(&self, archived: Arc<Archived>) {
         // an error says that there was a first call
         let _ = self.archived.set(archived);
+    }
+
+    /// Says where dead letters are, and where they go again; only the first call counts.
+    pub fn mend(&self, letters: DeadLetters) {
+        // an error says that there was a first call
+        let _ = self.letters.set(letters);
+    }
+
+    pub(super) fn dead_letters(&self) -> Result<DeadLetters, Problem> {
+        self.readiness.taking()?;
+        self.letters.get().cloned().ok_or_else(|| Problem::of(Code::Stopping, "the node takes no commands"))
+    }
+
+    /// Counts what waits, once there is a store.
+    pub(super) async fn count_dead_letters(&self) {
+        if let Some(letters) = self.letters.get() {
+            dead::count(letters).await;
+        }
     }
 
     pub(super) fn archived(&self) -> Result<Arc<Archived>, Problem> {
@@ -70,6 +97,11 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/snapshots/{aggregate}/{id}", post(operator::snapshot))
         .route("/archive/{aggregate}/{id}", get(archive::list).post(archive::archive))
         .route("/archive/{aggregate}/{id}/restore", post(archive::restore))
+        .route("/dead-letters", get(dead::list))
+        .route("/dead-letters/replay", post(dead::replay_all))
+        .route("/dead-letters/{number}", get(dead::show).put(dead::amend))
+        .route("/dead-letters/{number}/replay", post(dead::replay))
+        .route("/dead-letters/{number}/discard", post(dead::discard))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&gateway), operator::guard));
     Router::new()
         .merge(operators)
@@ -95,7 +127,8 @@ async fn unknown_path() -> Problem {
         "No such path",
         "the gateway answers /commands/{aggregate}/{name}, /commands/{name}, /queries/{aggregate}/{name}, \
          /queries/{name}, /snapshots/{aggregate}/{id}, /archive/{aggregate}/{id}, /archive/{aggregate}/{id}/restore, \
-         /health/live, /health/ready, /metrics and /docs/errors",
+         /dead-letters, /dead-letters/replay, /dead-letters/{number}, /dead-letters/{number}/replay, \
+         /dead-letters/{number}/discard, /health/live, /health/ready, /metrics and /docs/errors",
     )
 }
 
@@ -115,6 +148,8 @@ fn methods(uri: &Uri) -> &'static str {
     match path.split('/').nth(1) {
         Some("commands" | "queries" | "snapshots") => "POST",
         Some("archive") if path.split('/').count() > 4 => "POST",
+        Some("dead-letters") if path.ends_with("/replay") || path.ends_with("/discard") => "POST",
+        Some("dead-letters") if path.split('/').count() > 2 => "GET, which shows it, or PUT, which amends it,",
         Some("archive") => "GET, which lists the blocks, or POST, which moves events,",
         _ => "GET",
     }

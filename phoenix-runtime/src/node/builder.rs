@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::delivery::dead::{DeadLetters, Way};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::context::Resources;
 use crate::domain::ports::{Clock, Seed, SplitMix};
@@ -174,6 +175,13 @@ impl NodeBuilder {
             home.is_owned().await?;
         }
         let bus_name = bus.as_ref().map_or_else(|| "off".to_owned(), |bus| bus.name());
+        let way = bus.as_ref().map(|bus| Way {
+            bus: Arc::clone(bus),
+            topic: config.messaging.topic.as_str().into(),
+            partitions: engine.partitions().count(),
+        });
+        let letters =
+            DeadLetters::new(Arc::clone(&store) as Arc<dyn EventStore>, engine.client(), Arc::clone(&clock), way);
         let messaging = match bus {
             Some(bus) => {
                 let store = Arc::clone(&store) as Arc<dyn EventStore>;
@@ -187,6 +195,7 @@ impl NodeBuilder {
         readiness.watch(Arc::clone(engine.health()));
         gateway.serve(engine.client());
         gateway.keep(Arc::clone(&store));
+        gateway.mend(letters);
         readiness.enter(Phase::Running);
 
         let http = server.as_ref().map_or_else(|| "off".to_owned(), |server| format!("http://{}", server.address()));

@@ -6,6 +6,7 @@ mod account;
 mod archive;
 mod call;
 mod config;
+mod dead;
 mod docs;
 mod faults;
 mod gateway;
