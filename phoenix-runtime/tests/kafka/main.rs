@@ -28,10 +28,6 @@ const SUBJECTS: [(Adapter, Kind, &str); 3] = [
     (Adapter::RdKafka, Kind::Kafka4, "rdkafka on 4"),
 ];
 
-/// librdkafka holds back the partitions that a consumer keeps until those that it is to release are released. `groups` has
-/// the rest of this promise.
-const KEPT_GO_ON: &str = "a_revoked_partition_stays_until_it_is_released";
-
 fn main() {
     if let Some(done) = stopped::member() {
         done.unwrap();
@@ -64,9 +60,7 @@ fn suite(adapter: Adapter, kind: Kind, name: &str) -> Vec<Trial> {
             })
         }
     };
-    let lacks: Vec<Need> = adapter.lacks().to_vec();
-    let cases = cases_without(&lacks).into_iter();
-    cases.filter(|case| adapter == Adapter::Kafka || case.name() != KEPT_GO_ON).map(of).collect()
+    cases_without(adapter.lacks()).into_iter().map(of).collect()
 }
 
 fn run(case: Case, subject: &KafkaSubject<'_>) -> Result<(), Failed> {

@@ -21,8 +21,9 @@ pub(crate) enum Adapter {
 impl Adapter {
     pub(crate) const fn lacks(self) -> &'static [Need] {
         match self {
-            Self::Kafka => &[Need::Headers, Need::Rebalances, Need::Create],
-            Self::RdKafka => &[],
+            Self::Kafka => &[Need::Headers, Need::Rebalances, Need::KeptGoOn, Need::Create],
+            // librdkafka holds back what a consumer keeps until what it is to release is released
+            Self::RdKafka => &[Need::KeptGoOn],
         }
     }
 

@@ -140,7 +140,7 @@ pub(crate) fn judge(
     let astray = tail.map(|tail| tail.end(&marks)).unwrap_or_default();
     let restarted = check(&history, &stored);
 
-    let again = traffic.repeat(&history.answered(), service.address).expect("the service answers");
+    let again = traffic.repeat(&history.promised(), service.address).expect("the service answers");
     let more = traffic.read_all(service.address).expect("the service answers");
     let history = History::merge([history, again, more]);
     let repeated = check(&history, &ledger::read(&setup.config()).0);
@@ -160,7 +160,7 @@ impl Verdict {
     }
 }
 
-fn report(history: &History) {
+pub(crate) fn report(history: &History) {
     let answers: Vec<_> = history.attempts.iter().filter_map(|attempt| attempt.answer.as_ref()).collect();
     println!(
         "{} orders in {} attempts, {} of them answered ({} refusals, {} repeats), {} readings",

@@ -1,6 +1,6 @@
 //! Whether what the clients saw goes with what is stored.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -30,6 +30,10 @@ pub(crate) enum Violation {
     WrongAnswer { key: String, body: String },
     /// What a query told is not the sum of the events up to its version.
     WrongReading { account: String, version: u64, balance: i64 },
+    /// A command that a bus had accepted has no outcome.
+    Vanished { key: String },
+    /// A command that was sent when a bus had accepted another one of its account was done before that.
+    Overtaken { key: String, by: String },
     /// What was told rests on an older version than what had been told before.
     WentBack { account: String, from: u64, to: u64 },
 }
@@ -54,8 +58,19 @@ pub(crate) fn check(history: &History, ledger: &Ledger) -> Vec<Violation> {
         }
     }
     check_times(history, &mut found);
+    check_turns(history, ledger, &done, &mut found);
     found.sort();
     found
+}
+
+/// The commands that a bus had accepted and that have no outcome, seen by what they were answered when everything of
+/// theirs had come to its end: an answer that is not a repeat's is the first one.
+pub(crate) fn check_accepted(history: &History, repeats: &History) -> Vec<Violation> {
+    let accepted = history.attempts.iter().filter(|attempt| attempt.accepted.is_some());
+    let accepted: BTreeSet<&str> = accepted.map(|attempt| &*attempt.order.key).collect();
+    let known = repeats.attempts.iter().filter(|attempt| attempt.answer.as_ref().is_some_and(|answer| answer.replayed));
+    let known: BTreeSet<&str> = known.map(|attempt| &*attempt.order.key).collect();
+    accepted.difference(&known).map(|key| Violation::Vanished { key: (*key).to_owned() }).collect()
 }
 
 /// Looks at the events alone, and finds the versions of each key.
@@ -154,6 +169,41 @@ fn check_times(history: &History, found: &mut Vec<Violation>) {
     }
 }
 
+/// What was sent when a bus had accepted another command of the same account is done after that one.
+fn check_turns(history: &History, ledger: &Ledger, done: &HashMap<&str, Vec<u64>>, found: &mut Vec<Violation>) {
+    let version = |key: &str| done.get(key).and_then(|versions| versions.first().copied());
+    // when the first attempt of each order began
+    let mut began: BTreeMap<&str, Tick> = BTreeMap::new();
+    for attempt in &history.attempts {
+        let first = began.entry(&attempt.order.key).or_insert(attempt.began);
+        *first = attempt.began.min(*first);
+    }
+    let mut accepted: BTreeMap<&str, Vec<(Tick, u64, &str)>> = BTreeMap::new();
+    for attempt in &history.attempts {
+        if let (Some(at), Some(version)) = (attempt.accepted, version(&attempt.order.key)) {
+            accepted.entry(&attempt.order.account).or_default().push((at, version, &attempt.order.key));
+        }
+    }
+    for (account, mut accepted) in accepted {
+        accepted.sort_unstable();
+        let entries = ledger.get(account).map_or(&[][..], |account| &account.entries);
+        let sent = entries.iter().filter_map(|entry| Some((*began.get(&*entry.key)?, entry.version, &*entry.key)));
+        let mut sent: Vec<(Tick, u64, &str)> = sent.collect();
+        sent.sort_unstable();
+        let (mut accepted, mut last) = (accepted.into_iter().peekable(), None);
+        for (began, version, key) in sent {
+            while let Some((_, before, earlier)) = accepted.next_if(|(at, ..)| *at < began) {
+                last = last.max(Some((before, earlier)));
+            }
+            if let Some((before, earlier)) = last
+                && version < before
+            {
+                found.push(Violation::Overtaken { key: earlier.to_owned(), by: key.to_owned() });
+            }
+        }
+    }
+}
+
 fn shown(answer: &Answer) -> String {
     format!("{} {}", answer.status, answer.body)
 }
@@ -182,7 +232,7 @@ pub(crate) mod tests {
     }
 
     fn attempt(key: &str, change: i64, began: Tick, answer: impl Into<Option<Answer>>) -> Attempt {
-        Attempt { order: order(key, change), began, answer: answer.into() }
+        Attempt { order: order(key, change), began, answer: answer.into(), accepted: None }
     }
 
     fn done(ended: Tick, version: u64, balance: i64, replayed: bool) -> Answer {
@@ -333,6 +383,36 @@ pub(crate) mod tests {
         finds(|_, readings, _| (readings[0].version, readings[0].balance) = (1, 5), &[back]);
     }
 
+    fn accepted(key: &str, change: i64, began: Tick, at: Tick) -> Attempt {
+        Attempt { accepted: Some(at), ..attempt(key, change, began, None) }
+    }
+
+    /// What was told one after the other is done one after the other, and what was told at once in any order.
+    fn a_command_that_was_accepted_and_overtaken() {
+        #[track_caller]
+        fn check_turns_of(second_began: Tick, expected: &[Violation]) {
+            let attempts = vec![accepted("one", 5, 0, 2), accepted("two", 7, second_began, 9)];
+            let history = History { attempts, readings: Vec::new() };
+            let entries = vec![entry(1, "two", 7), entry(2, "one", 5)];
+            let ledger = Ledger::from([("a".to_owned(), Account { entries })]);
+            assert_eq!(check(&history, &ledger), expected);
+        }
+        check_turns_of(3, &[Violation::Overtaken { key: key("one"), by: key("two") }]);
+        check_turns_of(1, &[]);
+    }
+
+    fn a_command_that_was_accepted_and_vanished() {
+        #[track_caller]
+        fn check_repeat(answer: Answer, expected: &[Violation]) {
+            let told = History { attempts: vec![accepted("one", 5, 0, 1)], readings: Vec::new() };
+            let again = History { attempts: vec![attempt("one", 5, 2, answer)], readings: Vec::new() };
+            assert_eq!(check_accepted(&told, &again), expected);
+        }
+        check_repeat(done(3, 1, 5, true), &[]);
+        check_repeat(refused(3, 0, true), &[]);
+        check_repeat(done(3, 1, 5, false), &[Violation::Vanished { key: key("one") }]);
+    }
+
     pub(crate) fn trials() -> Vec<Trial> {
         crate::trials![
             a_good_run_has_no_violation,
@@ -349,6 +429,8 @@ pub(crate) mod tests {
             an_answer_that_does_not_follow_from_the_events,
             a_reading_that_does_not_follow_from_the_events,
             a_version_older_than_what_was_told_before,
+            a_command_that_was_accepted_and_overtaken,
+            a_command_that_was_accepted_and_vanished,
         ]
     }
 }

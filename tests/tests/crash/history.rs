@@ -21,6 +21,8 @@ pub(crate) struct Attempt {
     pub(crate) began: Tick,
     /// `None`: nobody knows whether it was done.
     pub(crate) answer: Option<Answer>,
+    /// When a bus had acknowledged it, if its sender waited for that only: it is to be done some time.
+    pub(crate) accepted: Option<Tick>,
 }
 
 /// An order was answered: it was done, or refused.
@@ -71,10 +73,10 @@ impl History {
         })
     }
 
-    /// The orders that were answered, each once.
-    pub(crate) fn answered(&self) -> Vec<Order> {
-        let answered = self.attempts.iter().filter(|attempt| attempt.answer.is_some());
-        let by_key: BTreeMap<_, _> = answered.map(|attempt| (&attempt.order.key, &attempt.order)).collect();
+    /// The orders that were answered, or accepted, each once.
+    pub(crate) fn promised(&self) -> Vec<Order> {
+        let promised = self.attempts.iter().filter(|attempt| attempt.answer.is_some() || attempt.accepted.is_some());
+        let by_key: BTreeMap<_, _> = promised.map(|attempt| (&attempt.order.key, &attempt.order)).collect();
         by_key.into_values().cloned().collect()
     }
 }

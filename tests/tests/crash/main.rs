@@ -17,6 +17,7 @@
 //! - `spoilt`: what is durable is not what was written
 //! - `owners`, `starts`, `fence`: who may append
 //! - `slices`: what several databases share moves from one to another
+//! - `line`, `messages`: clients, services and a broker between them
 //! - `commits`: what is visible in another order than it was appended in
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
@@ -33,9 +34,11 @@ mod history;
 mod http;
 mod kill;
 mod ledger;
+mod line;
 #[cfg(target_os = "linux")]
 mod lost_writes;
 mod lot;
+mod messages;
 mod outage;
 mod owners;
 mod plan;
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
     trials.extend(owners::trials());
     trials.extend(outage::trials());
     trials.extend(starts::trials());
+    trials.extend(messages::trials());
     trials.extend(commits::trials());
     trials.extend(slices::trials());
     trials.extend(spoilt::trials());

@@ -32,6 +32,8 @@ pub(crate) struct Setup {
     sources: BTreeMap<String, String>,
     /// Where old events go.
     archive: String,
+    /// Where its commands come from, and the topic; if not by HTTP alone.
+    bus: Option<(String, String)>,
     logs: PathBuf,
     environment: Vec<(&'static str, String)>,
     starts: AtomicU64,
@@ -45,7 +47,7 @@ impl Setup {
         let (url, logs) = (place.url(), place.logs());
         let (starts, took) = (AtomicU64::new(0), AtomicU64::new(0));
         let archive = "off".to_owned();
-        Self { url, sources: BTreeMap::new(), archive, logs, environment: place.environment(), starts, took }
+        Self { url, sources: BTreeMap::new(), archive, bus: None, logs, environment: place.environment(), starts, took }
     }
 
     /// With another environment variable.
@@ -57,6 +59,12 @@ impl Setup {
     /// With an archive in this folder.
     pub(crate) fn with_archive(mut self, folder: &Path) -> Self {
         self.archive = format!("folder:{}", folder.display());
+        self
+    }
+
+    /// With commands from a topic of this bus, which all services of this setup share as a group of the same name.
+    pub(crate) fn with_bus(mut self, bus: &str, topic: &str) -> Self {
+        self.bus = Some((bus.to_owned(), topic.to_owned()));
         self
     }
 
@@ -106,8 +114,14 @@ impl Setup {
     pub(crate) fn begin(&self) -> Starting {
         let number = self.starts.fetch_add(1, Ordering::Relaxed);
         let log = self.logs.join(format!("service-{number}.log"));
-        let mut child = self
-            .command(env!("CARGO_BIN_EXE_crash-bank"))
+        let mut command = self.command(env!("CARGO_BIN_EXE_crash-bank"));
+        if let Some((bus, topic)) = &self.bus {
+            command.env("PHOENIX__BUS", bus).env("PHOENIX__MESSAGING__TOPIC", topic);
+            command.env("PHOENIX__MESSAGING__GROUP", topic);
+            // several of them run on this machine
+            command.env("PHOENIX__MESSAGING__REPLIES", format!("{topic}.replies.{number}"));
+        }
+        let mut child = command
             .env("PHOENIX__HTTP__PORT", "0")
             // clients wait as long as it takes: what they are told before that is a failure
             .env("PHOENIX__HTTP__TIMEOUT", "50s")

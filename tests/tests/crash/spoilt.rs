@@ -148,7 +148,7 @@ fn a_spoilt_index_costs_nothing_but_time(place: &Place) {
         filled.spoil(|name| !is_segment(name));
         let mut service = start(&filled.setup);
         filled.expect_truth(&service);
-        let mut again = Traffic::new(0, 0).repeat(&history.answered(), service.address);
+        let mut again = Traffic::new(0, 0).repeat(&history.promised(), service.address);
         if let Err(error) = &again {
             assert!(error.to_string().contains("remove `checkpoint`: the next start makes a new index"), "{error}");
             needed += 1;
@@ -156,7 +156,7 @@ fn a_spoilt_index_costs_nothing_but_time(place: &Place) {
             fs::remove_file(place.events().join("checkpoint")).unwrap();
             service = start(&filled.setup);
             filled.expect_truth(&service);
-            again = Traffic::new(0, 0).repeat(&history.answered(), service.address);
+            again = Traffic::new(0, 0).repeat(&history.promised(), service.address);
         }
         assert!(ledger::read(&ledger::config(&place.url())).0 == filled.ledger, "another ledger is read");
         for (key, answer) in again.expect("it answers").attempts.iter().filter_map(told) {

@@ -24,7 +24,7 @@ pub(crate) const FILES: &[Store] = &[Store::Sqlite, Store::Log];
 pub(crate) const SERVERS: &[Store] = &[Store::Postgres, Store::MySql];
 
 impl Store {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
             Self::Log => "log",
@@ -33,7 +33,8 @@ impl Store {
         }
     }
 
-    const fn server(self) -> Option<Kind> {
+    /// Where it is, if it is no file of the service.
+    pub(crate) const fn server(self) -> Option<Kind> {
         match self {
             Self::Sqlite | Self::Log => None,
             Self::Postgres => Some(Kind::Postgres),
@@ -53,7 +54,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// An empty one, on a server if that is what the store is.
-    fn new(store: Store, server: Option<&Server>) -> Self {
+    pub(crate) fn new(store: Store, server: Option<&Server>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut place = Self { store, url: String::new(), folder: Some(folder) };
         for folder in [place.logs(), place.events()] {

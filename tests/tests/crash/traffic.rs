@@ -56,7 +56,7 @@ impl Traffic {
     /// Sends an order. A response that is no outcome is given back: nobody knows what became of the order then.
     fn send(&self, connection: &mut Connection, order: Order, history: &mut History) -> io::Result<Option<Response>> {
         let (path, key, json) = (order.path(), order.key.clone(), order.json());
-        history.attempts.push(Attempt { order, began: self.tick(), answer: None });
+        history.attempts.push(Attempt { order, began: self.tick(), answer: None, accepted: None });
         let response = connection.post(path, Some(&key), &json)?;
         if !is_outcome(&response)? {
             return Ok(Some(response));
@@ -115,6 +115,12 @@ pub(crate) fn unexpected(response: &Response) -> io::Error {
     io::Error::other(format!("an unexpected answer: {response:?}"))
 }
 
+/// What a client does next.
+pub(crate) enum Next {
+    Read(String),
+    Send(Order),
+}
+
 /// One of them.
 pub(crate) struct Client<'a> {
     traffic: &'a Traffic,
@@ -133,17 +139,31 @@ impl<'a> Client<'a> {
 
     /// Does the next thing. A response that is no outcome is given back.
     pub(crate) fn request(&mut self, connection: &mut Connection) -> io::Result<Option<Response>> {
+        match self.next() {
+            Next::Read(account) => self.traffic.read(connection, account, &mut self.history),
+            Next::Send(order) => {
+                let unsettled = self.traffic.send(connection, order, &mut self.history)?;
+                if unsettled.is_none() {
+                    self.settled();
+                }
+                Ok(unsettled)
+            }
+        }
+    }
+
+    /// Chooses the next thing.
+    pub(crate) fn next(&mut self) -> Next {
         if self.lot.one_in(10) {
-            let account = account(self.lot.below(ACCOUNTS));
-            return self.traffic.read(connection, account, &mut self.history);
+            return Next::Read(account(self.lot.below(ACCOUNTS)));
         }
         let order = self.next_order();
         self.unanswered.push(order.clone());
-        let unsettled = self.traffic.send(connection, order, &mut self.history)?;
-        if unsettled.is_none() {
-            self.unanswered.pop();
-        }
-        Ok(unsettled)
+        Next::Send(order)
+    }
+
+    /// The order that was chosen last is answered.
+    pub(crate) fn settled(&mut self) {
+        self.unanswered.pop();
     }
 
     fn next_order(&mut self) -> Order {

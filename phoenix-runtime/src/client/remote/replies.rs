@@ -69,12 +69,16 @@ impl Reader {
 
     async fn subscribe(&self) -> Result<Box<dyn Consumer>, BusError> {
         let subscription = Subscription {
-            group: format!("{}.{}", self.place.topic, self.place.partition),
+            group: self.group(),
             topics: vec![Arc::clone(&self.place.topic)],
             fixed: Some(vec![self.place.partition]),
             max_records: 1000,
         };
         self.bus.subscribe(subscription).await
+    }
+
+    fn group(&self) -> String {
+        format!("{}.{}", self.place.topic, self.place.partition)
     }
 
     async fn step(&mut self, consumer: &mut dyn Consumer) -> Result<(), BusError> {
@@ -86,7 +90,7 @@ impl Reader {
                 if !mine.is_empty() {
                     let next = match self.next {
                         Some(next) => next,
-                        None => self.bus.offsets(self.place.clone(), "").await?.end,
+                        None => self.bus.offsets(self.place.clone(), &self.group()).await?.end,
                     };
                     consumer.seek(&self.place, next).await?;
                     (self.next, self.committed) = (Some(next), next);

@@ -15,6 +15,8 @@ pub enum Need {
     Headers,
     /// Partitions move between the consumers of a group: [`crate::bus::Traits::rebalances`].
     Rebalances,
+    /// While some of a consumer's partitions are to be released, it gets records of those that it keeps.
+    KeptGoOn,
     /// What was acknowledged is there after a restart: [`Bus::is_durable`].
     Durability,
     /// [`Bus::create`] makes topics. A subject without it makes them in [`Subject::create`] by other means.

@@ -1,0 +1,173 @@
+//! Services that clients reach over Kafka alone. Services and brokers are killed, and partitions move, under load: every call
+//! comes to its outcome, and everything that was accepted is done once and in its turn.
+
+use std::thread;
+use std::time::SystemTime;
+
+use libtest_mimic::Trial;
+use phoenix_test_servers::{Kind, Private, Server, shared, trial};
+
+use crate::campaign::{Verdict, report};
+use crate::checker::{check, check_accepted};
+use crate::history::History;
+use crate::ledger;
+use crate::line::{Closing, Line};
+use crate::lot::Lot;
+use crate::service::{Service, Setup};
+use crate::stores::{Place, Store};
+use crate::traffic::Traffic;
+
+/// Each with one call at a time.
+const CLIENTS: usize = 12;
+/// After so long without a sign of life a service loses its partitions.
+const SESSION: &str = "6s";
+
+/// Services on one topic, and their clients.
+struct Stage<'a, 'b> {
+    line: &'a Line<'b>,
+    setup: &'a Setup,
+    services: Vec<Service>,
+    lot: Lot,
+    seen: History,
+}
+
+impl Stage<'_, '_> {
+    /// Waits for a moment among the calls, at most so many later.
+    fn flow(&mut self, most: u64) {
+        let calls = 1 + self.lot.below(most);
+        self.line.flow(calls);
+    }
+
+    fn start(&mut self) {
+        self.services.push(start(self.setup));
+    }
+
+    /// Waits until every account is somebody's.
+    fn settle(&mut self) {
+        self.seen = History::merge([std::mem::take(&mut self.seen), self.line.read_all()]);
+    }
+}
+
+fn start(setup: &Setup) -> Service {
+    setup.start().unwrap_or_else(|said| panic!("the service does not start: {said}"))
+}
+
+/// So many services, with this trouble so many times.
+fn run(place: &Place, broker: &str, services: usize, rounds: u64, mut trouble: impl FnMut(&mut Stage<'_, '_>)) {
+    let seed = Lot::seed();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    // topics and groups of this run alone: the broker is not
+    let topic = format!("crash-{}-{}", std::process::id(), now.as_nanos());
+    let setup = Setup::new(place).with_bus(&format!("rdkafka://{broker}"), &topic);
+    let setup = setup.with("PHOENIX__RDKAFKA__SESSION_TIMEOUT", SESSION);
+    let services = (0..services).map(|_| start(&setup)).collect();
+    let traffic = Traffic::new(seed, CLIENTS);
+    let line = Line::open(&traffic, broker, &topic);
+
+    let (services, history) = thread::scope(|scope| {
+        let line = &line;
+        let clients: Vec<_> =
+            (0..CLIENTS as u64).map(|number| scope.spawn(move || line.client(number, seed))).collect();
+        let closing = Closing(line);
+        let lot = Lot::new(seed, &[2]);
+        let mut stage = Stage { line, setup: &setup, services, lot, seen: History::default() };
+        for _ in 0..rounds * Lot::times() {
+            stage.flow(600);
+            trouble(&mut stage);
+        }
+        stage.flow(300);
+        drop(closing);
+        let clients = clients.into_iter().map(|client| client.join().expect("a client that does not panic"));
+        (stage.services, History::merge(clients.chain([stage.seen])))
+    });
+    line.expect_none();
+    line.drain(&topic, &topic);
+    judge(&line, &setup, history).expect_none();
+    drop(services);
+}
+
+/// Compares what was seen with what is stored, when everything has come to its end.
+fn judge(line: &Line<'_>, setup: &Setup, history: History) -> Verdict {
+    let history = History::merge([history, line.read_all()]);
+    let restarted = check(&history, &ledger::read(&setup.config()).0);
+    let again = line.repeat(&history.promised());
+    let mut repeated = check_accepted(&history, &again);
+    let history = History::merge([history, again, line.read_all()]);
+    repeated.extend(check(&history, &ledger::read(&setup.config()).0));
+    report(&history);
+    Verdict { history, restarted, repeated, astray: Vec::new() }
+}
+
+fn a_service_is_killed_and_comes_back(place: &Place, broker: &Server) {
+    run(place, broker.address(), 1, 3, |stage| {
+        stage.services.remove(0).kill();
+        stage.start();
+    });
+}
+
+fn the_broker_is_killed_and_comes_back(place: &Place, broker: &Server) {
+    let own = Private::start(broker.kind()).unwrap();
+    run(place, own.address(), 1, 3, |_| {
+        own.kill().unwrap();
+        own.restart().unwrap();
+    });
+}
+
+fn of_two_services_one_is_killed_and_another_comes(place: &Place, broker: &Server) {
+    run(place, broker.address(), 2, 2, |stage| {
+        let index = usize::from(stage.lot.one_in(2));
+        stage.services.remove(index).kill();
+        stage.flow(100);
+        stage.start();
+        stage.settle();
+    });
+}
+
+/// Past its session: the other one has everything by then. And it is good for something again.
+#[cfg(unix)]
+fn of_two_services_one_is_frozen_and_wakes_up(place: &Place, broker: &Server) {
+    run(place, broker.address(), 2, 1, |stage| {
+        stage.services[0].freeze();
+        stage.settle();
+        stage.flow(100);
+        stage.services[0].thaw();
+        stage.flow(300);
+        stage.settle();
+        stage.services.remove(1).kill();
+        stage.settle();
+        stage.flow(100);
+    });
+}
+
+/// Needs both servers.
+fn case(store: Store, broker: Kind, name: &str, test: fn(&Place, &Server)) -> Trial {
+    let name =
+        crate::title(module_path!(), &format!("{name}::{}::{}", store.name(), broker.to_string().to_lowercase()));
+    let case = trial(broker, name, move |broker| {
+        let server = store.server().map(shared).transpose()?;
+        test(&Place::new(store, server), broker);
+        Ok(())
+    });
+    match store.server().map(|kind| trial(kind, "", |_| Ok(()))) {
+        Some(database) if database.has_ignored_flag() => case.with_kind(database.kind()).with_ignored_flag(true),
+        _ => case,
+    }
+}
+
+macro_rules! on {
+    ($store:ident, $broker:ident, $test:ident) => {
+        case(Store::$store, Kind::$broker, stringify!($test), $test)
+    };
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        on!(Sqlite, Kafka4, a_service_is_killed_and_comes_back),
+        on!(Postgres, Kafka, a_service_is_killed_and_comes_back),
+        on!(Sqlite, Kafka4, the_broker_is_killed_and_comes_back),
+        on!(Postgres, Kafka, the_broker_is_killed_and_comes_back),
+        on!(Postgres, Kafka4, of_two_services_one_is_killed_and_another_comes),
+        #[cfg(unix)]
+        on!(Postgres, Kafka4, of_two_services_one_is_frozen_and_wakes_up),
+    ]
+}
