@@ -127,15 +127,15 @@ impl<'a> Line<'a> {
     /// Asks for every balance.
     pub(crate) fn read_all(&self) -> History {
         let accounts: Vec<_> = (0..ACCOUNTS).map(account).collect();
-        self.each(&accounts, |account, history| self.read(account, history))
+        Self::each(&accounts, |account, history| self.read(account, history))
     }
 
     /// Asks all of these once more.
     pub(crate) fn repeat(&self, orders: &[Order]) -> History {
-        self.each(orders, |order, history| self.ask(order, history))
+        Self::each(orders, |order, history| self.ask(order, history))
     }
 
-    fn each<T: Clone + Sync>(&self, all: &[T], call: impl Fn(T, &mut History) -> Result<(), String> + Sync) -> History {
+    fn each<T: Clone + Sync>(all: &[T], call: impl Fn(T, &mut History) -> Result<(), String> + Sync) -> History {
         let some = |part: &[T]| {
             let mut history = History::default();
             for one in part {
