@@ -68,7 +68,7 @@ impl Two {
             let source: Arc<dyn Source> = match kind {
                 Kind::Postgres => postgres::open(url, &options).await.unwrap(),
                 Kind::MySql => mysql::open(url, &options).await.unwrap(),
-                Kind::Kafka | Kind::Kafka4 => panic!("a bus is no store"),
+                Kind::Kafka | Kind::Kafka4 => unreachable!("a bus is no store"),
             };
             source
         };

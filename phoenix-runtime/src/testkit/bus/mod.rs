@@ -1,4 +1,4 @@
-//! What a bus is: a suite that every adapter of [`Bus`] passes unchanged, and a bus that fails.
+//! What a bus is: a suite that every adapter of [`Bus`](crate::bus::Bus) passes unchanged, and a bus that fails.
 //!
 //! An adapter brings a [`Subject`] and runs each of the [`cases`] that applies to it inside a tokio runtime. What it
 //! lacks it declares ([`Subject::lacks`]), and a case holds it to that.
