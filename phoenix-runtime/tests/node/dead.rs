@@ -28,7 +28,8 @@ async fn node() -> (Under, Arc<MemoryStore>) {
     config.delivery.max_tries = 2;
     config.delivery.first_pause = Duration::from_millis(1);
     let store = Arc::new(MemoryStore::new());
-    (start_with(config, Arc::clone(&store) as Arc<dyn EventStore>).await, store)
+    let under = Box::pin(start_with(config, Arc::clone(&store) as Arc<dyn EventStore>)).await;
+    (under, store)
 }
 
 /// A command as a record, with its attributes as headers or without.
