@@ -50,7 +50,9 @@ impl<'a> Line<'a> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (bus, remote) = runtime.block_on(async {
-            let bus = RdKafkaBus::connect(vec![broker.to_owned()], RdKafkaOptions::default()).await;
+            // longer than a broker is away: nobody else wants to read the replies
+            let options = RdKafkaOptions { session_timeout: PATIENCE, ..RdKafkaOptions::default() };
+            let bus = RdKafkaBus::connect(vec![broker.to_owned()], options).await;
             let bus: Arc<dyn Bus> = Arc::new(bus.unwrap_or_else(|error| panic!("{error}")));
             let replies = Replies::Topic(format!("{topic}.replies.clients").into());
             let mut options = RemoteOptions::new(topic, replies);

@@ -18,9 +18,11 @@ use crate::stores::{Place, Store};
 use crate::traffic::Traffic;
 
 /// Each with one call at a time.
-const CLIENTS: usize = 12;
+const CLIENTS: usize = 32;
 /// After so long without a sign of life a service loses its partitions.
-const SESSION: &str = "6s";
+const SHORT: &str = "6s";
+/// The same, where the broker is away for less: whoever was there before it can go on at once.
+const LONG: &str = "40s";
 
 /// Services on one topic, and their clients.
 struct Stage<'a, 'b> {
@@ -32,9 +34,9 @@ struct Stage<'a, 'b> {
 }
 
 impl Stage<'_, '_> {
-    /// Waits for a moment among the calls, at most so many later.
+    /// Waits for a moment among the calls, at most so many later, and not less than half of that.
     fn flow(&mut self, most: u64) {
-        let calls = 1 + self.lot.below(most);
+        let calls = most / 2 + self.lot.below(most / 2);
         self.line.flow(calls);
     }
 
@@ -52,14 +54,24 @@ fn start(setup: &Setup) -> Service {
     setup.start().unwrap_or_else(|said| panic!("the service does not start: {said}"))
 }
 
-/// So many services, with this trouble so many times.
-fn run(place: &Place, broker: &str, services: usize, rounds: u64, mut trouble: impl FnMut(&mut Stage<'_, '_>)) {
+/// What a run is made of.
+struct Run<'a> {
+    broker: &'a str,
+    services: usize,
+    session: &'static str,
+    /// How often there is trouble.
+    rounds: u64,
+}
+
+/// Trouble under load, and the verdict.
+fn run(place: &Place, of: &Run<'_>, mut trouble: impl FnMut(&mut Stage<'_, '_>)) {
+    let Run { broker, services, session, rounds } = *of;
     let seed = Lot::seed();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     // topics and groups of this run alone: the broker is not
     let topic = format!("crash-{}-{}", std::process::id(), now.as_nanos());
     let setup = Setup::new(place).with_bus(&format!("rdkafka://{broker}"), &topic);
-    let setup = setup.with("PHOENIX__RDKAFKA__SESSION_TIMEOUT", SESSION);
+    let setup = setup.with("PHOENIX__RDKAFKA__SESSION_TIMEOUT", session);
     let services = (0..services).map(|_| start(&setup)).collect();
     let traffic = Traffic::new(seed, CLIENTS);
     let line = Line::open(&traffic, broker, &topic);
@@ -99,7 +111,8 @@ fn judge(line: &Line<'_>, setup: &Setup, history: History) -> Verdict {
 }
 
 fn a_service_is_killed_and_comes_back(place: &Place, broker: &Server) {
-    run(place, broker.address(), 1, 3, |stage| {
+    let of = Run { broker: broker.address(), services: 1, session: SHORT, rounds: 3 };
+    run(place, &of, |stage| {
         stage.services.remove(0).kill();
         stage.start();
     });
@@ -107,14 +120,16 @@ fn a_service_is_killed_and_comes_back(place: &Place, broker: &Server) {
 
 fn the_broker_is_killed_and_comes_back(place: &Place, broker: &Server) {
     let own = Private::start(broker.kind()).unwrap();
-    run(place, own.address(), 1, 3, |_| {
+    let of = Run { broker: own.address(), services: 1, session: LONG, rounds: 2 };
+    run(place, &of, |_| {
         own.kill().unwrap();
         own.restart().unwrap();
     });
 }
 
 fn of_two_services_one_is_killed_and_another_comes(place: &Place, broker: &Server) {
-    run(place, broker.address(), 2, 2, |stage| {
+    let of = Run { broker: broker.address(), services: 2, session: SHORT, rounds: 2 };
+    run(place, &of, |stage| {
         let index = usize::from(stage.lot.one_in(2));
         stage.services.remove(index).kill();
         stage.flow(100);
@@ -126,7 +141,8 @@ fn of_two_services_one_is_killed_and_another_comes(place: &Place, broker: &Serve
 /// Past its session: the other one has everything by then. And it is good for something again.
 #[cfg(unix)]
 fn of_two_services_one_is_frozen_and_wakes_up(place: &Place, broker: &Server) {
-    run(place, broker.address(), 2, 1, |stage| {
+    let of = Run { broker: broker.address(), services: 2, session: SHORT, rounds: 1 };
+    run(place, &of, |stage| {
         stage.services[0].freeze();
         stage.settle();
         stage.flow(100);

@@ -49,8 +49,13 @@ impl Reader {
         loop {
             let error = match self.subscribe().await {
                 Ok(mut consumer) => loop {
-                    match self.step(&mut *consumer).await {
-                        Ok(()) => pause = FIRST_PAUSE,
+                    match consumer.next().await {
+                        Ok(happening) => match self.happens(happening, &mut *consumer).await {
+                            Ok(()) => pause = FIRST_PAUSE,
+                            Err(error) => break error,
+                        },
+                        // a new consumer of the group would wait until this one is forgotten
+                        Err(error) if error.is_passing() => self.rest(&error, &mut pause).await,
                         Err(error) => break error,
                     }
                 },
@@ -61,10 +66,14 @@ impl Reader {
                 let _ = ready.send(Err(error));
                 return;
             }
-            tracing::warn!(replies = %self.place, %error, "can't read replies; trying again");
-            self.clock.sleep(pause).await;
-            pause = (pause * 2).min(MAX_PAUSE);
+            self.rest(&error, &mut pause).await;
         }
+    }
+
+    async fn rest(&self, error: &BusError, pause: &mut Duration) {
+        tracing::warn!(replies = %self.place, %error, "can't read replies; trying again");
+        self.clock.sleep(*pause).await;
+        *pause = (*pause * 2).min(MAX_PAUSE);
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Consumer>, BusError> {
@@ -81,8 +90,8 @@ impl Reader {
         format!("{}.{}", self.place.topic, self.place.partition)
     }
 
-    async fn step(&mut self, consumer: &mut dyn Consumer) -> Result<(), BusError> {
-        match consumer.next().await? {
+    async fn happens(&mut self, happening: Happening, consumer: &mut dyn Consumer) -> Result<(), BusError> {
+        match happening {
             Happening::Assigned(partitions) => {
                 let (mine, others): (Vec<_>, Vec<_>) =
                     partitions.into_iter().map(|(partition, _)| partition).partition(|one| *one == self.place);
