@@ -272,7 +272,7 @@ fn an_aggregate_that_takes_long_stops_no_other_of_its_partition() {
         let _node = wired.node().await;
         let remote = wired.remote("a").await;
         let partition = partition_of("slow");
-        let neighbour = (0..).map(|n| format!("n{n}")).find(|id| partition_of(id) == partition).unwrap();
+        let neighbour = (0..10_000).map(|n| format!("n{n}")).find(|id| partition_of(id) == partition).unwrap();
         let slow = sent(remote.of::<Tally>().ask(add_later("slow", 1, 5_000))).await;
         let behind = sent(remote.ask(add("slow", 2))).await;
         let began = wired.world.now();

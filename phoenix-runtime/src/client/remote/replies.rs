@@ -113,8 +113,11 @@ impl Reader {
                     self.take(record);
                 }
                 if let Some(next) = self.next.filter(|next| *next >= self.committed + COMMIT_EVERY) {
-                    self.committed = next;
-                    consumer.commit(vec![(self.place.clone(), next)]).await?;
+                    match consumer.commit(vec![(self.place.clone(), next)]).await {
+                        Ok(()) => self.committed = next,
+                        // the next ones say it as well
+                        Err(error) => tracing::debug!(%error, "it was not noted how far replies were read"),
+                    }
                 }
             }
             Happening::Revoking(partitions) => consumer.release(partitions).await?,
