@@ -15,6 +15,7 @@ use phoenix_runtime::domain::metadata::{Envelope, Metadata, Priority};
 use phoenix_runtime::domain::pending::Answer as Told;
 use serde_json::json;
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 use crate::checker::told_balance;
 use crate::history::{Answer, Attempt, History, Reading};
@@ -40,6 +41,8 @@ pub(crate) struct Line<'a> {
 #[derive(Default)]
 struct State {
     begun: u64,
+    /// How many of a flood are accepted.
+    accepted: usize,
     closed: bool,
     failure: Option<String>,
 }
@@ -93,6 +96,42 @@ impl<'a> Line<'a> {
         drop(state);
         assert!(failure.is_none(), "{}", failure.unwrap_or_default());
         assert!(!late.timed_out(), "the clients do not get on");
+    }
+
+    /// Tells all of these at once: more than a service has done by the time that so many are accepted, which is when there
+    /// is `trouble`. Each is accepted in the end.
+    pub(crate) fn flood(&self, orders: Vec<Order>, enough: usize, trouble: impl FnOnce()) -> History {
+        self.change(|state| state.accepted = 0);
+        let tell = || {
+            self.runtime.block_on(async {
+                let mut tells = JoinSet::new();
+                for order in orders {
+                    let began = self.traffic.tick();
+                    let told = self.door.tell(self.command(&order));
+                    tells.spawn(async move { (order, began, told.await) });
+                }
+                let mut history = History::default();
+                while let Some(told) = tells.join_next().await {
+                    let (order, began, told) = told.expect("a tell that does not panic");
+                    if let Err(fault) = told {
+                        self.change(|state| state.failure = Some(format!("{order:?}: {fault}")));
+                        break;
+                    }
+                    let accepted = Some(self.traffic.tick());
+                    history.attempts.push(Attempt { order, began, answer: None, accepted });
+                    self.change(|state| state.accepted += 1);
+                }
+                history
+            })
+        };
+        thread::scope(|scope| {
+            let told = scope.spawn(tell);
+            let waiting = |state: &mut State| state.accepted < enough && state.failure.is_none();
+            let waited = self.changed.wait_timeout_while(self.state(), PATIENCE, waiting).expect("no poison");
+            drop(waited);
+            trouble();
+            told.join().expect("a client that does not panic")
+        })
     }
 
     /// The clients finish what they are at, and end.

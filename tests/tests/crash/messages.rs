@@ -13,12 +13,15 @@ use crate::history::History;
 use crate::ledger;
 use crate::line::{Closing, Line};
 use crate::lot::Lot;
+use crate::plan::Order;
 use crate::service::{Service, Setup};
 use crate::stores::{Place, Store};
 use crate::traffic::Traffic;
 
 /// Each with one call at a time.
 const CLIENTS: usize = 32;
+/// So many commands are told at once before there is trouble.
+const FLOOD: u64 = 400;
 /// After so long without a sign of life a service loses its partitions.
 const SHORT: &str = "6s";
 /// The same, where the broker is away for less: whoever was there before it can go on at once.
@@ -72,6 +75,8 @@ fn run(place: &Place, of: &Run<'_>, mut trouble: impl FnMut(&mut Stage<'_, '_>))
     let topic = format!("crash-{}-{}", std::process::id(), now.as_nanos());
     let setup = Setup::new(place).with_bus(&format!("rdkafka://{broker}"), &topic);
     let setup = setup.with("PHOENIX__RDKAFKA__SESSION_TIMEOUT", session);
+    // offsets that were committed too early are seen after a kill
+    let setup = setup.with("PHOENIX__DELIVERY__COMMIT_EVERY", "5ms");
     let services = (0..services).map(|_| start(&setup)).collect();
     let traffic = Traffic::new(seed, CLIENTS);
     let line = Line::open(&traffic, broker, &topic);
@@ -83,9 +88,13 @@ fn run(place: &Place, of: &Run<'_>, mut trouble: impl FnMut(&mut Stage<'_, '_>))
         let closing = Closing(line);
         let lot = Lot::new(seed, &[2]);
         let mut stage = Stage { line, setup: &setup, services, lot, seen: History::default() };
-        for _ in 0..rounds * Lot::times() {
+        for round in 0..rounds * Lot::times() {
             stage.flow(600);
-            trouble(&mut stage);
+            // nobody else sends these
+            let orders = (round * FLOOD..(round + 1) * FLOOD).map(|number| Order::of(seed, CLIENTS as u64, number));
+            let enough = stage.lot.below(FLOOD).try_into().expect("a few");
+            let told = line.flood(orders.collect(), enough, || trouble(&mut stage));
+            stage.seen = History::merge([std::mem::take(&mut stage.seen), told]);
         }
         stage.flow(300);
         drop(closing);
