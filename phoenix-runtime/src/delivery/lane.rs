@@ -44,16 +44,23 @@ impl Lane {
         self.held.insert(place, job);
     }
 
-    /// Once everything that was with the engine has come back: says when those that are held are tried again. `pause` is
-    /// asked for how long to wait after so many failures in a row, where one of them failed.
-    pub(super) fn rest(&mut self, now: Duration, failed: bool, pause: impl FnOnce(u32) -> Duration) {
+    /// Once everything that was with the engine has come back: decides when those that are held are tried again, and tells
+    /// it. `pause` is asked for how long to wait after so many failures in a row, where one of them failed.
+    pub(super) fn rest(
+        &mut self,
+        now: Duration,
+        failed: bool,
+        pause: impl FnOnce(u32) -> Duration,
+    ) -> Option<Duration> {
         if self.at_work > 0 || self.due.is_some() {
-            return;
+            return None;
         }
         if self.held.is_empty() {
-            // the one that broke it is a dead letter
-            self.order = Order::default();
-            return;
+            if self.order.is_broken() {
+                // the one that broke it is a dead letter
+                self.order = Order::default();
+            }
+            return None;
         }
         let mut due = now;
         if failed {
@@ -61,6 +68,7 @@ impl Lane {
             due = now.saturating_add(pause(self.failures));
         }
         self.due = Some(due);
+        self.due
     }
 
     pub(super) fn due(&self) -> Option<Duration> {

@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 
+use super::frontier::Frontier;
 use super::job::Job;
 use super::options::{Exponential, Redelivery};
 use super::settle::{Dead, Settling};
@@ -62,7 +63,8 @@ pub(super) struct Work {
     assignments: u64,
     done: FuturesUnordered<BoxFuture<'static, Done>>,
     next_commit: Duration,
-    next_resend: Duration,
+    /// When the first of those that are to be tried again is due.
+    next_resend: Option<Duration>,
 }
 
 impl Work {
@@ -98,7 +100,7 @@ impl Work {
             assignments: 0,
             done: FuturesUnordered::new(),
             next_commit: Duration::ZERO,
-            next_resend: Duration::ZERO,
+            next_resend: None,
         }
     }
 
@@ -180,6 +182,9 @@ impl Work {
                     "COMMANDS MAY BE LOST: the committed offset is not on the topic; reading on from the earliest record \
                      that is there. Was the topic made anew, or is its retention shorter than the service was down?"
                 );
+                if let Some(slot) = self.slots.get_mut(&partition.partition) {
+                    slot.frontier = Frontier::new(Some(earliest));
+                }
                 consumer.seek(&partition, earliest).await?;
             }
         }
@@ -292,7 +297,8 @@ impl Work {
     fn take(&mut self, Received { from, offset, record }: Received) {
         let count = self.parts.partitions.count();
         let Some(slot) = self.slots.get_mut(&from.partition) else { return };
-        if slot.stage != Stage::Running || !slot.frontier.take(offset) {
+        // what comes while it leaves is the next owner's
+        if matches!(slot.stage, Stage::Leaving { .. }) || !slot.frontier.take(offset) {
             return;
         }
         let bytes = record.bytes();
@@ -487,7 +493,8 @@ impl Work {
             outcome => {
                 let lane = slot.lane(&job);
                 lane.finished();
-                lane.rest(now, false, pause);
+                let due = lane.rest(now, false, pause);
+                self.resend_at(due);
                 return self.settle(job, outcome, None);
             }
         };
@@ -500,7 +507,8 @@ impl Work {
         if expired || !is_open(code) || (counts && job.tries >= self.parts.options.max_tries) {
             let lane = slot.lane(&job);
             lane.finished();
-            lane.rest(now, false, pause);
+            let due = lane.rest(now, false, pause);
+            self.resend_at(due);
             let dead = Dead { code, reason: fault.detail.clone(), tries: job.tries };
             return self.settle(job, Err(Fault { code, ..fault }.into()), Some(dead));
         }
@@ -510,7 +518,12 @@ impl Work {
         }
         let lane = slot.lane(&job);
         lane.came_back(job);
-        lane.rest(now, true, pause);
+        let due = lane.rest(now, true, pause);
+        self.resend_at(due);
+    }
+
+    fn resend_at(&mut self, due: Option<Duration>) {
+        self.next_resend = self.next_resend.into_iter().chain(due).min();
     }
 
     /// Tells the outcome, or keeps the dead letter; then the record is finished.
@@ -578,23 +591,22 @@ impl Work {
 
     /// Tries commands again whose pause is over; never more at once than the options say.
     fn resend(&mut self, now: Duration) {
-        if now < self.next_resend {
+        if self.next_resend.is_none_or(|next| now < next) {
             return;
         }
-        let mut due = Vec::new();
+        let (mut due, mut next) = (Vec::new(), None);
         for (number, slot) in &mut self.slots {
-            if slot.stage != Stage::Running || slot.blocked {
-                continue;
-            }
+            let ready = slot.stage == Stage::Running && !slot.blocked;
             for lane in slot.lanes.values_mut() {
-                if due.len() < self.parts.options.max_resends.max(1) && lane.due().is_some_and(|due| due <= now) {
+                let Some(at) = lane.due() else { continue };
+                if ready && at <= now && due.len() < self.parts.options.max_resends.max(1) {
                     due.push((*number, lane.again()));
+                } else {
+                    next = next.into_iter().chain([at.max(now + TICK)]).min();
                 }
             }
         }
-        if !due.is_empty() {
-            self.next_resend = now + TICK;
-        }
+        self.next_resend = next;
         for (number, jobs) in due {
             let Some(slot) = self.slots.get_mut(&number) else { continue };
             // in front of what came after them

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use phoenix_runtime::bus::envelope::{Call, CallKind, Message, ReplyTo};
-use phoenix_runtime::bus::{Bus, EmbeddedBus, Outgoing, Record, TopicPartition};
+use phoenix_runtime::bus::{Bus, EmbeddedBus, Happening, Outgoing, Record, Subscription, TopicPartition};
 use phoenix_runtime::client::door::Receipt;
 use phoenix_runtime::client::remote::{Remote, RemoteOptions, Replies};
 use phoenix_runtime::delivery::{Delivery, DeliveryOptions, Parts, settle};
@@ -330,6 +330,25 @@ fn a_partition_that_was_taken_away_by_mistake_is_taken_back() {
         assert_eq!(remote.ask(add("a", 2)).await, Ok(3));
         assert!(node.engine.owned().borrow().contains(&partition));
         assert_eq!(wired.dead().await, []);
+    });
+}
+
+#[test]
+fn a_committed_offset_that_is_not_there_keeps_no_command_from_being_done() {
+    simulate_wired(|wired| async move {
+        wired.bus.create(TOPIC.into(), 16).await.unwrap();
+        let partition = TopicPartition::new(TOPIC, partition_of("a"));
+        // the topic was made anew, and the group's offsets are those of the old one
+        let subscription =
+            Subscription { group: "tallies".to_owned(), topics: vec![TOPIC.into()], fixed: None, max_records: 1 };
+        let mut consumer = wired.bus.subscribe(subscription).await.unwrap();
+        assert!(matches!(consumer.next().await, Ok(Happening::Assigned(_))));
+        consumer.commit(vec![(partition, 1000)]).await.unwrap();
+        drop(consumer);
+        let remote = wired.remote("a").await;
+        remote.tell(add("a", 1)).await.unwrap();
+        let _node = wired.node().await;
+        assert_eq!(remote.ask(add("a", 2)).await, Ok(3));
     });
 }
 
