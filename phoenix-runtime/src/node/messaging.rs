@@ -23,7 +23,7 @@ pub struct MessagingOptions {
     /// Under which name the nodes of the service share its partitions.
     pub group: String,
     /// The topic where this node reads replies to what it asks others; each node has one of its own. By default one that
-    /// is named after `topic` and the machine.
+    /// is named after `topic`, the machine and the gateway's port.
     pub replies: Option<String>,
     /// The partitions that this node has, on a bus that does not deal them (`kafka://`); by default all of them.
     pub partitions: Option<Vec<u16>>,
@@ -136,7 +136,12 @@ impl Messaging {
         let (delivery, work) = Delivery::start(parts).await?;
         tokio::spawn(work);
         let remote = if config.bus.is_shared() {
-            let replies = options.replies.clone().unwrap_or_else(|| format!("{}.replies.{}", options.topic, machine()));
+            let replies = options.replies.clone().unwrap_or_else(|| {
+                // nodes of one machine have gateways on different ports
+                let port = if config.http.enabled { u32::from(config.http.port) } else { 0 };
+                let number = if port == 0 { std::process::id() } else { port };
+                format!("{}.replies.{}-{number}", options.topic, machine())
+            });
             let remote = RemoteOptions::new(options.topic.as_str(), Replies::Topic(replies.into()));
             let spawn = Arc::new(|task| drop(tokio::spawn(task)));
             let remote = Remote::start(Arc::clone(&bus), remote, clock, seed, spawn).await?;
