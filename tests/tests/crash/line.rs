@@ -168,36 +168,12 @@ impl<'a> Line<'a> {
     /// Asks for every balance.
     pub(crate) fn read_all(&self) -> History {
         let accounts: Vec<_> = (0..ACCOUNTS).map(account).collect();
-<<<<<<< HEAD
-        Self::each(&accounts, |account, history| self.read(account, history))
-=======
         each(&accounts, |account, history| self.read(account, history))
->>>>>>> crash
     }
 
     /// Asks all of these once more.
     pub(crate) fn repeat(&self, orders: &[Order]) -> History {
-<<<<<<< HEAD
-        Self::each(orders, |order, history| self.ask(order, history))
-    }
-
-    fn each<T: Clone + Sync>(all: &[T], call: impl Fn(T, &mut History) -> Result<(), String> + Sync) -> History {
-        let some = |part: &[T]| {
-            let mut history = History::default();
-            for one in part {
-                call(one.clone(), &mut history).unwrap_or_else(|failure| panic!("{failure}"));
-            }
-            history
-        };
-        let some = &some;
-        thread::scope(|scope| {
-            let parts = all.chunks(all.len().div_ceil(READERS).max(1));
-            let parts: Vec<_> = parts.map(|part| scope.spawn(move || some(part))).collect();
-            History::merge(parts.into_iter().map(|part| part.join().expect("a client that does not panic")))
-        })
-=======
         each(orders, |order, history| self.ask(order, history))
->>>>>>> crash
     }
 
     fn ask(&self, order: Order, history: &mut History) -> Result<(), String> {
