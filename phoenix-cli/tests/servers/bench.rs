@@ -15,7 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             trial(kind, format!("{kind}: interrupted, it removes its databases"), interrupted),
         ]
     };
-    Kind::ALL.into_iter().flat_map(of_kind).collect()
+    Kind::DATABASES.into_iter().flat_map(of_kind).collect()
 }
 
 fn bench(server: &Server) -> Command {
