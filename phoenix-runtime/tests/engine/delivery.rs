@@ -22,7 +22,7 @@ use phoenix_runtime::event_store::port::{EventStore as _, Partition, StoreError}
 use phoenix_runtime::testkit::scripted_store::{Call as StoreCall, Step};
 use phoenix_runtime::testkit::simulation::TaskGroup;
 
-use crate::tally::{Harm, Order, Refused, Tally, add, add_later, harm, order, steps, take, top_up};
+use crate::tally::{Harm, Order, Refused, Tally, add, add_from, add_later, harm, order, steps, take, top_up};
 use crate::world::{World, answers, sent, simulate};
 
 const TOPIC: &str = "tally.commands";
@@ -183,6 +183,43 @@ fn a_message_that_comes_twice_is_done_once_and_answered_twice() {
         let repeat: Order = order("a", 4, 1);
         let repeated = remote.of::<Tally>().ask(repeat).answer().await.unwrap();
         assert_eq!((repeated.reply, repeated.replayed), (7, true));
+    });
+}
+
+#[test]
+fn a_message_that_was_refused_stays_refused_also_without_a_key() {
+    simulate_wired(|wired| async move {
+        let _node = wired.node().await;
+        let remote = wired.remote("a").await;
+        assert_eq!(remote.ask(add("a", 1)).await, Ok(1));
+        let message = call("a", "take", serde_json::json!({"tally": "a", "amount": 5}), 7);
+        let record = Message::Call(message).into_record(None, wired.bus.traits());
+        wired.put(partition_of("a"), record.clone()).await;
+        assert_eq!(remote.ask(add("a", 10)).await, Ok(11));
+        // now it would be done
+        wired.put(partition_of("a"), record).await;
+        assert_eq!(remote.query(steps("a")).await, Ok(vec![1, 10]));
+        assert_eq!(remote.of::<Tally>().ask(take("a", 5)).await, Ok(6), "another message is another command");
+    });
+}
+
+#[test]
+fn those_behind_a_command_that_fails_once_are_done_after_it() {
+    simulate_wired(|wired| async move {
+        let _node = wired.node().await;
+        let remote = wired.remote("a").await;
+        let soon = wired.world.simulation.clock().wall_micros() + 250_000;
+        let first = sent(remote.of::<Tally>().ask(add_from("a", 1, soon))).await;
+        let mut behind = Vec::new();
+        for amount in 2..8 {
+            behind.push(sent(remote.ask(add("a", amount))).await);
+        }
+        assert_eq!(first.answer().await, Ok(1));
+        for answer in answers(behind).await {
+            answer.unwrap();
+        }
+        assert_eq!(wired.steps("a").await, (1..8).collect::<Vec<_>>());
+        assert_eq!(wired.dead().await, []);
     });
 }
 

@@ -162,6 +162,19 @@ pub(crate) fn add_later(tally: &str, amount: i64, millis: u64) -> AddLater {
     AddLater { tally: tally.to_owned(), amount, millis }
 }
 
+/// Adds, and panics before this moment.
+#[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[command(id = tally, reply = i64)]
+pub(crate) struct AddFrom {
+    pub(crate) tally: String,
+    pub(crate) amount: i64,
+    pub(crate) micros: i64,
+}
+
+pub(crate) fn add_from(tally: &str, amount: i64, micros: i64) -> AddFrom {
+    AddFrom { tally: tally.to_owned(), amount, micros }
+}
+
 /// Asks the first of `path` to relay to the rest, and the last to add; its reply is what came of it.
 #[derive(Debug, Clone, Command, Serialize, Deserialize)]
 #[command(id = tally, reply = String)]
@@ -318,6 +331,12 @@ impl Tally {
             return Err(Refused::Short { total: self.total() });
         }
         Ok(Added { amount: command.amount })
+    }
+
+    #[command_handler(reply = self.total())]
+    fn add_from(&self, command: AddFrom, context: &Context) -> Added {
+        assert!(context.now().as_microsecond() >= command.micros, "too early");
+        Added { amount: command.amount }
     }
 
     #[command_handler]
