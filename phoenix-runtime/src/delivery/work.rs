@@ -51,6 +51,11 @@ pub(super) enum Done {
     Settled { partition: u16, assignment: u64, offset: u64, bytes: usize },
 }
 
+/// Whether it is no fault of a query.
+const fn is_elsewhere(code: Code) -> bool {
+    matches!(code, Code::OwnershipLost | Code::Stopping | Code::StoreFailed | Code::MailboxFull | Code::OutcomeUnknown)
+}
+
 pub(super) struct Work {
     parts: Parts,
     subscription: Subscription,
@@ -106,9 +111,9 @@ impl Work {
 
     pub(super) async fn run(mut self, mut consumer: Box<dyn Consumer>) {
         let mut stopping = self.stopping.clone();
-        let mut stop: BoxFuture<'static, ()> = Box::pin(async move {
-            // an error means that whoever could stop it is gone, and with it this
-            drop(stopping.wait_for(|stop| *stop).await);
+        let mut stop: BoxFuture<'static, bool> = Box::pin(async move {
+            // an error means that whoever could stop it is gone: then it ends at once
+            stopping.wait_for(|stop| *stop).await.is_ok()
         });
         let mut stopped = false;
         let mut pause = TICK;
@@ -120,7 +125,10 @@ impl Work {
             let tick = clock.sleep(TICK);
             tokio::select! {
                 biased;
-                () = &mut stop, if !stopped => {
+                gently = &mut stop, if !stopped => {
+                    if !gently {
+                        return;
+                    }
                     stopped = true;
                     let all: Vec<u16> = self.slots.keys().copied().collect();
                     self.leave(&all);
@@ -488,8 +496,9 @@ impl Work {
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.at_work -= 1;
         let fault = match answer {
-            // a query changes nothing: whoever asked is told, and may ask again
-            Err(AskError::Fault(fault)) if job.is_command() => fault,
+            // a query that failed by itself is told so, and may be asked again; one that met no owner or no store is
+            // answered later, here or by the next owner
+            Err(AskError::Fault(fault)) if job.is_command() || is_elsewhere(fault.code) => fault,
             outcome => {
                 let lane = slot.lane(&job);
                 lane.finished();

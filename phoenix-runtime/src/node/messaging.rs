@@ -105,6 +105,7 @@ impl Forward for Onward {
 pub(super) struct Messaging {
     bus: Arc<dyn Bus>,
     delivery: Delivery,
+    work: tokio::task::JoinHandle<()>,
     /// Kept for whoever calls other nodes.
     _remote: Option<Remote>,
 }
@@ -134,7 +135,7 @@ impl Messaging {
             options: config.delivery.clone(),
         };
         let (delivery, work) = Delivery::start(parts).await?;
-        tokio::spawn(work);
+        let work = tokio::spawn(work);
         let remote = if config.bus.is_shared() {
             let replies = options.replies.clone().unwrap_or_else(|| {
                 // nodes of one machine have gateways on different ports
@@ -151,7 +152,7 @@ impl Messaging {
         } else {
             None
         };
-        Ok(Self { bus, delivery, _remote: remote })
+        Ok(Self { bus, delivery, work, _remote: remote })
     }
 
     pub(super) fn bus(&self) -> &Arc<dyn Bus> {
@@ -161,6 +162,15 @@ impl Messaging {
     /// Takes nothing new, and lets what is there come to its outcomes.
     pub(super) async fn drain(self) {
         self.delivery.drain().await;
+        // it has ended, or nothing is left to wait for
+        let _ = self.work.await;
+    }
+
+    /// Stops at once, and lets go of bus and store.
+    pub(super) async fn stop(self) {
+        self.work.abort();
+        // an error says that it was stopped
+        let _ = self.work.await;
     }
 }
 

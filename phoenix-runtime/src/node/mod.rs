@@ -90,7 +90,9 @@ impl Node {
     /// Stops at once: who was not told yet gets an error.
     pub async fn stop(mut self) {
         self.readiness.enter(Phase::Draining);
-        drop(self.messaging.take());
+        if let Some(messaging) = self.messaging.take() {
+            messaging.stop().await;
+        }
         self.engine.stop().await;
         if let Some(server) = self.server.take() {
             server.stop(HTTP_STOP).await;
