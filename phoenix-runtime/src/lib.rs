@@ -16,13 +16,15 @@
 
 #![forbid(unsafe_code)]
 
+// first, because the compiler's messages name what implements a trait in this order
+pub mod domain;
+
 #[cfg(feature = "engine")]
 pub mod bus;
 #[cfg(feature = "engine")]
 pub mod client;
 #[cfg(feature = "engine")]
 pub mod delivery;
-pub mod domain;
 #[cfg(feature = "engine")]
 pub mod engine;
 #[cfg(feature = "engine")]
