@@ -13,12 +13,18 @@ use phoenix_runtime::event_store::sql::{StoreWithTable, mysql};
 use phoenix_runtime::event_store::{DatabaseOpenError, DatabaseOptions, DatabaseUrl, EventStore, StoreError};
 use phoenix_test_servers::Server;
 use sea_orm::sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, query_scalar, raw_sql};
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 pub(crate) type Checked = Result<(), Failed>;
 
 /// The longest that anything may take.
 const LIMIT: Duration = Duration::from_mins(1);
+
+/// The server's list of transactions is made anew only when nobody has read it for a tenth of a second: so tests that
+/// run at the same time ask one by one, each after this.
+const STALE: Duration = Duration::from_millis(150);
+static ASKING: Mutex<()> = Mutex::const_new(());
 
 /// A database of its own.
 pub(crate) struct Database {
@@ -66,7 +72,12 @@ impl Database {
         let asked = "SELECT COUNT(*) FROM information_schema.innodb_trx AS t \
                      JOIN information_schema.processlist AS p ON p.id = t.trx_mysql_thread_id \
                      WHERE p.db = DATABASE() AND t.trx_state = 'LOCK WAIT'";
-        until("statements wait for a lock", async || Ok(self.count(asked).await? == statements)).await
+        until("statements wait for a lock", async || {
+            let _alone = ASKING.lock().await;
+            sleep(STALE).await;
+            Ok(self.count(asked).await? == statements)
+        })
+        .await
     }
 }
 
@@ -79,8 +90,7 @@ pub(crate) async fn execute(connection: &mut MySqlConnection, sql: &str) -> Chec
 pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> Result<bool, Failed>) -> Checked {
     let wait = async {
         while !holds().await? {
-            // the server's own list of transactions is made anew only when nobody has read it for a tenth of a second
-            sleep(Duration::from_millis(150)).await;
+            sleep(Duration::from_millis(10)).await;
         }
         Ok(())
     };

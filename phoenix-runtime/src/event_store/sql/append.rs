@@ -99,6 +99,8 @@ impl<D: Dialect> SqlStore<D> {
                     self.confirm(batch).await?;
                     asked = Asked::default();
                     if let Some(error) = self.conflicts(batch).await? {
+                        // perhaps with its own rows, which its sender takes for stored then
+                        self.dialect.flush().await?;
                         return Err(error);
                     }
                 }
@@ -328,6 +330,7 @@ fn note(known: &mut Known, insert: &Insert<'_>) {
         let version = row.record.event.as_ref().map_or(0, |event| event.version);
         known.note_stream_at(row.hash, &row.record.stream, Stream { number: Some(row.stream), version });
         known.note_sequence(row.record.slice, row.record.sequence);
+        known.note_durable(row.record.slice, row.record.sequence);
     }
     for (aggregate, name) in &insert.names {
         known.note_name(aggregate, name);

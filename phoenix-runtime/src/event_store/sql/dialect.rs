@@ -122,6 +122,9 @@ pub(super) trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// one is not done. Sends nothing if a connection has been made meanwhile.
     fn insert(&self, insert: &Insert<'_>) -> impl Future<Output = Result<Inserted, Failure>> + Send;
 
+    /// Makes durable what anybody can see by now: there are databases where a commit is seen before it is durable.
+    fn flush(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// These partitions as they are now.
     fn held(&self, partitions: &[Partition]) -> impl Future<Output = Result<Vec<Held>, StoreError>> + Send;
 

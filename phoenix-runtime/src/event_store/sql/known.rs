@@ -32,6 +32,8 @@ pub(super) struct Known {
     streams: Recent,
     hasher: RandomState,
     sequences: Vec<u64>,
+    /// The sequence numbers that are durable, which is more than to be seen.
+    durable: Vec<u64>,
     names: HashMap<Arc<str>, HashSet<Arc<str>, RandomState>, RandomState>,
     moves: Vec<i64>,
     away: SliceSet,
@@ -45,6 +47,7 @@ impl Known {
             streams: Recent::new(streams),
             hasher: RandomState::default(),
             sequences: vec![0; usize::from(SLICES)],
+            durable: vec![0; usize::from(SLICES)],
             names: HashMap::default(),
             moves: vec![0; usize::from(SLICES)],
             away: SliceSet::default(),
@@ -109,6 +112,17 @@ impl Known {
         }
     }
 
+    /// Whether a sequence number of the slice is known to be durable.
+    pub(super) fn is_durable(&self, slice: Slice, sequence: u64) -> bool {
+        self.durable.get(usize::from(slice.0)).is_some_and(|durable| sequence <= *durable)
+    }
+
+    pub(super) fn note_durable(&mut self, slice: Slice, sequence: u64) {
+        if let Some(durable) = self.durable.get_mut(usize::from(slice.0)) {
+            *durable = sequence.max(*durable);
+        }
+    }
+
     /// Whether the name of an event is in its table.
     pub(super) fn has_name(&self, aggregate: &str, name: &str) -> bool {
         self.names.get(aggregate).is_some_and(|names| names.contains(name))
@@ -154,6 +168,7 @@ impl Known {
     pub(super) fn forget_all(&mut self) {
         self.streams.clear();
         self.sequences.fill(0);
+        self.durable.fill(0);
         self.names.clear();
     }
 }

@@ -43,6 +43,8 @@ impl<D: Dialect> SqlStore<D> {
                 let transaction = self.begin().await?;
                 let changed = self.db(letters::write(&transaction, change).await)?;
                 self.end(transaction).await?;
+                // and what an earlier one did, of which this one found nothing more to do
+                self.dialect.flush().await?;
                 Ok(changed)
             }
         }

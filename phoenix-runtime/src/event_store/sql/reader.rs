@@ -29,7 +29,7 @@ impl<D: Dialect> SqlStore<D> {
         let from = from.max(1);
         let connections = self.dialect.connections();
         let mut read = Rows::new(self.dialect.place());
-        let (mut found, mut page) = (Vec::new(), Page::default());
+        let (mut found, mut page, mut last_place) = (Vec::new(), Page::default(), None);
         while found.len() < limit && !page.is_full() {
             let wanted = self.rows_of_a_page(limit - found.len());
             let next = signed(from.saturating_add(found.len() as u64));
@@ -39,10 +39,14 @@ impl<D: Dialect> SqlStore<D> {
             for row in &rows {
                 self.push_event(&mut read, row, &stream, from, &mut found)?;
             }
+            if let Some(row) = rows.last() {
+                last_place = Some(read.place(row)?);
+            }
             if found.len() - before < wanted {
                 break;
             }
         }
+        self.make_durable(connections, last_place.into_iter()).await?;
         if let Some(last) = found.last() {
             let version = last.event.version;
             self.learn(connections, |known| known.note_stream(&stream, Stream { number: None, version }));
@@ -108,7 +112,27 @@ impl<D: Dialect> SqlStore<D> {
         let connections = self.dialect.connections();
         let page = self.page_behind(slices, limit).await?;
         self.learn(connections, |known| page.1.iter().for_each(|(slice, last)| known.note_sequence(*slice, *last)));
+        self.make_durable(connections, page.1.iter().map(|(slice, last)| (*slice, *last))).await?;
         Ok(page)
+    }
+
+    /// Waits until records are durable that were seen when so many connections had been made, by slices and sequence
+    /// numbers: nobody hears of what a crash could take back.
+    async fn make_durable(&self, connections: u64, seen: impl Iterator<Item = (Slice, u64)>) -> Result<(), StoreError> {
+        let open: Vec<_> = {
+            let known = self.known();
+            seen.filter(|(slice, sequence)| !known.is_durable(*slice, *sequence)).collect()
+        };
+        if open.is_empty() {
+            return Ok(());
+        }
+        self.dialect.flush().await?;
+        self.learn(connections, |known| {
+            for (slice, sequence) in open {
+                known.note_durable(slice, sequence);
+            }
+        });
+        Ok(())
     }
 
     /// Refuses a number that is ahead of the end of its slice; asked is what is not known to be there.
@@ -210,10 +234,12 @@ impl<D: Dialect> SqlStore<D> {
         if commands.is_empty() {
             return Ok(found);
         }
-        let mut read = Rows::new(self.dialect.place());
+        let connections = self.dialect.connections();
+        let (mut read, mut seen) = (Rows::new(self.dialect.place()), Vec::new());
         for row in &self.dialect.commands(&commands).await? {
             let index = usize::try_from(read.number(row, column::OWN)?).unwrap_or(usize::MAX);
-            let (_, sequence) = read.place(row)?;
+            let (slice, sequence) = read.place(row)?;
+            seen.push((slice, sequence));
             let (Some(command), Some((_, dedup)), Some(slot)) =
                 (read.command(row)?, commands.get(index), found.get_mut(index))
             else {
@@ -224,9 +250,12 @@ impl<D: Dialect> SqlStore<D> {
                 *slot = Some(StoredOutcome { command: *command, first_version, sequence });
             }
         }
+        self.make_durable(connections, seen.into_iter()).await?;
         Ok(found)
     }
 
+    /// For owners alone: what others did before is durable since they took over, and what they do themselves is
+    /// acknowledged before it counts.
     pub(super) async fn load_all(&self, loads: Vec<Load>) -> Result<Vec<Loaded>, StoreError> {
         if loads.is_empty() {
             return Ok(Vec::new());

@@ -189,6 +189,17 @@ ON DUPLICATE KEY UPDATE last_number = dead_letter_numbers.last_number"
     };
 }
 
+/// Rows that are changed to make durable what was seen; see `flush`.
+const FLUSHES: &str = "
+CREATE TABLE IF NOT EXISTS flushes (
+  connection int NOT NULL PRIMARY KEY,
+  flushed bigint NOT NULL
+) ENGINE=InnoDB;
+INSERT INTO flushes (connection, flushed)
+SELECT p.`partition`, 0 FROM partitions AS p WHERE p.`partition` < 64
+ON DUPLICATE KEY UPDATE flushed = flushes.flushed
+";
+
 /// The collation that compares bytes, trailing blanks included.
 pub(super) const MARIADB_COLLATION: &str = "utf8mb4_nopad_bin";
 /// The same on MySQL.
@@ -207,6 +218,7 @@ impl MigratorTrait for MariaDb {
             Box::new(Statements { name: "0002_sources", sql: sources!("utf8mb4_nopad_bin") }),
             Box::new(Statements { name: "0003_partitions", sql: PARTITIONS }),
             Box::new(Statements { name: "0004_letters", sql: letters!("utf8mb4_nopad_bin") }),
+            Box::new(Statements { name: "0005_flushes", sql: FLUSHES }),
         ]
     }
 
@@ -222,6 +234,7 @@ impl MigratorTrait for MySql {
             Box::new(Statements { name: "0002_sources", sql: sources!("utf8mb4_0900_bin") }),
             Box::new(Statements { name: "0003_partitions", sql: PARTITIONS }),
             Box::new(Statements { name: "0004_letters", sql: letters!("utf8mb4_0900_bin") }),
+            Box::new(Statements { name: "0005_flushes", sql: FLUSHES }),
         ]
     }
 

@@ -4,11 +4,13 @@
 //! - `connect`: the address and the options, the session's settings, what the server is, its schema
 //! - `migration`, `cells`, `error`: schema, rows, what errors mean
 //! - `text`, `write`, `read`: statements as text, transactions, questions
+//! - `flush`: what is seen, made durable
 //! - `letters`: the statements of the inbox
 
 mod cells;
 mod connect;
 mod error;
+mod flush;
 mod letters;
 mod migration;
 mod read;
@@ -115,6 +117,10 @@ impl Dialect for MySqlDatabase {
 
     async fn insert(&self, insert: &Insert<'_>) -> Result<Inserted, Failure> {
         self.insert_all(insert).await
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        self.flush_log().await
     }
 
     async fn held(&self, partitions: &[Partition]) -> Result<Vec<Held>, StoreError> {

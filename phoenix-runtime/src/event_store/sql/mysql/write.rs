@@ -23,10 +23,10 @@ const FENCE: usize = 1;
 const MOST_NAME: usize = 255;
 
 /// Why a transaction was not done.
-struct Undone {
+pub(super) struct Undone {
     /// How many statements were done before.
     done: usize,
-    error: StoreError,
+    pub(super) error: StoreError,
     number: Option<u16>,
 }
 
@@ -70,11 +70,6 @@ impl MySqlDatabase {
         StoreError::Refused { index: *item, reason }
     }
 
-    /// Does a transaction that rests on nothing that was learned.
-    pub(super) async fn write(&self, transaction: Transaction) -> Result<(), StoreError> {
-        self.transact(&transaction.commit(), None).await.map(drop).map_err(|undone| undone.error)
-    }
-
     fn parts(&self, insert: &Insert<'_>) -> Result<Vec<Part>, TooLarge> {
         let mut transaction = Transaction::new(self.max_packet);
         transaction.statement(&text::fence(&insert.fence));
@@ -86,7 +81,11 @@ impl MySqlDatabase {
 
     /// Does a transaction, and again where the server has ended it for the sake of others. `None` if it rests on what
     /// was learned when so many connections had been made, and there are more: then nothing was sent.
-    async fn transact(&self, parts: &[Part], connections: Option<u64>) -> Result<Option<Vec<MySqlRow>>, Undone> {
+    pub(super) async fn transact(
+        &self,
+        parts: &[Part],
+        connections: Option<u64>,
+    ) -> Result<Option<Vec<MySqlRow>>, Undone> {
         let mut tries = 1;
         loop {
             match self.transact_once(parts, connections).await {

@@ -282,6 +282,11 @@ impl Dialect for PostgresDatabase {
         }
     }
 
+    /// A commit is seen once it is durable.
+    async fn flush(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn held(&self, partitions: &[Partition]) -> Result<Vec<Held>, StoreError> {
         let rows = self.rows(|| query(statements::HELD).bind(numbers(partitions.iter().copied()).bind_iter())).await?;
         self.held(&rows)
