@@ -10,6 +10,7 @@ use phoenix_runtime::domain::context::Resources;
 use phoenix_runtime::domain::error::Code;
 use phoenix_runtime::domain::metadata::Envelope;
 use phoenix_runtime::domain::pending::NamedAnswer;
+use phoenix_runtime::engine::ownership::Partitions;
 use phoenix_runtime::engine::{Engine, EngineOptions, Forward, Forwarded, Owning};
 use phoenix_runtime::event_store::port::Partition;
 use phoenix_runtime::testkit::simulation::{FaultyStore, Simulation, TaskGroup};
@@ -23,6 +24,14 @@ struct Node {
     store: FaultyStore,
     /// Who takes or gives back each partition just now.
     deals: Arc<Mutex<BTreeMap<Partition, Deals>>>,
+}
+
+/// What those need that work with a node.
+pub(crate) struct Started {
+    pub(crate) group: TaskGroup,
+    pub(crate) client: Client,
+    pub(crate) partitions: Partitions,
+    pub(crate) store: FaultyStore,
 }
 
 #[derive(Default)]
@@ -91,6 +100,16 @@ impl Nodes {
     }
 
     pub(crate) async fn start_with(&self, world: &Simulation, store: &FaultyStore, owning: Owning) {
+        let ferry = self.dealt && world.once_in(2);
+        self.start_one(world, store, owning, ferry).await;
+    }
+
+    /// One whose partitions somebody else deals.
+    pub(crate) async fn start_apart(&self, world: &Simulation, store: &FaultyStore) -> Started {
+        self.start_one(world, store, Owning::Nothing, false).await
+    }
+
+    async fn start_one(&self, world: &Simulation, store: &FaultyStore, owning: Owning, ferry: bool) -> Started {
         let group = world.group();
         let options = EngineOptions {
             shards: Some(1 + u16::try_from(world.below(2)).unwrap()),
@@ -114,11 +133,14 @@ impl Nodes {
             .seed(world.seed())
             .spawn(world.spawner(group))
             .owning(owning);
-        if self.dealt && world.once_in(2) {
+        if ferry {
             builder = builder.forward(Arc::new(Ferry { world: world.clone(), nodes: Arc::downgrade(&self.all) }));
         }
         let engine = builder.start().await.unwrap();
+        let started =
+            Started { group, client: engine.client(), partitions: engine.partitions().clone(), store: store.clone() };
         self.all.lock().unwrap().push(Node { group, engine, store, deals: Arc::default() });
+        started
     }
 
     /// Gives a partition to a node, or takes it from one, whoever has it: with several at once that is what a group does

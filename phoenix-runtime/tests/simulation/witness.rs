@@ -168,6 +168,12 @@ impl Witness {
         }
     }
 
+    /// The commands whose events a ledger has, in their order.
+    pub(crate) async fn entered(&self, ledger: &str) -> Vec<u64> {
+        let events = self.durable(ledger).await;
+        events.iter().map(|e| serde_json::from_slice::<Entered>(&e.event.payload).unwrap().op).collect()
+    }
+
     /// When all is quiet: each command once, and snapshots equal to replay.
     pub(crate) async fn at_the_end(&self, ledgers: &[String]) {
         let mut done = BTreeMap::<u64, u64>::new();
