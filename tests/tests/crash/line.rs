@@ -5,8 +5,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use phoenix_runtime::bus::kafka::{KafkaBus, KafkaOptions};
 use phoenix_runtime::bus::rdkafka::{RdKafkaBus, RdKafkaOptions};
-use phoenix_runtime::bus::{Bus, TopicPartition};
+use phoenix_runtime::bus::{Bus, BusError, TopicPartition};
 use phoenix_runtime::client::door::{Door, Request};
 use phoenix_runtime::client::remote::{Every, Remote, RemoteOptions, Replies};
 use phoenix_runtime::domain::error::{AskError, QueryError};
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::checker::told_balance;
 use crate::history::{Answer, Attempt, History, Reading};
+use crate::ledger::wait;
 use crate::lot::Lot;
 use crate::plan::{ACCOUNTS, Order, account};
 use crate::traffic::{Client, Next, Traffic};
@@ -27,6 +29,56 @@ use crate::traffic::{Client, Next, Traffic};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Connections of those who read or repeat everything.
 const READERS: usize = 16;
+/// How many partitions the store has.
+const PARTITIONS: u16 = 16;
+/// How many services a run starts at most, where topics are made before.
+const SERVICES: u64 = 32;
+
+/// What speaks with the brokers, for services and for clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Adapter {
+    RdKafka,
+    KafkaRust,
+}
+
+impl Adapter {
+    /// The bus of a service's configuration.
+    pub(crate) fn url(self, broker: &str) -> String {
+        match self {
+            Self::RdKafka => format!("rdkafka://{broker}"),
+            Self::KafkaRust => format!("kafka://{broker}"),
+        }
+    }
+
+    /// Makes the topics that the adapter can't make, as an administrator does.
+    pub(crate) fn prepare(self, broker: &str, topic: &str) {
+        if self == Self::RdKafka {
+            return;
+        }
+        let made = wait(async {
+            let bus = Self::RdKafka.connect(broker).await?;
+            bus.create(topic.into(), PARTITIONS).await?;
+            let replies = (0..SERVICES).map(|number| format!("{topic}.replies.{number}"));
+            for other in replies.chain([format!("{topic}.replies.clients"), format!("{topic}.dead")]) {
+                bus.create(other.into(), 1).await?;
+            }
+            Ok::<_, BusError>(())
+        });
+        made.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    async fn connect(self, broker: &str) -> Result<Arc<dyn Bus>, BusError> {
+        let brokers = vec![broker.to_owned()];
+        Ok(match self {
+            Self::RdKafka => {
+                // longer than a broker is away: nobody else wants to read the replies
+                let options = RdKafkaOptions { session_timeout: PATIENCE, ..RdKafkaOptions::default() };
+                Arc::new(RdKafkaBus::connect(brokers, options).await?)
+            }
+            Self::KafkaRust => Arc::new(KafkaBus::connect(brokers, KafkaOptions::default()).await?),
+        })
+    }
+}
 
 /// A topic, and who asks there.
 pub(crate) struct Line<'a> {
@@ -49,14 +101,11 @@ struct State {
 
 impl<'a> Line<'a> {
     /// To a service that is there, with a topic of this name.
-    pub(crate) fn open(traffic: &'a Traffic, broker: &str, topic: &str) -> Self {
+    pub(crate) fn open(traffic: &'a Traffic, adapter: Adapter, broker: &str, topic: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (bus, remote) = runtime.block_on(async {
-            // longer than a broker is away: nobody else wants to read the replies
-            let options = RdKafkaOptions { session_timeout: PATIENCE, ..RdKafkaOptions::default() };
-            let bus = RdKafkaBus::connect(vec![broker.to_owned()], options).await;
-            let bus: Arc<dyn Bus> = Arc::new(bus.unwrap_or_else(|error| panic!("{error}")));
+            let bus = adapter.connect(broker).await.unwrap_or_else(|error| panic!("{error}"));
             let replies = Replies::Topic(format!("{topic}.replies.clients").into());
             let mut options = RemoteOptions::new(topic, replies);
             // as often as it takes, and often enough for many repeats
@@ -149,17 +198,16 @@ impl<'a> Line<'a> {
         let topic: Arc<str> = topic.into();
         let drained = async {
             let mut pause = tokio::time::interval(Duration::from_millis(20));
-            let partitions = self.bus.partitions(Arc::clone(&topic)).await?.unwrap_or_default();
-            for partition in 0..partitions {
-                loop {
-                    let offsets = self.bus.offsets(TopicPartition::new(Arc::clone(&topic), partition), group).await?;
-                    if offsets.committed.unwrap_or(0) == offsets.end {
-                        break;
-                    }
-                    pause.tick().await;
+            let mut open: Vec<u16> = (0..PARTITIONS).collect();
+            while let Some(partition) = open.last() {
+                match self.bus.offsets(TopicPartition::new(Arc::clone(&topic), *partition), group).await {
+                    Ok(offsets) if offsets.committed.unwrap_or(0) == offsets.end => drop(open.pop()),
+                    // a connection may be one to a broker that was killed
+                    Ok(_) | Err(BusError::Unavailable(_)) => drop(pause.tick().await),
+                    Err(error) => return Err(error),
                 }
             }
-            Ok::<_, phoenix_runtime::bus::BusError>(())
+            Ok(())
         };
         let drained = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, drained).await });
         drained.expect("every command is finished some time").expect("the broker answers");

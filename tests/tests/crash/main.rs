@@ -18,10 +18,13 @@
 //! - `owners`, `starts`, `fence`: who may append
 //! - `slices`: what several databases share moves from one to another
 //! - `line`, `messages`: clients, services and a broker between them
+//! - `bus`: the embedded bus alone
 //! - `commits`: what is visible in another order than it was appended in
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[cfg(target_os = "linux")]
+mod bus;
 mod campaign;
 mod checker;
 mod commits;
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
     trials.extend(fence::trials());
     #[cfg(target_os = "linux")]
     {
+        trials.extend(bus::trials());
         trials.extend(disk::tests::trials());
         trials.extend(lost_writes::trials());
     }

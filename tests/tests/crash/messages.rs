@@ -11,7 +11,7 @@ use crate::campaign::{Verdict, report};
 use crate::checker::{check, check_accepted};
 use crate::history::History;
 use crate::ledger;
-use crate::line::{Closing, Line};
+use crate::line::{Adapter, Closing, Line};
 use crate::lot::Lot;
 use crate::plan::Order;
 use crate::service::{Service, Setup};
@@ -59,6 +59,7 @@ fn start(setup: &Setup) -> Service {
 
 /// What a run is made of.
 struct Run<'a> {
+    adapter: Adapter,
     broker: &'a str,
     services: usize,
     session: &'static str,
@@ -68,18 +69,19 @@ struct Run<'a> {
 
 /// Trouble under load, and the verdict.
 fn run(place: &Place, of: &Run<'_>, mut trouble: impl FnMut(&mut Stage<'_, '_>)) {
-    let Run { broker, services, session, rounds } = *of;
+    let Run { adapter, broker, services, session, rounds } = *of;
     let seed = Lot::seed();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     // topics and groups of this run alone: the broker is not
     let topic = format!("crash-{}-{}", std::process::id(), now.as_nanos());
-    let setup = Setup::new(place).with_bus(&format!("rdkafka://{broker}"), &topic);
+    let setup = Setup::new(place).with_bus(&adapter.url(broker), &topic);
     let setup = setup.with("PHOENIX__RDKAFKA__SESSION_TIMEOUT", session);
     // offsets that were committed too early are seen after a kill
     let setup = setup.with("PHOENIX__DELIVERY__COMMIT_EVERY", "5ms");
+    adapter.prepare(broker, &topic);
     let services = (0..services).map(|_| start(&setup)).collect();
     let traffic = Traffic::new(seed, CLIENTS);
-    let line = Line::open(&traffic, broker, &topic);
+    let line = Line::open(&traffic, adapter, broker, &topic);
 
     let (services, history) = thread::scope(|scope| {
         let line = &line;
@@ -119,25 +121,41 @@ fn judge(line: &Line<'_>, setup: &Setup, history: History) -> Verdict {
     Verdict { history, restarted, repeated, astray: Vec::new() }
 }
 
-fn a_service_is_killed_and_comes_back(place: &Place, broker: &Server) {
-    let of = Run { broker: broker.address(), services: 1, session: SHORT, rounds: 3 };
+fn killed_and_back(place: &Place, adapter: Adapter, broker: &Server) {
+    let of = Run { adapter, broker: broker.address(), services: 1, session: SHORT, rounds: 3 };
     run(place, &of, |stage| {
         stage.services.remove(0).kill();
         stage.start();
     });
 }
 
-fn the_broker_is_killed_and_comes_back(place: &Place, broker: &Server) {
+fn a_service_is_killed_and_comes_back(place: &Place, broker: &Server) {
+    killed_and_back(place, Adapter::RdKafka, broker);
+}
+
+fn a_service_on_kafka_rust_is_killed_and_comes_back(place: &Place, broker: &Server) {
+    killed_and_back(place, Adapter::KafkaRust, broker);
+}
+
+fn broker_killed_and_back(place: &Place, adapter: Adapter, broker: &Server) {
     let own = Private::start(broker.kind()).unwrap();
-    let of = Run { broker: own.address(), services: 1, session: LONG, rounds: 2 };
+    let of = Run { adapter, broker: own.address(), services: 1, session: LONG, rounds: 2 };
     run(place, &of, |_| {
         own.kill().unwrap();
         own.restart().unwrap();
     });
 }
 
+fn the_broker_is_killed_and_comes_back(place: &Place, broker: &Server) {
+    broker_killed_and_back(place, Adapter::RdKafka, broker);
+}
+
+fn the_broker_of_kafka_rust_is_killed_and_comes_back(place: &Place, broker: &Server) {
+    broker_killed_and_back(place, Adapter::KafkaRust, broker);
+}
+
 fn of_two_services_one_is_killed_and_another_comes(place: &Place, broker: &Server) {
-    let of = Run { broker: broker.address(), services: 2, session: SHORT, rounds: 2 };
+    let of = Run { adapter: Adapter::RdKafka, broker: broker.address(), services: 2, session: SHORT, rounds: 2 };
     run(place, &of, |stage| {
         let index = usize::from(stage.lot.one_in(2));
         stage.services.remove(index).kill();
@@ -150,7 +168,7 @@ fn of_two_services_one_is_killed_and_another_comes(place: &Place, broker: &Serve
 /// Past its session: the other one has everything by then. And it is good for something again.
 #[cfg(unix)]
 fn of_two_services_one_is_frozen_and_wakes_up(place: &Place, broker: &Server) {
-    let of = Run { broker: broker.address(), services: 2, session: SHORT, rounds: 1 };
+    let of = Run { adapter: Adapter::RdKafka, broker: broker.address(), services: 2, session: SHORT, rounds: 1 };
     run(place, &of, |stage| {
         stage.services[0].freeze();
         stage.settle();
@@ -191,6 +209,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         on!(Postgres, Kafka, a_service_is_killed_and_comes_back),
         on!(Sqlite, Kafka4, the_broker_is_killed_and_comes_back),
         on!(Postgres, Kafka, the_broker_is_killed_and_comes_back),
+        on!(Sqlite, Kafka, a_service_on_kafka_rust_is_killed_and_comes_back),
+        on!(Sqlite, Kafka, the_broker_of_kafka_rust_is_killed_and_comes_back),
         on!(Postgres, Kafka4, of_two_services_one_is_killed_and_another_comes),
         #[cfg(unix)]
         on!(Postgres, Kafka4, of_two_services_one_is_frozen_and_wakes_up),
