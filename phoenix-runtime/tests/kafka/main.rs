@@ -6,6 +6,7 @@
 //! - `adapters`: what is promised of them besides
 //! - `groups`: partitions that move between consumers
 //! - `stopped`: a consumer whose process stands still
+//! - `safe`: encrypted connections, and who the node is
 //! - `options`: what can be chosen, and what is kept secret
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on stops at the line that says so")]
@@ -13,6 +14,7 @@
 mod adapters;
 mod groups;
 mod options;
+mod safe;
 mod stopped;
 mod subject;
 
@@ -40,6 +42,9 @@ fn main() {
     for (adapter, kind, name) in SUBJECTS {
         trials.extend(suite(adapter, kind, name));
         trials.extend(adapters::trials(adapter, kind, name));
+        if adapter == Adapter::RdKafka {
+            trials.extend(safe::trials(kind, name));
+        }
     }
     trials.push(trial(Kind::Kafka4, "kafka: Kafka 4 is refused, with the way out", adapters::kafka_4_is_refused));
     libtest_mimic::run(&arguments, trials).exit();

@@ -28,6 +28,7 @@ pub struct Server {
     kind: Kind,
     url: String,
     certificate: Option<PathBuf>,
+    safe: Option<String>,
 }
 
 /// The server of this process: that of the environment, or one that is started now and ends with the process.
@@ -50,7 +51,8 @@ impl Server {
 
     fn of(kind: Kind, variables: &BTreeMap<String, String>) -> Option<Self> {
         let url = variables.get(kind.variable())?.clone();
-        Some(Self { kind, url, certificate: variables.get("PHOENIX_TEST_CA").map(PathBuf::from) })
+        let certificate = variables.get("PHOENIX_TEST_CA").map(PathBuf::from);
+        Some(Self { kind, url, certificate, safe: variables.get(&format!("{}_SAFE", kind.variable())).cloned() })
     }
 
     fn start(kind: Kind) -> Result<(Self, PathBuf), Error> {
@@ -76,6 +78,15 @@ impl Server {
     pub fn address(&self) -> &str {
         let behind = self.url.rsplit_once('@').map_or(self.url.as_str(), |(_, behind)| behind);
         behind.split('/').next().unwrap_or(behind)
+    }
+
+    /// Where a broker listens for those who prove themselves over TLS, by SCRAM-SHA-256 or PLAIN: the name, the password,
+    /// and host and port. `None` where there is no such listener.
+    #[must_use]
+    pub fn safe(&self) -> Option<(&str, &str, &str)> {
+        let (who, address) = self.safe.as_deref()?.split_once('@')?;
+        let (name, password) = who.split_once(':')?;
+        Some((name, password, address))
     }
 
     /// The certificate of the authority that signed the server's, which is for 127.0.0.1 and localhost; `None` where

@@ -1,5 +1,7 @@
 //! What librdkafka says besides its answers, and what its errors mean.
 
+use std::sync::{Mutex, PoisonError};
+
 use ::rdkafka::ClientContext;
 use ::rdkafka::config::RDKafkaLogLevel;
 use ::rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -17,6 +19,36 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "a Kafka client met a fault");
+    }
+}
+
+/// Why a connection last came to nothing: the answers to questions do not say.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Mutex<Option<(Option<RDKafkaErrorCode>, String)>>);
+
+impl Faults {
+    pub(super) fn note(&self, error: &KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        // that all of them are down says less than why the last one is
+        if code != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned()));
+        }
+    }
+
+    /// What it means that the brokers did not answer to the first question.
+    pub(super) fn explain(&self, error: BusError) -> BusError {
+        let fault = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (error, fault) {
+            // the same name, or certificate, is refused again
+            (BusError::Unavailable(_), Some((Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL), why))) => {
+                BusError::Unsupported(format!("the brokers refuse the connection: {why}; check `[rdkafka]`"))
+            }
+            (BusError::Unavailable(error), Some((_, why))) => BusError::Unavailable(format!("{error}: {why}")),
+            (BusError::Unavailable(error), None) => BusError::Unavailable(format!(
+                "{error}; check the address, and whether the brokers ask for TLS or SASL (`[rdkafka]`)"
+            )),
+            (error, _) => error,
+        }
     }
 }
 

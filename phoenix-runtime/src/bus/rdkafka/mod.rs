@@ -58,7 +58,7 @@ impl RdKafkaBus {
         let questions = Questions::new(base.clone(), options.clone())?;
         let limit = options.delivery_timeout + options.request_timeout;
         let producer = Producer::new(settings::producer(&base, &options), limit)?;
-        questions.reach().await?;
+        questions.reach().await.map_err(|error| producer.explain(error))?;
         Ok(Self { brokers, options, base, questions, producer })
     }
 

@@ -12,7 +12,7 @@ use ::rdkafka::message::{Header, Message, OwnedHeaders};
 use ::rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
 
-use super::context::{self, of_question, of_record};
+use super::context::{self, Faults, of_question, of_record};
 use crate::bus::{BusError, Outgoing};
 
 /// Records of one call.
@@ -47,7 +47,7 @@ impl Call {
 
 /// Tells calls what became of their records.
 #[derive(Debug)]
-struct Delivered;
+struct Delivered(Arc<Faults>);
 
 impl ClientContext for Delivered {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -56,6 +56,7 @@ impl ClientContext for Delivered {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "the Kafka producer met a fault");
+        self.0.note(&error, reason);
     }
 }
 
@@ -82,6 +83,7 @@ pub(super) struct Producer {
     /// How long an acknowledgement may take, with all that librdkafka adds to it.
     limit: Duration,
     native: Mutex<Option<Arc<Native>>>,
+    faults: Arc<Faults>,
 }
 
 // without the settings, among which are secrets
@@ -93,7 +95,7 @@ impl fmt::Debug for Producer {
 
 impl Producer {
     pub(super) fn new(config: ClientConfig, limit: Duration) -> Result<Self, BusError> {
-        let producer = Self { config, limit, native: Mutex::new(None) };
+        let producer = Self { config, limit, native: Mutex::new(None), faults: Arc::default() };
         producer.native()?;
         Ok(producer)
     }
@@ -103,8 +105,14 @@ impl Producer {
         if let Some(native) = &*native {
             return Ok(Arc::clone(native));
         }
-        let new: Native = self.config.create_with_context(Delivered).map_err(|error| of_question(&error))?;
+        let new: Result<Native, _> = self.config.create_with_context(Delivered(Arc::clone(&self.faults)));
+        let new = new.map_err(|error| of_question(&error))?;
         Ok(Arc::clone(native.insert(Arc::new(new))))
+    }
+
+    /// Why brokers did not answer, as far as its own connections tell.
+    pub(super) fn explain(&self, error: BusError) -> BusError {
+        self.faults.explain(error)
     }
 
     /// A producer that lost count of its own records is of no use any more.
