@@ -59,7 +59,7 @@ fn live(file: &Path, synchronous: &str, environment: &[(&'static str, String)], 
         .spawn()
         .expect("it can be started");
     let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
-    let (mut count, life) = (0, 1 + lot.below(LIFE));
+    let (mut count, most) = (0, 1 + lot.below(LIFE));
     let mut line = String::new();
     // what was said before the end counts, also if it is read behind it
     while out.read_line(&mut line).expect("UTF-8") > 0 {
@@ -68,13 +68,13 @@ fn live(file: &Path, synchronous: &str, environment: &[(&'static str, String)], 
         }
         line.clear();
         count += 1;
-        if count == life {
+        if count == most {
             // SIGKILL
             child.kill().expect("it runs");
         }
     }
     child.wait().expect("it was started");
-    assert!(count >= life, "it ended by itself, and said why");
+    assert!(count >= most, "it ended by itself, and said why");
 }
 
 /// Everything that is there.
