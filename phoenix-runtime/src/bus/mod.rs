@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`port`]: the [`Bus`] port and its promises
-//! - [`embedded`]: a file, durable, in process; the default
+//! - [`embedded`]: a file, durable, in process; the default (feature `engine`)
 //! - `kafka`: Kafka up to 3.9, by kafka-rust (feature `kafka`)
 //! - `rdkafka`: Kafka 3.9 and 4, by librdkafka (feature `rdkafka`)
 //! - [`options`]: what can be chosen about both
@@ -10,6 +10,7 @@
 //! - [`envelope`]: messages as they travel
 //! - [`sender`]: sends records until they are acknowledged
 
+#[cfg(feature = "engine")]
 pub mod embedded;
 pub mod envelope;
 #[cfg(any(feature = "kafka", feature = "rdkafka"))]
@@ -22,6 +23,7 @@ pub mod port;
 pub mod rdkafka;
 pub mod sender;
 
+#[cfg(feature = "engine")]
 pub use embedded::{EmbeddedBus, EmbeddedOptions};
 pub use port::{
     Bus, BusError, Consumer, Happening, Offsets, Outgoing, Received, Record, Subscription, TopicPartition, Traits,

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::clock::SystemClock;
 use crate::delivery::dead::{DeadLetters, Way};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::context::Resources;
 use crate::domain::ports::{Clock, Seed, SplitMix};
 use crate::engine::forward::Forward;
 use crate::engine::ownership::Owning;
-use crate::engine::{Engine, EngineBuilder, StartError, SystemClock};
+use crate::engine::{Engine, EngineBuilder, StartError};
 use crate::event_store::{EventStore, OpenError};
 use crate::http::{BindError, Gateway, Phase, Readiness, Server};
 use crate::node::Node;

@@ -200,7 +200,7 @@ async fn a_forgotten_group_holds_nothing_back() -> Checked {
 
 async fn a_backlog_that_was_read_is_removed_without_further_calls() -> Checked {
     let folder = TempDir::new()?;
-    let clock = Arc::new(phoenix_runtime::engine::SystemClock::default());
+    let clock = Arc::new(phoenix_runtime::clock::SystemClock::default());
     let at = EmbeddedOptions { synchronous: Synchronous::Off, ..EmbeddedOptions::at(folder.path().join("bus.db")) };
     let bus = EmbeddedBus::open(EmbeddedOptions { retention_bytes: 0, ..at }, clock).await?;
     let topic: Arc<str> = "t".into();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use phoenix_runtime::bus::{Bus, BusError, EmbeddedBus, EmbeddedOptions};
+use phoenix_runtime::clock::SystemClock;
 use phoenix_runtime::domain::ports::{BoxFuture, Clock, SplitMix};
-use phoenix_runtime::engine::SystemClock;
 use phoenix_runtime::testkit::bus::{BusFaults, FaultyBus, Need, ServerFaults, Subject};
 use tempfile::TempDir;
 

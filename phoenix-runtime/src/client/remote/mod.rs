@@ -6,9 +6,10 @@
 //! # Layout
 //! - [`options`]: what can be chosen; [`call`](self): one call
 //! - `waiting`, `replies`: who waits, and who is told
-//! - `forward`: what an engine has for other nodes
+//! - `forward`: what an engine has for other nodes (feature `engine`)
 
 mod call;
+#[cfg(feature = "engine")]
 mod forward;
 pub mod options;
 mod replies;
@@ -28,12 +29,12 @@ use crate::bus::port::{Bus, BusError, TopicPartition};
 use crate::bus::sender::Sender;
 use crate::client::by_message::{AskByMessage, QueryByMessage, TellByMessage};
 use crate::client::door::Door;
+use crate::clock::SystemClock;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::handle::{AnsweredBy, HandledBy};
 use crate::domain::id::Slice;
 use crate::domain::message::{Addressed, Command, Query};
 use crate::domain::ports::{BoxFuture, Clock, Seed, SplitMix};
-use crate::engine::SystemClock;
 
 /// Starts a task.
 pub type Spawn = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
@@ -49,6 +50,7 @@ struct Inner {
     seed: Arc<dyn Seed>,
     sender: Sender,
     waiting: Arc<Waiting>,
+    #[cfg(feature = "engine")]
     spawn: Spawn,
     replies: TopicPartition,
     /// How many partitions each topic has.
@@ -120,6 +122,7 @@ impl Remote {
             seed,
             sender,
             waiting,
+            #[cfg(feature = "engine")]
             spawn,
             replies,
             partitions: Mutex::default(),
