@@ -6,6 +6,7 @@
 //! - `adapters`: what is promised of them besides
 //! - `groups`: partitions that move between consumers
 //! - `stopped`: a consumer whose process stands still
+//! - `replies`: a client that comes back after it was killed
 //! - `options`: what can be chosen, and what is kept secret
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on stops at the line that says so")]
@@ -13,6 +14,7 @@
 mod adapters;
 mod groups;
 mod options;
+mod replies;
 mod stopped;
 mod subject;
 
@@ -29,7 +31,7 @@ const SUBJECTS: [(Adapter, Kind, &str); 3] = [
 ];
 
 fn main() {
-    if let Some(done) = stopped::member() {
+    if let Some(done) = stopped::member().or_else(replies::caller) {
         done.unwrap();
         return;
     }

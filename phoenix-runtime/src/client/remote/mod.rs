@@ -104,7 +104,13 @@ impl Remote {
         let waiting = Waiting::new(options.max_waiting);
         let (sender, sending) = Sender::new(Arc::clone(&bus), options.sender.clone(), Arc::clone(&clock));
         let (ready, told) = oneshot::channel();
-        let reader = Reader::new(Arc::clone(&bus), Arc::clone(&clock), replies.clone(), Arc::clone(&waiting), ready);
+        let reader = Reader {
+            bus: Arc::clone(&bus),
+            clock: Arc::clone(&clock),
+            place: replies.clone(),
+            waiting: Arc::clone(&waiting),
+            ready: Some(ready),
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         spawn(Box::pin(async move {
             tokio::select! {
