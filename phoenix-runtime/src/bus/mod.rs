@@ -8,8 +8,10 @@
 //! - [`options`]: what can be chosen about both
 //! - `hand_over`: between a thread that reads from a broker and a consumer; `followed`: and a follower
 //! - [`envelope`]: messages as they travel
+//! - [`claims`]: where bodies are that are too large for a bus
 //! - [`sender`]: sends records until they are acknowledged
 
+pub mod claims;
 #[cfg(feature = "engine")]
 pub mod embedded;
 pub mod envelope;

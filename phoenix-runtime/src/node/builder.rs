@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::OptionFuture;
+
 use crate::clock::SystemClock;
 use crate::delivery::dead::{DeadLetters, Way};
 use crate::domain::aggregate::Aggregate;
@@ -141,6 +143,11 @@ impl NodeBuilder {
     /// # Errors
     /// Whatever keeps it from taking commands: configuration, missing resources, store, engine, address.
     pub async fn start(self) -> Result<Node, NodeError> {
+        // it is large, and callers hold it in futures of their own
+        Box::pin(self.assemble()).await
+    }
+
+    async fn assemble(self) -> Result<Node, NodeError> {
         let Self { config, aggregates, store, resources } = self;
         let config = config.unwrap_or_default();
         config.check()?;
@@ -163,6 +170,7 @@ impl NodeBuilder {
         }
         let (clock, seed): (Arc<dyn Clock>, Arc<dyn Seed>) =
             (Arc::new(SystemClock::default()), Arc::new(SplitMix::from_entropy()));
+        let claims = messaging::open_claims(&config)?;
         let bus = messaging::open_bus(&config, &clock).await?;
         let onward = Arc::new(Onward::default());
         let mut builder = Engine::builder(Arc::clone(&store) as Arc<dyn EventStore>).options(config.engine.clone());
@@ -186,7 +194,7 @@ impl NodeBuilder {
         let messaging = match bus {
             Some(bus) => {
                 let store = Arc::clone(&store) as Arc<dyn EventStore>;
-                Some(Messaging::start(&config, bus, store, &engine, clock, seed, &onward).await?)
+                Some(Messaging::start(&config, bus, store, &engine, Arc::clone(&clock), seed, &onward).await?)
             }
             None => None,
         };
@@ -220,10 +228,15 @@ impl NodeBuilder {
             );
         }
         let upkeep = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(UPKEEP).await;
-                metrics.run_upkeep();
-            }
+            let metrics = async {
+                loop {
+                    tokio::time::sleep(UPKEEP).await;
+                    metrics.run_upkeep();
+                }
+            };
+            let retention = config.messaging.claim_check_retention;
+            let expiring = OptionFuture::from(claims.map(|claims| messaging::expire(claims, retention, clock)));
+            futures_util::future::join(metrics, expiring).await;
         });
         Ok(Node { engine, messaging, server, readiness, drain_timeout: config.node.drain_timeout, upkeep })
     }

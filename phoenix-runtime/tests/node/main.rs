@@ -5,6 +5,7 @@
 mod account;
 mod archive;
 mod call;
+mod claims;
 mod config;
 mod dead;
 mod docs;
