@@ -15,9 +15,11 @@ use axum::routing::{get, post};
 use crate::client::Client;
 use crate::delivery::dead::DeadLetters;
 use crate::domain::error::Code;
+use crate::domain::ports::Clock;
 use crate::event_store::archive::Archived;
+use crate::http::callers::Callers;
 use crate::http::problem::{CROSS_ORIGIN, METHOD_NOT_ALLOWED, Problem, UNKNOWN_PATH};
-use crate::http::{HttpOptions, Readiness, archive, dead, messages, operator};
+use crate::http::{HttpOptions, Readiness, archive, callers, dead, messages, operator};
 use crate::telemetry::Metrics;
 
 /// What the handlers of requests share.
@@ -29,13 +31,15 @@ pub struct Gateway {
     client: OnceLock<Client>,
     archived: OnceLock<Arc<Archived>>,
     letters: OnceLock<DeadLetters>,
+    pub(super) callers: Option<Callers>,
 }
 
 impl Gateway {
     /// A gateway that answers operators, and callers as soon as [`Gateway::serve`] was called and the node runs.
     #[must_use]
-    pub const fn new(options: HttpOptions, readiness: Arc<Readiness>, metrics: Metrics) -> Self {
+    pub fn new(options: HttpOptions, readiness: Arc<Readiness>, metrics: Metrics, clock: Arc<dyn Clock>) -> Self {
         Self {
+            callers: Callers::new(&options, clock),
             options,
             readiness,
             metrics,
@@ -103,12 +107,15 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/dead-letters/{number}/replay", post(dead::replay))
         .route("/dead-letters/{number}/discard", post(dead::discard))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&gateway), operator::guard));
-    Router::new()
-        .merge(operators)
+    let callers = Router::new()
         .route("/commands/{first}", post(messages::command_by_name))
         .route("/commands/{first}/{second}", post(messages::command))
         .route("/queries/{first}", post(messages::query_by_name))
         .route("/queries/{first}/{second}", post(messages::query))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&gateway), callers::guard));
+    Router::new()
+        .merge(operators)
+        .merge(callers)
         .route("/health/live", get(operator::live))
         .route("/health/ready", get(operator::ready))
         .route("/metrics", get(operator::metrics))

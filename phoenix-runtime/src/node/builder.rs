@@ -154,7 +154,10 @@ impl NodeBuilder {
 
         let readiness = Arc::new(Readiness::new());
         let metrics = Metrics::install();
-        let gateway = Arc::new(Gateway::new(config.http.clone(), Arc::clone(&readiness), metrics.clone()));
+        let (clock, seed): (Arc<dyn Clock>, Arc<dyn Seed>) =
+            (Arc::new(SystemClock::default()), Arc::new(SplitMix::from_entropy()));
+        let gateway = Gateway::new(config.http.clone(), Arc::clone(&readiness), metrics.clone(), Arc::clone(&clock));
+        let gateway = Arc::new(gateway);
         let server =
             if config.http.enabled { Some(Server::start(&config.http, Arc::clone(&gateway)).await?) } else { None };
         // one that was handed over is not what the configuration names
@@ -168,8 +171,6 @@ impl NodeBuilder {
             let types = aggregates.iter().map(|one| one.name);
             archives::check(&store, types, config.node.without_archived).await?;
         }
-        let (clock, seed): (Arc<dyn Clock>, Arc<dyn Seed>) =
-            (Arc::new(SystemClock::default()), Arc::new(SplitMix::from_entropy()));
         let claims = messaging::open_claims(&config)?;
         let bus = messaging::open_bus(&config, &clock).await?;
         let onward = Arc::new(Onward::default());

@@ -65,7 +65,7 @@ impl Response {
         assert_eq!(problem["status"], self.status, "{problem}");
         assert_eq!(problem["type"], format!("/docs/errors#{code}"), "{problem}");
         assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
-        assert_eq!(self.header("retry-after").is_some(), self.status == 503, "{self:?}");
+        assert_eq!(self.header("retry-after").is_some(), [429, 503].contains(&self.status), "{self:?}");
         code
     }
 }

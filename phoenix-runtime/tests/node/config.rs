@@ -53,7 +53,8 @@ fn each_mistake_is_named_with_its_place() {
         let found: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
         assert_eq!(found, expected);
     }
-    let http = "address, body_timeout, enabled, expose, max_body, max_timeout, operator, port, timeout";
+    let http = "address, body_timeout, burst_calls, caller_header, calls_per_second, enabled, expose, max_body, max_callers, \
+                max_timeout, operator, port, timeout";
     let root = "archive, bus, database, delivery, embedded_bus, engine, http, kafka, log, log_store, messaging, node, \
                 rdkafka, sources, sqlite, store";
 

@@ -5,6 +5,7 @@
 mod account;
 mod archive;
 mod call;
+mod callers;
 mod claims;
 mod config;
 mod dead;

@@ -5,13 +5,14 @@
 //!
 //! # Layout
 //! - [`options`]: what can be chosen; [`call`](self): one call
-//! - `waiting`, `replies`: who waits, and who is told
+//! - `permits`: how often it calls; `waiting`, `replies`: who waits, and who is told
 //! - `forward`: what an engine has for other nodes (feature `engine`)
 
 mod call;
 #[cfg(feature = "engine")]
 mod forward;
 pub mod options;
+mod permits;
 mod replies;
 mod waiting;
 
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 pub use self::options::{Every, RemoteOptions, Replies, Retry};
+use self::permits::Permits;
 use self::replies::Reader;
 use self::waiting::Waiting;
 use crate::bus::port::{Bus, BusError, TopicPartition};
@@ -50,6 +52,7 @@ struct Inner {
     seed: Arc<dyn Seed>,
     sender: Sender,
     waiting: Arc<Waiting>,
+    permits: Option<Permits>,
     #[cfg(feature = "engine")]
     spawn: Spawn,
     replies: TopicPartition,
@@ -123,6 +126,7 @@ impl Remote {
         told.await.unwrap_or_else(|_| Err(BusError::Unavailable("the reader of replies was stopped".to_owned())))?;
         Ok(Self(Arc::new(Inner {
             bus,
+            permits: options.rate.map(|rate| Permits::new(rate, Arc::clone(&clock))),
             options,
             clock,
             seed,
