@@ -104,6 +104,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/dead-letters", get(dead::list))
         .route("/dead-letters/replay", post(dead::replay_all))
         .route("/dead-letters/{number}", get(dead::show).put(dead::amend))
+        .route("/dead-letters/{number}/upcast", post(dead::upcast))
         .route("/dead-letters/{number}/replay", post(dead::replay))
         .route("/dead-letters/{number}/discard", post(dead::discard))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&gateway), operator::guard));
@@ -134,8 +135,8 @@ async fn unknown_path() -> Problem {
         "No such path",
         "the gateway answers /commands/{aggregate}/{name}, /commands/{name}, /queries/{aggregate}/{name}, \
          /queries/{name}, /snapshots/{aggregate}/{id}, /archive/{aggregate}/{id}, /archive/{aggregate}/{id}/restore, \
-         /dead-letters, /dead-letters/replay, /dead-letters/{number}, /dead-letters/{number}/replay, \
-         /dead-letters/{number}/discard, /health/live, /health/ready, /metrics and /docs/errors",
+         /dead-letters, /dead-letters/replay, /dead-letters/{number}, /dead-letters/{number}/upcast, \
+         /dead-letters/{number}/replay, /dead-letters/{number}/discard, /health/live, /health/ready, /metrics and /docs/errors",
     )
 }
 
@@ -155,7 +156,7 @@ fn methods(uri: &Uri) -> &'static str {
     match path.split('/').nth(1) {
         Some("commands" | "queries" | "snapshots") => "POST",
         Some("archive") if path.split('/').count() > 4 => "POST",
-        Some("dead-letters") if path.ends_with("/replay") || path.ends_with("/discard") => "POST",
+        Some("dead-letters") if ["/replay", "/discard", "/upcast"].iter().any(|end| path.ends_with(end)) => "POST",
         Some("dead-letters") if path.split('/').count() > 2 => "GET, which shows it, or PUT, which amends it,",
         Some("archive") => "GET, which lists the blocks, or POST, which moves events,",
         _ => "GET",

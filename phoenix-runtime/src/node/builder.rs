@@ -5,9 +5,11 @@ use std::sync::Arc;
 use futures_util::future::OptionFuture;
 
 use crate::clock::SystemClock;
-use crate::delivery::dead::{DeadLetters, Way};
+use crate::delivery::dead::{DeadLetters, Upcasts, Way};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::context::Resources;
+use crate::domain::handle::HandledBy;
+use crate::domain::message::Command;
 use crate::domain::ports::{Clock, Seed, SplitMix};
 use crate::engine::forward::Forward;
 use crate::engine::ownership::Owning;
@@ -91,6 +93,7 @@ pub struct NodeBuilder {
     pub(super) aggregates: Vec<Registered>,
     store: Option<Arc<dyn EventStore>>,
     resources: Resources,
+    upcasts: Upcasts,
 }
 
 impl std::fmt::Debug for NodeBuilder {
@@ -105,6 +108,15 @@ impl NodeBuilder {
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         self.aggregates.push(Registered::of::<A>());
+        self
+    }
+
+    /// A command of the aggregate `A` was `Old` before: dead letters with one, of another name or with other fields, can be
+    /// upcast. `Old` is a command that nobody handles any more, with the name that it had; `impl From<Old> for New` says what it
+    /// became.
+    #[must_use]
+    pub fn upcast<A: Aggregate, Old: Command + Into<New>, New: HandledBy<A>>(mut self) -> Self {
+        self.upcasts.add::<Old, New>(A::NAME);
         self
     }
 
@@ -148,7 +160,7 @@ impl NodeBuilder {
     }
 
     async fn assemble(self) -> Result<Node, NodeError> {
-        let Self { config, aggregates, store, resources } = self;
+        let Self { config, aggregates, store, resources, upcasts } = self;
         let config = config.unwrap_or_default();
         config.check()?;
 
@@ -190,8 +202,13 @@ impl NodeBuilder {
             topic: config.messaging.topic.as_str().into(),
             partitions: engine.partitions().count(),
         });
-        let letters =
-            DeadLetters::new(Arc::clone(&store) as Arc<dyn EventStore>, engine.client(), Arc::clone(&clock), way);
+        let letters = DeadLetters::new(
+            Arc::clone(&store) as Arc<dyn EventStore>,
+            engine.client(),
+            Arc::clone(&clock),
+            way,
+            upcasts,
+        );
         let messaging = match bus {
             Some(bus) => {
                 let store = Arc::clone(&store) as Arc<dyn EventStore>;
