@@ -26,6 +26,7 @@ const MOST_BYTES: u64 = 8 << 20;
   phoenix-cli dead list --store data/phoenix.db --type bank-account --id alice
   phoenix-cli dead show 17 > letter.json
   phoenix-cli dead amend 17 payload.json
+  phoenix-cli dead upcast 17 18
   phoenix-cli dead replay 17
   phoenix-cli dead replay --type bank-account --code panicked
   phoenix-cli dead discard 17 --node http://127.0.0.1:8081")]
@@ -62,6 +63,15 @@ enum What {
         /// The file is the whole record (key, headers and value), as `record` in what `show` prints
         #[arg(long)]
         record: bool,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Puts the new form of its command into each waiting letter that was written for an older release; the originals stay
+    /// beside them
+    Upcast {
+        /// Their numbers
+        #[arg(required = true)]
+        numbers: Vec<u64>,
         #[command(flatten)]
         at: At,
     },
@@ -192,6 +202,15 @@ async fn act(what: What) -> Result<(), CliError> {
             let path = format!("/dead-letters/{number}{}", if record { "?as=record" } else { "" });
             at.find()?.ask("PUT", &path, &body).await?;
             say(&format!("amended {number}; send it with `phoenix-cli dead replay {number}`"))
+        }
+        What::Upcast { numbers, at } => {
+            let node = at.find()?;
+            // the first that can't be ends it, and says which it is
+            for number in numbers {
+                node.ask("POST", &format!("/dead-letters/{number}/upcast"), b"").await?;
+                say(&format!("upcast {number}; send it with `phoenix-cli dead replay {number}`"))?;
+            }
+            Ok(())
         }
         What::Replay { number: Some(number), at, .. } => {
             at.find()?.ask("POST", &format!("/dead-letters/{number}/replay"), b"").await?;

@@ -3,6 +3,7 @@
 //! # Layout
 //! Floors, lowest first; a module imports only from floors below its own:
 //! - [`domain`]: what an aggregate is, without anything that runs it
+//! - `clock`: the machine's clock
 //! - `event_store`: where events are kept
 //! - `bus`: topics, and how their records come and go
 //! - `engine`, `client`: aggregates at work, and the way to them
@@ -12,6 +13,9 @@
 //! - `node`: configuration and assembly: start, drain, stop
 //! - `testkit`: what tests are made of
 //!
+//! Features: without any, this crate is its domain alone, for crates of messages; `client` adds the clock, the bus and calls
+//! over it, for callers of other people's services; `engine`, the default, adds everything that runs aggregates.
+//!
 //! Beside them [`prelude`] has what a service imports, the macros among it.
 
 #![forbid(unsafe_code)]
@@ -19,10 +23,12 @@
 // first, because the compiler's messages name what implements a trait in this order
 pub mod domain;
 
-#[cfg(feature = "engine")]
+#[cfg(feature = "client")]
 pub mod bus;
-#[cfg(feature = "engine")]
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "client")]
+pub mod clock;
 #[cfg(feature = "engine")]
 pub mod delivery;
 #[cfg(feature = "engine")]

@@ -132,6 +132,7 @@ async fn a_running_node_mends_letters_and_sends_them_again() {
         refused(folder.path(), &[&["dead"], line, &["--node", &at]].concat(), 1, messages);
     };
     no(&["show", "99"], &["the node says no: there is no dead letter 99", "/docs/errors#no-dead-letter"]);
+    no(&["upcast", "2", "3"], &["it is discarded", "/docs/errors#not-waiting"]);
     no(&["discard", "2"], &["it is discarded", "/docs/errors#not-waiting"]);
     no(&["amend", "3", "nothing.json"], &["failed to read `nothing.json`", "`-` for standard input"]);
     node.stop().await;

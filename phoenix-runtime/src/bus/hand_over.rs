@@ -270,42 +270,6 @@ impl HandOver {
         self.told.notify_one();
     }
 
-    /// Partitions shall go to another consumer.
-    pub(super) fn revoke(&self, partitions: &[TopicPartition]) {
-        let mut state = self.state();
-        let mut revoking = Vec::new();
-        for partition in partitions {
-            if let Some(part) = state.parts.get_mut(partition) {
-                part.revoking = true;
-                part.queue.clear();
-                revoking.push(partition.clone());
-            }
-        }
-        state.count();
-        if !revoking.is_empty() {
-            state.happenings.push_back(Happening::Revoking(revoking));
-        }
-        drop(state);
-        self.told.notify_one();
-    }
-
-    /// Those of them that were not released yet.
-    pub(super) fn unreleased(&self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
-        let state = self.state();
-        partitions.iter().filter(|partition| state.parts.contains_key(*partition)).cloned().collect()
-    }
-
-    /// Partitions are gone.
-    pub(super) fn lose(&self, partitions: &[TopicPartition]) {
-        let mut state = self.state();
-        let gone = state.remove(partitions);
-        if !gone.is_empty() {
-            state.happenings.push_back(Happening::Lost(gone));
-        }
-        drop(state);
-        self.told.notify_one();
-    }
-
     /// Something that may pass.
     pub(super) fn fail(&self, error: BusError) {
         self.state().failure = Some(error);
@@ -329,12 +293,6 @@ impl HandOver {
         self.state().closed
     }
 
-    /// How long ago the consumer asked what happens.
-    pub(super) fn silence(&self) -> Duration {
-        let state = self.state();
-        if state.asking { Duration::ZERO } else { state.asked.elapsed() }
-    }
-
     /// Waits until the consumer wants something, takes records or goes, or somebody pokes.
     pub(super) fn wait(&self, at_most: Duration) {
         let state = self.state();
@@ -343,11 +301,6 @@ impl HandOver {
             .wait_timeout_while(state, at_most, |state| !state.poked)
             .unwrap_or_else(PoisonError::into_inner);
         state.poked = false;
-    }
-
-    /// Wakes the thread.
-    pub(super) fn poke(&self) {
-        self.poke_with(self.state());
     }
 
     // --- the consumer
@@ -424,5 +377,56 @@ impl HandOver {
         let mut state = self.state();
         state.closed = true;
         self.poke_with(state);
+    }
+}
+
+/// What a thread needs whose client is one of a group, and tells by itself when there is something to be read.
+#[cfg(feature = "rdkafka")]
+impl HandOver {
+    /// Partitions shall go to another consumer.
+    pub(super) fn revoke(&self, partitions: &[TopicPartition]) {
+        let mut state = self.state();
+        let mut revoking = Vec::new();
+        for partition in partitions {
+            if let Some(part) = state.parts.get_mut(partition) {
+                part.revoking = true;
+                part.queue.clear();
+                revoking.push(partition.clone());
+            }
+        }
+        state.count();
+        if !revoking.is_empty() {
+            state.happenings.push_back(Happening::Revoking(revoking));
+        }
+        drop(state);
+        self.told.notify_one();
+    }
+
+    /// Those of them that were not released yet.
+    pub(super) fn unreleased(&self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
+        let state = self.state();
+        partitions.iter().filter(|partition| state.parts.contains_key(*partition)).cloned().collect()
+    }
+
+    /// Partitions are gone.
+    pub(super) fn lose(&self, partitions: &[TopicPartition]) {
+        let mut state = self.state();
+        let gone = state.remove(partitions);
+        if !gone.is_empty() {
+            state.happenings.push_back(Happening::Lost(gone));
+        }
+        drop(state);
+        self.told.notify_one();
+    }
+
+    /// How long ago the consumer asked what happens.
+    pub(super) fn silence(&self) -> Duration {
+        let state = self.state();
+        if state.asking { Duration::ZERO } else { state.asked.elapsed() }
+    }
+
+    /// Wakes the thread.
+    pub(super) fn poke(&self) {
+        self.poke_with(self.state());
     }
 }

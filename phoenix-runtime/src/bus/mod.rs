@@ -2,16 +2,21 @@
 //!
 //! # Layout
 //! - [`port`]: the [`Bus`] port and its promises
-//! - [`embedded`]: a file, durable, in process; the default
+//! - [`embedded`]: a file, durable, in process; the default (feature `engine`)
 //! - `kafka`: Kafka up to 3.9, by kafka-rust (feature `kafka`)
 //! - `rdkafka`: Kafka 3.9 and 4, by librdkafka (feature `rdkafka`)
 //! - [`options`]: what can be chosen about both
-//! - `hand_over`: between a thread that reads from a broker and a consumer
+//! - `hand_over`: between a thread that reads from a broker and a consumer; `followed`: and a follower
 //! - [`envelope`]: messages as they travel
+//! - [`claims`]: where bodies are that are too large for a bus
 //! - [`sender`]: sends records until they are acknowledged
 
+pub mod claims;
+#[cfg(feature = "engine")]
 pub mod embedded;
 pub mod envelope;
+#[cfg(any(feature = "kafka", feature = "rdkafka"))]
+mod followed;
 #[cfg(any(feature = "kafka", feature = "rdkafka"))]
 mod hand_over;
 #[cfg(feature = "kafka")]
@@ -22,7 +27,9 @@ pub mod port;
 pub mod rdkafka;
 pub mod sender;
 
+#[cfg(feature = "engine")]
 pub use embedded::{EmbeddedBus, EmbeddedOptions};
 pub use port::{
-    Bus, BusError, Consumer, Happening, Offsets, Outgoing, Received, Record, Subscription, TopicPartition, Traits,
+    Bus, BusError, Consumer, Follower, Happening, Offsets, Outgoing, Received, Record, Subscription, TopicPartition,
+    Traits,
 };

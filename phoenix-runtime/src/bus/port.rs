@@ -9,6 +9,7 @@
 //! - Within a group each partition has one [`Consumer`] at a time. It is told which partitions it has, gets their records
 //!   in order, from the committed offset on (the earliest record where there is none), and may get the same record again
 //!   after a restart or a change of owner. A committed offset is the next one to be read.
+//! - A [`Follower`] is none of a group: it reads a partition from its end on, whoever else reads it or did a moment ago.
 //! - A paused partition gives no records; nothing is lost by that. A consumer that does not ask for the next happening
 //!   may lose its partitions.
 
@@ -218,6 +219,19 @@ pub trait Consumer: Send + fmt::Debug {
     fn release(&mut self, partitions: Vec<TopicPartition>) -> BoxFuture<'_, Result<(), BusError>>;
 }
 
+/// Reads one partition from a moment on, without a group: others may read it as well, nobody has to go before it begins, and
+/// nothing is kept of how far it has come.
+pub trait Follower: Send + fmt::Debug {
+    /// Waits for the records that come next, in their order. What was removed before it was read is passed over.
+    ///
+    /// # Errors
+    /// `Unavailable` where the bus can't be reached for now: ask again. Others are final.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    fn next(&mut self) -> BoxFuture<'_, Result<Vec<Received>, BusError>>;
+}
+
 /// How far a partition is filled, and how far a group has read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offsets {
@@ -260,6 +274,17 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// A topic that does not exist, and servers that can't be worked with.
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, BusError>>;
+
+    /// Follows a partition: all that is acknowledged after this is ready comes, and nothing that was there before. At most
+    /// `max_records` come at once.
+    ///
+    /// # Errors
+    /// A partition that does not exist, and servers that can't be worked with.
+    fn follow(
+        &self,
+        partition: TopicPartition,
+        max_records: usize,
+    ) -> BoxFuture<'_, Result<Box<dyn Follower>, BusError>>;
 
     /// How far a partition is filled, and how far a group has read it.
     ///

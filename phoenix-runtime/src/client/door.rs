@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::bus::envelope::ReplyTo;
 use crate::bus::port::TopicPartition;
-use crate::domain::error::{AskError, Fault, QueryError};
+use crate::domain::error::{Fault, QueryError};
 use crate::domain::id::{AggregateId, MessageId};
 use crate::domain::metadata::Envelope;
 use crate::domain::pending::{Answer, NamedAnswer};
@@ -57,16 +57,4 @@ pub struct Posted {
     pub partition: TopicPartition,
     /// Its place there.
     pub offset: u64,
-}
-
-impl Receipt {
-    /// Of any outcome; a fault is none.
-    pub(crate) fn of<T, R>(answer: Result<Answer<T>, AskError<R>>) -> Result<Self, Fault> {
-        let version = match answer {
-            Ok(Answer { version, .. }) | Err(AskError::Rejected { version, .. }) => Some(version),
-            Err(AskError::NotFound { .. }) => None,
-            Err(AskError::Fault(fault)) => return Err(fault),
-        };
-        Ok(Self { version, posted: None })
-    }
 }

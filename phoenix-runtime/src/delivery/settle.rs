@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::job::Job;
-use crate::bus::envelope::{Message, Replied};
+use crate::bus::envelope::{Message, Replied, without_body};
 use crate::bus::port::{Bus, Outgoing, Record, TopicPartition};
 use crate::bus::sender::Sender;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::Slice;
 use crate::domain::pending::NamedAnswer;
 use crate::domain::ports::{Clock, Seed, next_message_id};
-use crate::event_store::letters::{DeadLetter, Standing};
+use crate::event_store::letters::{DeadLetter, MOST_BODY_BYTES, Standing};
 use crate::event_store::{EventStore, StoreError};
 
 /// The encoding of a record in a dead letter: JSON of key, headers and value.
@@ -106,7 +106,7 @@ impl Settling {
             standing: Standing::Waiting,
             settled_micros: None,
             codec: CODEC,
-            body: encode(record),
+            body: kept(record),
             original: None,
         };
         let mut pause = Duration::from_millis(50);
@@ -184,6 +184,15 @@ impl Bytes {
             }
         }
     }
+}
+
+/// The body of a dead letter: what is too large for one is named by its claim, if there is one.
+fn kept(record: &Record) -> Vec<u8> {
+    let body = encode(record);
+    if body.len() <= MOST_BODY_BYTES {
+        return body;
+    }
+    without_body(record).map_or(body, |record| encode(&record))
 }
 
 /// A record as it is kept in a dead letter.

@@ -21,13 +21,13 @@ pub struct Context {
     pub(crate) resources: Resources,
     pub(crate) chain: CallChain,
     pub(crate) key: Option<String>,
-    pub(crate) cause: Option<Arc<Cause>>,
+    cause: Option<Arc<Cause>>,
 }
 
 /// What an `async` handler's own asks come from. They get keys of it, so that a handler that runs again, because its
 /// batch failed or its caller sent the command again, repeats them instead of asking twice.
 #[derive(Debug)]
-pub(crate) struct Cause {
+pub struct Cause {
     identity: u128,
     message: MessageId,
     correlation_id: String,
@@ -37,7 +37,8 @@ pub(crate) struct Cause {
 
 impl Cause {
     /// Of a command to this aggregate.
-    pub(crate) fn new(aggregate: &str, context: &Context, dedup: Dedup) -> Self {
+    #[must_use]
+    pub fn new(aggregate: &str, context: &Context, dedup: Dedup) -> Self {
         let identity = [aggregate.as_bytes(), context.id.as_str().as_bytes(), &dedup.0].join(&0);
         Self {
             identity: xxh3_128(&identity),
@@ -49,12 +50,13 @@ impl Cause {
     }
 
     /// The key of the next ask that has none.
-    pub(crate) fn next_key(&self) -> String {
+    #[must_use]
+    pub fn next_key(&self) -> String {
         format!("{:032x}:{}", self.identity, self.asks.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Says where an ask comes from, as far as its caller did not.
-    pub(crate) fn describe(&self, metadata: &mut Metadata) {
+    pub fn describe(&self, metadata: &mut Metadata) {
         metadata.correlation_id.get_or_insert_with(|| self.correlation_id.clone());
         metadata.causation_id.get_or_insert_with(|| self.message.to_string());
         if metadata.traceparent.is_none() {
@@ -78,6 +80,18 @@ impl Context {
             key: None,
             cause: None,
         }
+    }
+
+    /// The same with what the handler's own asks come from: for those who run `async` handlers.
+    #[must_use]
+    pub fn caused_by(self, cause: Cause) -> Self {
+        Self { cause: Some(Arc::new(cause)), ..self }
+    }
+
+    /// What the handler's own asks come from.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Arc<Cause>> {
+        self.cause.as_ref()
     }
 
     /// A text that is equal whenever this command runs, however often it is sent: the caller's key, or the command's

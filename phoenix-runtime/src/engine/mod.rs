@@ -2,7 +2,7 @@
 //! is durable.
 //!
 //! # Layout
-//! - [`engine`](self): [`Engine`] and its builder; [`options`], [`catalog`] (names of this node), [`clock`]
+//! - [`engine`](self): [`Engine`] and its builder; [`options`], [`catalog`] (names of this node)
 //! - [`kind`]: an aggregate type with its Rust type hidden
 //! - [`mailbox`]: what waits for a shard, by priority
 //! - [`router`]: which shard a message goes to; [`order`]: commands that are to be done one after the other
@@ -24,7 +24,6 @@ pub(crate) mod batch;
 pub mod catalog;
 pub(crate) mod cell;
 pub(crate) mod cells;
-pub mod clock;
 pub mod forward;
 pub mod health;
 pub(crate) mod holdings;
@@ -43,8 +42,8 @@ pub(crate) mod shard;
 mod start;
 pub(crate) mod timers;
 
+pub use crate::clock::SystemClock;
 pub use catalog::{Catalog, Owner};
-pub use clock::SystemClock;
 pub use forward::{Forward, Forwarded, ForwardedCommand, ForwardedQuery};
 pub use health::Health;
 pub use options::{EngineOptions, Overflow};

@@ -8,13 +8,13 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
+use crate::clock::SystemClock;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::context::Resources;
 use crate::domain::id::SLICES;
 use crate::domain::ports::{BoxFuture, Clock, Seed, SplitMix};
 use crate::engine::batch::Sequences;
 use crate::engine::catalog::Catalog;
-use crate::engine::clock::SystemClock;
 use crate::engine::forward::Forward;
 use crate::engine::health::Health;
 use crate::engine::holdings::Holdings;

@@ -202,7 +202,7 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
-    use crate::engine::clock::SystemClock;
+    use crate::clock::SystemClock;
 
     /// Says when it was woken.
     struct Says(Sender<(u64, Duration)>, u64, Arc<dyn Clock>);

@@ -177,6 +177,12 @@ pub(super) async fn amend(
     to_its_end(work).await
 }
 
+/// `POST /dead-letters/{number}/upcast`
+pub(super) async fn upcast(State(gateway): State<Arc<Gateway>>, number: Number) -> Result<Response, Problem> {
+    let (number, letters) = (the(number)?, gateway.dead_letters()?);
+    to_its_end(async move { letters.upcast(number).await }).await
+}
+
 /// `POST /dead-letters/{number}/replay`
 pub(super) async fn replay(State(gateway): State<Arc<Gateway>>, number: Number) -> Result<Response, Problem> {
     let (number, letters) = (the(number)?, gateway.dead_letters()?);

@@ -143,7 +143,7 @@ async fn send(gateway: &Gateway, aggregate: String, name: String, request: Reque
     let (mut response, replayed) = match outcome.answer {
         Ok(Answer { reply, version, replayed, .. }) => (replied(&reply, whose(Some(version))), replayed),
         Err(AskError::Rejected { rejection, version, replayed }) => {
-            let more = More { rejection: Some(rejection), aggregate: whose(Some(version)), at: None };
+            let more = More { rejection: Some(rejection), aggregate: whose(Some(version)), ..More::default() };
             let problem = Problem::of(Code::Rejected, format!("the aggregate says no to `{name}`"));
             (problem.and(more).into_response(), replayed)
         }

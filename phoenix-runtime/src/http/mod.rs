@@ -5,6 +5,7 @@
 //! - [`routes`]: paths and what happens to every request
 //! - [`messages`]: `POST /commands/...` and `POST /queries/...`
 //! - [`headers`]: idempotency key, time-out, correlation and trace of a request
+//! - `callers`: how often each caller may call
 //! - [`problem`]: everything that is not a reply, as RFC 9457 problem details
 //! - [`operator`]: health, readiness, metrics, snapshots by hand
 //! - [`mod@archive`]: old events to the archive and back
@@ -12,6 +13,7 @@
 //! - [`server`]: the listener
 
 mod archive;
+mod callers;
 mod dead;
 mod headers;
 mod messages;

@@ -1,8 +1,10 @@
 //! What can be set about the gateway.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use axum::http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::units;
@@ -35,6 +37,15 @@ pub struct HttpOptions {
     /// The longest that a request may ask to wait.
     #[serde(with = "units::duration")]
     pub max_timeout: Duration,
+    /// How many commands and queries each caller may send a second; nobody is limited where nothing is said.
+    pub calls_per_second: Option<NonZeroU32>,
+    /// How many it may send at once, after a time without any.
+    pub burst_calls: NonZeroU32,
+    /// The header that says who calls; whoever has none, and everybody without this, is told by the address of the connection.
+    /// Name one that only a proxy in front of the gateway sets.
+    pub caller_header: Option<String>,
+    /// How many callers are told apart; those beyond share what one of them has.
+    pub max_callers: usize,
 }
 
 impl Default for HttpOptions {
@@ -49,6 +60,10 @@ impl Default for HttpOptions {
             body_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
             max_timeout: Duration::from_mins(1),
+            calls_per_second: None,
+            burst_calls: NonZeroU32::new(100).unwrap_or(NonZeroU32::MIN),
+            caller_header: None,
+            max_callers: 10_000,
         }
     }
 }
@@ -87,6 +102,12 @@ impl HttpOptions {
             if duration.is_zero() {
                 found.push((key, "must be longer than nothing".to_owned()));
             }
+        }
+        if let Some(name) = self.caller_header.as_ref().filter(|name| name.parse::<HeaderName>().is_err()) {
+            found.push(("http.caller_header", format!("`{name}` can't be the name of a header")));
+        }
+        if self.max_callers == 0 {
+            found.push(("http.max_callers", "must be at least 1".to_owned()));
         }
         if self.max_body == 0 {
             found.push(("http.max_body", "must be more than nothing".to_owned()));

@@ -55,6 +55,8 @@ pub(super) struct More {
     /// A rejection as JSON.
     pub(super) rejection: Option<Vec<u8>>,
     pub(super) aggregate: Option<Whose>,
+    /// In how many seconds it may work, where that is known.
+    pub(super) retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -101,6 +103,7 @@ const fn status(code: Code) -> StatusCode {
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Panicked | Code::Parked => StatusCode::INTERNAL_SERVER_ERROR,
         Code::WouldDeadlock => StatusCode::CONFLICT,
+        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
     }
 }
 
@@ -126,13 +129,14 @@ const fn title(code: Code) -> &'static str {
         Code::Expired => "The message came too late",
         Code::Unreadable => "The record is no message",
         Code::Behind => "An earlier command has no outcome yet",
+        Code::RateLimited => "The caller calls too often",
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Self { status, code, title, mut detail, more } = self;
-        let More { at, rejection, aggregate } = *more;
+        let More { at, rejection, aggregate, retry_after } = *more;
         if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL) {
             detail.truncate(end);
             detail.push_str("...");
@@ -160,8 +164,9 @@ impl IntoResponse for Problem {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let retry_after = retry_after.or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(1));
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -15,9 +15,11 @@ use axum::routing::{get, post};
 use crate::client::Client;
 use crate::delivery::dead::DeadLetters;
 use crate::domain::error::Code;
+use crate::domain::ports::Clock;
 use crate::event_store::archive::Archived;
+use crate::http::callers::Callers;
 use crate::http::problem::{CROSS_ORIGIN, METHOD_NOT_ALLOWED, Problem, UNKNOWN_PATH};
-use crate::http::{HttpOptions, Readiness, archive, dead, messages, operator};
+use crate::http::{HttpOptions, Readiness, archive, callers, dead, messages, operator};
 use crate::telemetry::Metrics;
 
 /// What the handlers of requests share.
@@ -29,13 +31,15 @@ pub struct Gateway {
     client: OnceLock<Client>,
     archived: OnceLock<Arc<Archived>>,
     letters: OnceLock<DeadLetters>,
+    pub(super) callers: Option<Callers>,
 }
 
 impl Gateway {
     /// A gateway that answers operators, and callers as soon as [`Gateway::serve`] was called and the node runs.
     #[must_use]
-    pub const fn new(options: HttpOptions, readiness: Arc<Readiness>, metrics: Metrics) -> Self {
+    pub fn new(options: HttpOptions, readiness: Arc<Readiness>, metrics: Metrics, clock: Arc<dyn Clock>) -> Self {
         Self {
+            callers: Callers::new(&options, clock),
             options,
             readiness,
             metrics,
@@ -100,15 +104,19 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/dead-letters", get(dead::list))
         .route("/dead-letters/replay", post(dead::replay_all))
         .route("/dead-letters/{number}", get(dead::show).put(dead::amend))
+        .route("/dead-letters/{number}/upcast", post(dead::upcast))
         .route("/dead-letters/{number}/replay", post(dead::replay))
         .route("/dead-letters/{number}/discard", post(dead::discard))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&gateway), operator::guard));
-    Router::new()
-        .merge(operators)
+    let callers = Router::new()
         .route("/commands/{first}", post(messages::command_by_name))
         .route("/commands/{first}/{second}", post(messages::command))
         .route("/queries/{first}", post(messages::query_by_name))
         .route("/queries/{first}/{second}", post(messages::query))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&gateway), callers::guard));
+    Router::new()
+        .merge(operators)
+        .merge(callers)
         .route("/health/live", get(operator::live))
         .route("/health/ready", get(operator::ready))
         .route("/metrics", get(operator::metrics))
@@ -127,8 +135,8 @@ async fn unknown_path() -> Problem {
         "No such path",
         "the gateway answers /commands/{aggregate}/{name}, /commands/{name}, /queries/{aggregate}/{name}, \
          /queries/{name}, /snapshots/{aggregate}/{id}, /archive/{aggregate}/{id}, /archive/{aggregate}/{id}/restore, \
-         /dead-letters, /dead-letters/replay, /dead-letters/{number}, /dead-letters/{number}/replay, \
-         /dead-letters/{number}/discard, /health/live, /health/ready, /metrics and /docs/errors",
+         /dead-letters, /dead-letters/replay, /dead-letters/{number}, /dead-letters/{number}/upcast, \
+         /dead-letters/{number}/replay, /dead-letters/{number}/discard, /health/live, /health/ready, /metrics and /docs/errors",
     )
 }
 
@@ -148,7 +156,7 @@ fn methods(uri: &Uri) -> &'static str {
     match path.split('/').nth(1) {
         Some("commands" | "queries" | "snapshots") => "POST",
         Some("archive") if path.split('/').count() > 4 => "POST",
-        Some("dead-letters") if path.ends_with("/replay") || path.ends_with("/discard") => "POST",
+        Some("dead-letters") if ["/replay", "/discard", "/upcast"].iter().any(|end| path.ends_with(end)) => "POST",
         Some("dead-letters") if path.split('/').count() > 2 => "GET, which shows it, or PUT, which amends it,",
         Some("archive") => "GET, which lists the blocks, or POST, which moves events,",
         _ => "GET",

@@ -41,7 +41,8 @@ impl Server {
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, mut stopped) = watch::channel(false);
-        let serve = axum::serve(listener, router(gateway)).with_graceful_shutdown(async move {
+        let service = router(gateway).into_make_service_with_connect_info::<SocketAddr>();
+        let serve = axum::serve(listener, service).with_graceful_shutdown(async move {
             // an error says that the server's handle is gone, which stops it as well
             let _ = stopped.wait_for(|stop| *stop).await;
         });

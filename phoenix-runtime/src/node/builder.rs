@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::delivery::dead::{DeadLetters, Way};
+use futures_util::future::OptionFuture;
+
+use crate::clock::SystemClock;
+use crate::delivery::dead::{DeadLetters, Upcasts, Way};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::context::Resources;
+use crate::domain::handle::HandledBy;
+use crate::domain::message::Command;
 use crate::domain::ports::{Clock, Seed, SplitMix};
 use crate::engine::forward::Forward;
 use crate::engine::ownership::Owning;
-use crate::engine::{Engine, EngineBuilder, StartError, SystemClock};
+use crate::engine::{Engine, EngineBuilder, StartError};
 use crate::event_store::{EventStore, OpenError};
 use crate::http::{BindError, Gateway, Phase, Readiness, Server};
 use crate::node::Node;
@@ -88,6 +93,7 @@ pub struct NodeBuilder {
     pub(super) aggregates: Vec<Registered>,
     store: Option<Arc<dyn EventStore>>,
     resources: Resources,
+    upcasts: Upcasts,
 }
 
 impl std::fmt::Debug for NodeBuilder {
@@ -102,6 +108,15 @@ impl NodeBuilder {
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         self.aggregates.push(Registered::of::<A>());
+        self
+    }
+
+    /// A command of the aggregate `A` was `Old` before: dead letters with one, of another name or with other fields, can be
+    /// upcast. `Old` is a command that nobody handles any more, with the name that it had; `impl From<Old> for New` says what it
+    /// became.
+    #[must_use]
+    pub fn upcast<A: Aggregate, Old: Command + Into<New>, New: HandledBy<A>>(mut self) -> Self {
+        self.upcasts.add::<Old, New>(A::NAME);
         self
     }
 
@@ -140,13 +155,21 @@ impl NodeBuilder {
     /// # Errors
     /// Whatever keeps it from taking commands: configuration, missing resources, store, engine, address.
     pub async fn start(self) -> Result<Node, NodeError> {
-        let Self { config, aggregates, store, resources } = self;
+        // it is large, and callers hold it in futures of their own
+        Box::pin(self.assemble()).await
+    }
+
+    async fn assemble(self) -> Result<Node, NodeError> {
+        let Self { config, aggregates, store, resources, upcasts } = self;
         let config = config.unwrap_or_default();
         config.check()?;
 
         let readiness = Arc::new(Readiness::new());
         let metrics = Metrics::install();
-        let gateway = Arc::new(Gateway::new(config.http.clone(), Arc::clone(&readiness), metrics.clone()));
+        let (clock, seed): (Arc<dyn Clock>, Arc<dyn Seed>) =
+            (Arc::new(SystemClock::default()), Arc::new(SplitMix::from_entropy()));
+        let gateway = Gateway::new(config.http.clone(), Arc::clone(&readiness), metrics.clone(), Arc::clone(&clock));
+        let gateway = Arc::new(gateway);
         let server =
             if config.http.enabled { Some(Server::start(&config.http, Arc::clone(&gateway)).await?) } else { None };
         // one that was handed over is not what the configuration names
@@ -160,8 +183,7 @@ impl NodeBuilder {
             let types = aggregates.iter().map(|one| one.name);
             archives::check(&store, types, config.node.without_archived).await?;
         }
-        let (clock, seed): (Arc<dyn Clock>, Arc<dyn Seed>) =
-            (Arc::new(SystemClock::default()), Arc::new(SplitMix::from_entropy()));
+        let claims = messaging::open_claims(&config)?;
         let bus = messaging::open_bus(&config, &clock).await?;
         let onward = Arc::new(Onward::default());
         let mut builder = Engine::builder(Arc::clone(&store) as Arc<dyn EventStore>).options(config.engine.clone());
@@ -180,12 +202,17 @@ impl NodeBuilder {
             topic: config.messaging.topic.as_str().into(),
             partitions: engine.partitions().count(),
         });
-        let letters =
-            DeadLetters::new(Arc::clone(&store) as Arc<dyn EventStore>, engine.client(), Arc::clone(&clock), way);
+        let letters = DeadLetters::new(
+            Arc::clone(&store) as Arc<dyn EventStore>,
+            engine.client(),
+            Arc::clone(&clock),
+            way,
+            upcasts,
+        );
         let messaging = match bus {
             Some(bus) => {
                 let store = Arc::clone(&store) as Arc<dyn EventStore>;
-                Some(Messaging::start(&config, bus, store, &engine, clock, seed, &onward).await?)
+                Some(Messaging::start(&config, bus, store, &engine, Arc::clone(&clock), seed, &onward).await?)
             }
             None => None,
         };
@@ -219,10 +246,15 @@ impl NodeBuilder {
             );
         }
         let upkeep = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(UPKEEP).await;
-                metrics.run_upkeep();
-            }
+            let metrics = async {
+                loop {
+                    tokio::time::sleep(UPKEEP).await;
+                    metrics.run_upkeep();
+                }
+            };
+            let retention = config.messaging.claim_check_retention;
+            let expiring = OptionFuture::from(claims.map(|claims| messaging::expire(claims, retention, clock)));
+            futures_util::future::join(metrics, expiring).await;
         });
         Ok(Node { engine, messaging, server, readiness, drain_timeout: config.node.drain_timeout, upkeep })
     }

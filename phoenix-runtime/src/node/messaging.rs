@@ -1,18 +1,21 @@
 //! The node's part in messaging: its bus, the delivery of commands, and the way to aggregates of other nodes.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bus::claims::{ClaimCheck, ClaimCheckOptions, Claims, ClaimsFolderError, FolderClaims};
 use crate::bus::port::{Bus, BusError};
 use crate::bus::{EmbeddedBus, EmbeddedOptions};
 use crate::client::remote::{Remote, RemoteOptions, Replies};
 use crate::delivery::{Delivery, DeliveryError, Parts};
 use crate::domain::ports::{Clock, Seed};
+use crate::domain::units;
 use crate::engine::Engine;
 use crate::engine::forward::{Forward, Forwarded};
 use crate::event_store::{EventStore, sqlite};
-use crate::node::config::{BusUrl, NodeConfig};
+use crate::node::config::{BusUrl, ClaimsUrl, NodeConfig};
 
 /// Topics, and who shares them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +30,34 @@ pub struct MessagingOptions {
     pub replies: Option<String>,
     /// The partitions that this node has, on a bus that does not deal them (`kafka://`); by default all of them.
     pub partitions: Option<Vec<u16>>,
+    /// Where the bodies of messages are kept that are too large for the bus; whoever sends to this node, and whoever it
+    /// answers, has the same.
+    pub claim_check: ClaimsUrl,
+    /// Bodies of more bytes are kept there; also smaller ones that the bus would not take.
+    #[serde(with = "units::size")]
+    pub claim_check_above: usize,
+    /// The most bytes of a message whose body is kept there.
+    #[serde(with = "units::size")]
+    pub claim_check_most: usize,
+    /// How long they are kept: longer than a message may wait on the bus, or as a dead letter that is too large for the
+    /// store.
+    #[serde(with = "units::duration")]
+    pub claim_check_retention: Duration,
 }
 
 impl Default for MessagingOptions {
     fn default() -> Self {
-        Self { topic: "phoenix.commands".to_owned(), group: "phoenix".to_owned(), replies: None, partitions: None }
+        let ClaimCheckOptions { above, most, .. } = ClaimCheckOptions::default();
+        Self {
+            topic: "phoenix.commands".to_owned(),
+            group: "phoenix".to_owned(),
+            replies: None,
+            partitions: None,
+            claim_check: ClaimsUrl::Off,
+            claim_check_above: above,
+            claim_check_most: most,
+            claim_check_retention: Duration::from_hours(14 * 24),
+        }
     }
 }
 
@@ -45,6 +71,9 @@ pub enum MessagingError {
     /// The bus can't be worked with.
     #[error("failed to reach the bus: {0}")]
     Bus(#[from] BusError),
+    /// There is no place for large messages.
+    #[error(transparent)]
+    Claims(#[from] ClaimsFolderError),
     /// Commands can't be delivered.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
@@ -55,7 +84,36 @@ pub enum MessagingError {
     NotBuilt(String, &'static str),
 }
 
-/// Opens the bus that the configuration names; `None` for none.
+/// Opens the place for large messages that the configuration names; `None` for none.
+///
+/// # Errors
+/// A folder that can't be written to.
+pub(super) fn open_claims(config: &NodeConfig) -> Result<Option<Arc<dyn Claims>>, MessagingError> {
+    match &config.messaging.claim_check {
+        ClaimsUrl::Off => Ok(None),
+        ClaimsUrl::Folder(path) => Ok(Some(Arc::new(FolderClaims::open(path)?))),
+    }
+}
+
+/// How often what is too old is removed.
+const EXPIRE_EVERY: Duration = Duration::from_hours(1);
+
+/// Removes large messages that are too old, for as long as it is polled.
+pub(super) async fn expire(claims: Arc<dyn Claims>, retention: Duration, clock: Arc<dyn Clock>) {
+    let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+    loop {
+        match claims.expire(clock.wall_micros().saturating_sub(retention)).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "large messages are gone that were kept for long enough"),
+            Err(error) => {
+                tracing::warn!(%error, "large messages that are too old can't be removed; trying again later");
+            }
+        }
+        clock.sleep(EXPIRE_EVERY).await;
+    }
+}
+
+/// Opens the bus that the configuration names, with a place for large messages if there is one; `None` for none.
 ///
 /// # Errors
 /// A file that has another owner, brokers that can't be reached, and an adapter that was not built in.
@@ -82,7 +140,12 @@ pub async fn open_bus(config: &NodeConfig, clock: &Arc<dyn Clock>) -> Result<Opt
         #[cfg(not(feature = "rdkafka"))]
         url @ BusUrl::RdKafka(_) => return Err(MessagingError::NotBuilt(url.to_string(), "rdkafka")),
     };
-    Ok(Some(bus))
+    let MessagingOptions { claim_check_above: above, claim_check_most: most, .. } = config.messaging;
+    let options = ClaimCheckOptions { above, most, ..ClaimCheckOptions::default() };
+    Ok(Some(match open_claims(config)? {
+        Some(claims) => Arc::new(ClaimCheck::new(bus, claims, options, Arc::clone(clock))),
+        None => bus,
+    }))
 }
 
 /// Takes messages to other nodes once there is a way.

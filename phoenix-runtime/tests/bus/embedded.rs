@@ -32,6 +32,7 @@ trials! {
     what_a_group_has_not_read_stays
     what_a_new_group_reads_stays
     a_forgotten_group_holds_nothing_back
+    what_is_followed_goes_when_it_was_read_and_is_much
     a_backlog_that_was_read_is_removed_without_further_calls
     a_seek_behind_what_was_removed_is_out_of_range
     who_does_not_release_in_time_loses_by_the_clock
@@ -198,9 +199,27 @@ async fn a_forgotten_group_holds_nothing_back() -> Checked {
     same("the others count", &world.earliest(0).await?, &20)
 }
 
+/// Nobody of a group says how far replies were read.
+async fn what_is_followed_goes_when_it_was_read_and_is_much() -> Checked {
+    let world = World::new(kept(Duration::from_hours(1), 0)).await?;
+    let mut follower = world.bus.follow(TopicPartition::new(world.topic.clone(), 0), 100).await?;
+    world.send(0, 20).await;
+    world.send(0, 1).await;
+    same("nothing was read", &world.earliest(0).await?, &0)?;
+    let mut read = 0;
+    while read < 21 {
+        read += follower.next().await?.len();
+    }
+    world.send(0, 1).await;
+    same("it was read", &world.earliest(0).await?, &21)?;
+    drop(follower);
+    world.send(0, 1).await;
+    same("nobody follows it any more", &world.earliest(0).await?, &21)
+}
+
 async fn a_backlog_that_was_read_is_removed_without_further_calls() -> Checked {
     let folder = TempDir::new()?;
-    let clock = Arc::new(phoenix_runtime::engine::SystemClock::default());
+    let clock = Arc::new(phoenix_runtime::clock::SystemClock::default());
     let at = EmbeddedOptions { synchronous: Synchronous::Off, ..EmbeddedOptions::at(folder.path().join("bus.db")) };
     let bus = EmbeddedBus::open(EmbeddedOptions { retention_bytes: 0, ..at }, clock).await?;
     let topic: Arc<str> = "t".into();

@@ -3,8 +3,9 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use phoenix_runtime::testkit::bus::{Case, Subject, cases_without};
 
-use crate::subjects::{Faulty, File, Memory};
+use crate::subjects::{Checking, Faulty, File, Memory};
 
+mod claims;
 mod embedded;
 mod faulty;
 mod subjects;
@@ -15,9 +16,10 @@ fn main() -> Result<(), Failed> {
         suite("memory", || Ok(Memory)), //
         suite("embedded", File::new),
         suite("faulty", || Ok(Faulty::default())),
+        suite("claim check", || Ok(Checking)),
     ];
     let trials = suites.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let trials = trials.into_iter().flatten().chain(embedded::trials()).chain(faulty::trials());
+    let trials = trials.into_iter().flatten().chain(embedded::trials()).chain(faulty::trials()).chain(claims::trials());
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 

@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
+use phoenix_runtime::bus::claims::{ClaimCheck, ClaimCheckOptions, MemoryClaims};
 use phoenix_runtime::bus::{Bus, BusError, EmbeddedBus, EmbeddedOptions};
+use phoenix_runtime::clock::SystemClock;
 use phoenix_runtime::domain::ports::{BoxFuture, Clock, SplitMix};
-use phoenix_runtime::engine::SystemClock;
 use phoenix_runtime::testkit::bus::{BusFaults, FaultyBus, Need, ServerFaults, Subject};
 use tempfile::TempDir;
 
@@ -74,6 +75,24 @@ impl Subject for Faulty {
 
     fn servers(&self) -> Option<&dyn ServerFaults> {
         self.0.get().map(|bus| bus as &dyn ServerFaults)
+    }
+}
+
+/// A bus with a place for large messages, which passes all else on.
+pub(crate) struct Checking;
+
+impl Subject for Checking {
+    fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Bus>, BusError>> {
+        Box::pin(async move {
+            let (inner, claims) = (Memory.open(name).await?, Arc::new(MemoryClaims::new(clock())));
+            let options =
+                ClaimCheckOptions { above: 0, most: inner.traits().max_record_bytes, ..ClaimCheckOptions::default() };
+            Ok(Arc::new(ClaimCheck::new(inner, claims, options, clock())) as Arc<dyn Bus>)
+        })
+    }
+
+    fn lacks(&self) -> &[Need] {
+        Memory.lacks()
     }
 }
 

@@ -21,6 +21,7 @@ mod owners;
 mod panics;
 mod partitions;
 mod passivation;
+mod rates;
 mod repeats;
 mod snapshots;
 mod tally;

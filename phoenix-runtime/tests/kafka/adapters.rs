@@ -11,7 +11,7 @@ use phoenix_test_servers::{Kind, Private, Server, trial};
 use tokio::time::timeout;
 
 use crate::subject::{Adapter, prefix};
-use crate::{groups, stopped};
+use crate::{groups, replies, stopped};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -38,6 +38,11 @@ pub(crate) fn trials(adapter: Adapter, kind: Kind, name: &str) -> Vec<Trial> {
                 kind,
                 format!("{name}: a process that was stopped for too long can not commit"),
                 stopped::a_stopped_process_can_not_commit,
+            ),
+            trial(
+                kind,
+                format!("{name}: a client that comes back after kill -9 is answered at once"),
+                replies::a_client_that_comes_back_after_kill_9_is_answered_at_once,
             ),
             trial(
                 kind,

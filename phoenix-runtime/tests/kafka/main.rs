@@ -6,6 +6,7 @@
 //! - `adapters`: what is promised of them besides
 //! - `groups`: partitions that move between consumers
 //! - `stopped`: a consumer whose process stands still
+//! - `replies`: a client that comes back after it was killed
 //! - `safe`: encrypted connections, and who the node is
 //! - `options`: what can be chosen, and what is kept secret
 
@@ -14,6 +15,7 @@
 mod adapters;
 mod groups;
 mod options;
+mod replies;
 mod safe;
 mod stopped;
 mod subject;
@@ -31,7 +33,7 @@ const SUBJECTS: [(Adapter, Kind, &str); 3] = [
 ];
 
 fn main() {
-    if let Some(done) = stopped::member() {
+    if let Some(done) = stopped::member().or_else(replies::caller) {
         done.unwrap();
         return;
     }

@@ -64,6 +64,34 @@ pub(crate) struct Deposit {
     pub(crate) amount: u64,
 }
 
+/// What a deposit was called before.
+#[derive(Command, Serialize, Deserialize)]
+#[command(name = "pay-in", id = account)]
+pub(crate) struct PayIn {
+    account: String,
+    amount: u64,
+}
+
+impl From<PayIn> for Deposit {
+    fn from(PayIn { account, amount }: PayIn) -> Self {
+        Self { account, amount }
+    }
+}
+
+/// A deposit as it was before: in whole euros.
+#[derive(Command, Serialize, Deserialize)]
+#[command(name = "deposit", id = account)]
+pub(crate) struct DepositV1 {
+    account: String,
+    euros: u32,
+}
+
+impl From<DepositV1> for Deposit {
+    fn from(DepositV1 { account, euros }: DepositV1) -> Self {
+        Self { account, amount: u64::from(euros) * 100 }
+    }
+}
+
 /// Takes money out.
 #[derive(Command, Serialize, Deserialize)]
 #[command(id = account, reply = u64, rejection = Refusal)]

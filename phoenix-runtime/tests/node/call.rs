@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::account::{Account, Gate, Vault};
+use crate::account::{Account, Deposit, DepositV1, Gate, PayIn, Vault};
 
 /// Listens on a free port, keeps everything in memory.
 pub(crate) fn config() -> NodeConfig {
@@ -33,6 +33,7 @@ pub(crate) async fn start() -> Under {
 pub(crate) async fn start_with(config: NodeConfig, store: Arc<dyn EventStore>) -> Under {
     let gate = Gate::closed();
     let builder = Node::builder().aggregate::<Account>().aggregate::<Vault>().resource(gate.clone());
+    let builder = builder.upcast::<Account, PayIn, Deposit>().upcast::<Account, DepositV1, Deposit>();
     let node = builder.config(config).store(store).start().await.expect("the node starts");
     let address = node.http_address().expect("it listens");
     Under { node, address, gate }
@@ -65,7 +66,7 @@ impl Response {
         assert_eq!(problem["status"], self.status, "{problem}");
         assert_eq!(problem["type"], format!("/docs/errors#{code}"), "{problem}");
         assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
-        assert_eq!(self.header("retry-after").is_some(), self.status == 503, "{self:?}");
+        assert_eq!(self.header("retry-after").is_some(), [429, 503].contains(&self.status), "{self:?}");
         code
     }
 }

@@ -53,7 +53,8 @@ fn each_mistake_is_named_with_its_place() {
         let found: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
         assert_eq!(found, expected);
     }
-    let http = "address, body_timeout, enabled, expose, max_body, max_timeout, operator, port, timeout";
+    let http = "address, body_timeout, burst_calls, caller_header, calls_per_second, enabled, expose, max_body, max_callers, \
+                max_timeout, operator, port, timeout";
     let root = "archive, bus, database, delivery, embedded_bus, engine, http, kafka, log, log_store, messaging, node, \
                 rdkafka, sources, sqlite, store";
 
@@ -111,6 +112,24 @@ fn each_mistake_is_named_with_its_place() {
         "archive = \"folder:\"\n",
         &[],
         &["phoenix.toml:1:1: `archive`: `folder:` needs a path: write `folder:data/archive`"],
+    );
+    check(
+        "bus = \"memory\"\n[messaging]\nclaim_check = \"s3:bucket\"\nclaim_check_above = \"1GiB\"\n",
+        &[],
+        &[
+            "phoenix.toml:3:1: `messaging.claim_check`: large messages can't be kept in `s3:bucket`: write one of `off`, \
+             `folder:<path>`",
+            "phoenix.toml:4:1: `messaging.claim_check_above`: is more than `messaging.claim_check_most`, which is 16MiB: \
+             nothing would be kept",
+        ],
+    );
+    check(
+        "[messaging]\nclaim_check = \"folder:large\"\n",
+        &[],
+        &[
+            "phoenix.toml:2:1: `messaging.claim_check`: there is no bus whose messages could be too large: set `bus`, or \
+             write `off`",
+        ],
     );
     check(
         "store = \"log:data\"\narchive = \"table\"\n",

@@ -163,6 +163,60 @@ async fn a_command_that_panics_is_amended_sent_again_and_done_once() {
 }
 
 #[tokio::test]
+async fn a_letter_of_an_older_release_is_upcast_and_done_once() {
+    for headers in OPTIONS {
+        let (under, store) = node().await;
+        let renamed = record(7, "a", "pay-in", 5, headers);
+        let mut changed = record(8, "a", "deposit", 0, headers);
+        let text = String::from_utf8(changed.value).expect("JSON");
+        changed.value = text.replace("\"amount\":0", "\"euros\":3").into_bytes();
+        if headers {
+            changed.headers.push(("x-of-a-proxy".to_owned(), b"stays".to_vec()));
+        }
+        let fits = record(9, "a", "deposit", 1, headers);
+        let foreign = record(10, "a", "never-heard-of", 1, headers);
+        let mut wrong = record(11, "a", "pay-in", 1, headers);
+        wrong.value = String::from_utf8(wrong.value).expect("JSON").replace("amount", "weight").into_bytes();
+        let records = [renamed, changed, fits, foreign, wrong];
+        let letters = (0..).zip(&records).map(|(offset, record)| letter(offset, "a", "unknown-name", record)).collect();
+        bury(&store, letters).await;
+
+        for (number, amount) in [(1, 5), (2, 300)] {
+            let before = under.get(&format!("/dead-letters/{number}")).await.json();
+            let upcast = under.post(&format!("/dead-letters/{number}/upcast"), "").await;
+            assert_eq!(upcast.status, 200, "{}", upcast.text);
+            let upcast = upcast.json();
+            assert_eq!(upcast["payload"], json!({"account": "a", "amount": amount}));
+            assert_eq!(
+                (&upcast["original"], &upcast["amended"]),
+                (&before["record"], &json!(true)),
+                "the original stays"
+            );
+            assert_eq!(upcast["record"]["headers"].to_string().contains("x-of-a-proxy"), headers && number == 2);
+            let again = under.post(&format!("/dead-letters/{number}/upcast"), "").await;
+            assert_eq!((again.status, again.code().as_str()), (400, "invalid-message"), "{}", again.text);
+            assert!(again.text.contains("fits as it is"), "{}", again.text);
+        }
+        for (number, reason) in
+            [(3, "fits as it is"), (4, "no older form of `never-heard-of`"), (5, "none of the older forms")]
+        {
+            let refused = under.post(&format!("/dead-letters/{number}/upcast"), "").await;
+            assert_eq!(refused.status, 400, "{}", refused.text);
+            assert!(refused.text.contains(reason), "{}", refused.text);
+        }
+        for _ in 0..2 {
+            assert_eq!(under.post("/dead-letters/1/replay", "").await.status, 200);
+            assert_eq!(under.post("/dead-letters/2/replay", "").await.status, 200);
+        }
+        // what comes behind them shows that all were looked at
+        assert_eq!(under.post("/dead-letters/3/replay", "").await.status, 200);
+        under.until_balance("a", 306).await;
+        assert_eq!(under.post("/dead-letters/1/upcast", "").await.code(), "not-waiting");
+        under.node.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_filter_sends_again_in_order() {
     let (under, store) = node().await;
     let mut letters = Vec::new();

@@ -5,6 +5,8 @@
 mod account;
 mod archive;
 mod call;
+mod callers;
+mod claims;
 mod config;
 mod dead;
 mod docs;

@@ -13,6 +13,7 @@ use phoenix_runtime::event_store::port::{
 use phoenix_runtime::event_store::{EventStore, MemoryStore, StoreError};
 use phoenix_runtime::http::{Gateway, HttpOptions, Readiness, Server};
 use phoenix_runtime::telemetry::Metrics;
+use phoenix_runtime::testkit::clock::VirtualClock;
 
 use crate::call::{config, request, start, start_with};
 
@@ -20,7 +21,8 @@ use crate::call::{config, request, start, start_with};
 async fn a_node_is_ready_when_it_takes_commands() {
     let mut options = HttpOptions::default();
     options.port = 0;
-    let gateway = Arc::new(Gateway::new(options.clone(), Arc::new(Readiness::new()), Metrics::install()));
+    let clock = Arc::new(VirtualClock::default());
+    let gateway = Arc::new(Gateway::new(options.clone(), Arc::new(Readiness::new()), Metrics::install(), clock));
     let server = Server::start(&options, gateway).await.expect("a free port");
     let starting = request(server.address(), "GET", "/health/ready", &[], "").await;
     assert_eq!((starting.status, starting.code().as_str()), (503, "starting"));

@@ -10,12 +10,13 @@
 //! - `worker`: on which thread jobs are done
 //! - `writer`, `trim`, `read`: what writes, what removes and what reads records
 //! - `group`, `assignment`: who of a group has which partition, and who should
-//! - `shared`, `core`, `consumer`: what all look at; what a consumer is
+//! - `shared`, `core`: what all look at; `consumer`, `follower`: what they are
 
 mod assignment;
 mod consumer;
 mod core;
 mod error;
+mod follower;
 mod group;
 mod marks;
 mod options;
@@ -33,10 +34,11 @@ pub use self::options::EmbeddedOptions;
 
 use self::consumer::EmbeddedConsumer;
 use self::core::Core;
+use self::follower::EmbeddedFollower;
 use self::shared::Shared;
 use self::worker::Worker;
 use self::writer::Job;
-use crate::bus::port::{Bus, BusError, Consumer, Offsets, Outgoing, Subscription, TopicPartition, Traits};
+use crate::bus::port::{Bus, BusError, Consumer, Follower, Offsets, Outgoing, Subscription, TopicPartition, Traits};
 use crate::domain::ports::{BoxFuture, Clock};
 use crate::event_store::sqlite::{OpenError, Synchronous};
 
@@ -195,6 +197,15 @@ impl Bus for EmbeddedBus {
         let Subscription { group, topics, max_records, .. } = subscription;
         let joined = EmbeddedConsumer::join(Arc::clone(&self.0), group.into(), &topics, max_records);
         Box::pin(std::future::ready(joined.map(|consumer| Box::new(consumer) as Box<dyn Consumer>)))
+    }
+
+    fn follow(
+        &self,
+        partition: TopicPartition,
+        max_records: usize,
+    ) -> BoxFuture<'_, Result<Box<dyn Follower>, BusError>> {
+        let begun = EmbeddedFollower::begin(Arc::clone(&self.0), partition, max_records);
+        Box::pin(std::future::ready(begun.map(|follower| Box::new(follower) as Box<dyn Follower>)))
     }
 
     fn offsets(&self, partition: TopicPartition, group: &str) -> BoxFuture<'_, Result<Offsets, BusError>> {

@@ -11,7 +11,7 @@ use super::error::{commit_failed, failed};
 use super::marks::{Mark, Marks};
 use super::options::EmbeddedOptions;
 use super::schema::place;
-use super::shared::Shared;
+use super::shared::{Behind, Shared};
 use super::trim::{self, Limits};
 use crate::bus::port::{BusError, Record, TopicPartition};
 use crate::domain::ports::Clock;
@@ -310,9 +310,10 @@ impl Writer {
         let mark = draft.partitions.get(&number).or_else(|| state.marks.partitions.get(&number));
         let of = mark.map(|mark| mark.of.to_string()).unwrap_or_default();
         let waits_for = match state.unread_from(number) {
-            Some((offset, group)) => {
+            Some((offset, Behind::Group(group))) => {
                 format!("the group `{group}` has read up to {offset}: see that it goes on, or forget it")
             }
+            Some((offset, Behind::Follower)) => format!("who follows it has read up to {offset}: see that it goes on"),
             None => "no group reads it".to_owned(),
         };
         let bound = crate::domain::units::format_size(self.options.partition_bytes);
@@ -366,7 +367,7 @@ impl Writer {
         for (number, mark) in draft.partitions {
             let grown = state.marks.partitions.get(&number).is_none_or(|before| before.end < mark.end);
             if grown {
-                state.groups.values().for_each(|group| group.wake_reader(&mark.of));
+                state.wake_readers(number, &mark.of);
             }
             state.marks.partitions.insert(number, mark);
         }
@@ -378,8 +379,8 @@ impl Writer {
     fn look_again(&mut self) -> Result<(), BusError> {
         let marks = Marks::load(&self.db).map_err(|e| failed(&self.options.path, "read", &e))?;
         let mut state = self.shared.lock();
-        for mark in marks.partitions.values() {
-            state.groups.values().for_each(|group| group.wake_reader(&mark.of));
+        for (number, mark) in &marks.partitions {
+            state.wake_readers(*number, &mark.of);
         }
         state.marks = marks;
         self.stale = false;

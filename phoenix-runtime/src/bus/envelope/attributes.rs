@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use super::VERSION;
+use super::claim;
 use super::error::Unreadable;
 use super::message::{Call, CallKind, Message, Replied, ReplyOutcome};
 use crate::domain::error::Code;
@@ -40,6 +41,8 @@ pub(super) mod name {
     pub(crate) const CODE: &str = "phxcode";
     pub(crate) const STREAM_VERSION: &str = "phxstreamversion";
     pub(crate) const REPLAYED: &str = "phxreplayed";
+    pub(crate) const DATA_REF: &str = "dataref";
+    pub(crate) const CLAIM_ERROR: &str = "phxclaimerror";
     pub(crate) const VOLATILE: &str = "phxvolatile";
 }
 
@@ -176,6 +179,9 @@ impl Message {
         let found = all.take(name::VERSION)?;
         if found != VERSION {
             return Err(Unreadable::Version { found: shown(&found).to_owned() });
+        }
+        if payload.is_empty() && all.said.contains_key(name::DATA_REF) {
+            return Err(claim::unreadable(&mut all));
         }
         let kind = match &*all.take(name::TYPE)? {
             COMMAND => CallKind::Command,

@@ -27,6 +27,14 @@ pub enum Unreadable {
         /// Why.
         reason: String,
     },
+    /// Its body is kept elsewhere, and can't be had.
+    #[error("its body is kept as `{claim}`, which can't be had: {reason}")]
+    Claim {
+        /// What names it.
+        claim: String,
+        /// Why.
+        reason: String,
+    },
     /// Its attributes are larger than any that are written.
     #[error("its attributes have {bytes} bytes where {} are allowed", super::MAX_ATTRIBUTE_BYTES)]
     TooLarge {

@@ -5,7 +5,7 @@ use super::attributes::{Attributes, name};
 use super::error::Unreadable;
 
 /// Before the name of each attribute.
-const PREFIX: &str = "ce_";
+pub(super) const PREFIX: &str = "ce_";
 /// Before the names of the caller's own.
 const OWN: &str = "phx-";
 const CONTENT_TYPE: &str = "content-type";
@@ -18,6 +18,11 @@ pub(super) fn write(attributes: Attributes) -> Vec<(String, Vec<u8>)> {
     all.extend(said.into_iter().map(|(name, value)| (format!("{PREFIX}{name}"), value.into_bytes())));
     all.extend(headers.into_iter().map(|(name, value)| (format!("{OWN}{name}"), value.into_bytes())));
     all
+}
+
+/// Whether a header is written here, and not by a proxy or a tracing library.
+pub(super) fn is_ours(name: &str) -> bool {
+    name == CONTENT_TYPE || name.starts_with(PREFIX) || name.starts_with(OWN)
 }
 
 /// `None` where there are none of ours.

@@ -7,15 +7,18 @@
 //! # Layout
 //! - [`message`]: [`Message`]: commands, queries and replies; [`attributes`]: a message as names and values
 //! - [`headers`], [`structured`]: the two forms
+//! - `claim`: a body that is kept elsewhere
 //! - [`error`]: what can't be read
 
 pub mod attributes;
+pub(in crate::bus) mod claim;
 pub mod error;
 mod headers;
 pub mod message;
 mod structured;
 
 pub use attributes::MAX_ATTRIBUTE_BYTES;
+pub use claim::without_body;
 pub use error::Unreadable;
 pub use message::{Call, CallKind, Message, Replied, ReplyOutcome, ReplyTo};
 

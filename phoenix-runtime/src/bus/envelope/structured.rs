@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::{RawValue, Value};
 
-use super::attributes::Attributes;
+use super::attributes::{Attributes, name};
 use super::error::Unreadable;
 
 /// Where the caller's own names and values are: an attribute is a text, so they are one.
@@ -27,18 +27,26 @@ pub(super) fn write(attributes: &Attributes, payload: &[u8]) -> Vec<u8> {
             headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
         put(OWN, &Value::from(own).to_string());
     }
-    json.extend_from_slice(b",\"data\":");
-    json.extend_from_slice(payload);
+    // it has a claim instead
+    if !payload.is_empty() {
+        json.extend_from_slice(b",\"data\":");
+        json.extend_from_slice(payload);
+    }
     json.push(b'}');
     json
 }
 
 #[derive(Deserialize)]
 struct Event<'a> {
-    #[serde(borrow)]
-    data: &'a RawValue,
+    #[serde(borrow, default, deserialize_with = "there")]
+    data: Option<&'a RawValue>,
     #[serde(flatten)]
     said: BTreeMap<String, String>,
+}
+
+/// `null` is a payload like any other.
+fn there<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 pub(super) fn read(value: &[u8]) -> Result<(Attributes, Vec<u8>), Unreadable> {
@@ -50,5 +58,10 @@ pub(super) fn read(value: &[u8]) -> Result<(Attributes, Vec<u8>), Unreadable> {
         Some(own) => serde_json::from_str(&own)
             .map_err(|e| Unreadable::Attribute { name: OWN.to_owned(), reason: e.to_string() })?,
     };
-    Ok((Attributes { said, headers }, data.get().as_bytes().to_vec()))
+    let data = match data {
+        Some(data) => data.get().as_bytes().to_vec(),
+        None if said.contains_key(name::DATA_REF) => Vec::new(),
+        None => return Err(Unreadable::NoEnvelope("missing field `data`".to_owned())),
+    };
+    Ok((Attributes { said, headers }, data))
 }

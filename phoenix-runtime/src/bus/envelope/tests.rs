@@ -29,7 +29,9 @@ fn metadata() -> impl Strategy<Value = Metadata> {
 }
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
-    ".{0,200}".prop_map(|text| serde_json::json!({ "text": text, "data": [1, 2.5, null] }).to_string().into_bytes())
+    let object =
+        ".{0,200}".prop_map(|text| serde_json::json!({ "text": text, "data": [1, 2.5, null], "dataref": text }));
+    prop_oneof![9 => object, 1 => Just(serde_json::Value::Null)].prop_map(|value| value.to_string().into_bytes())
 }
 
 prop_compose! {

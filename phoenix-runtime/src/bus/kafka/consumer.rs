@@ -12,6 +12,7 @@ use ::kafka::error::{Error, KafkaCode};
 use super::connection::{Connection, is_moved, of_question};
 use super::questions;
 use super::worker::{Shared, Worker};
+use crate::bus::followed::Followed;
 use crate::bus::hand_over::{Bounds, HandOver, Start, Want};
 use crate::bus::{BusError, Consumer, Happening, Received, Record, Subscription, TopicPartition};
 use crate::domain::ports::BoxFuture;
@@ -39,20 +40,37 @@ impl KafkaConsumer {
         let Subscription { group, topics, fixed, max_records } = subscription;
         let name = group.clone();
         let starts = worker.ask(move |connection| starts(connection, &name, &topics, fixed.as_deref())).await?;
-        let options = &shared.options;
-        let bounds = Bounds { max_records, records: options.read_ahead_records, bytes: options.read_ahead_bytes };
-        let hand_over = Arc::new(HandOver::new(bounds));
-        hand_over.assign(starts);
-        let mut reader = Reader {
-            connection: shared.connection(),
-            hand_over: Arc::clone(&hand_over),
-            fetch_bytes: options.fetch_bytes,
-            larger: BTreeMap::new(),
-            pause: MIN_PAUSE,
-        };
-        shared.spawn("consumer", move || reader.run())?;
+        let hand_over = read(&shared, starts, max_records)?;
         Ok(Self { group, hand_over, worker })
     }
+}
+
+/// Follows a partition that has these offsets.
+pub(super) fn follow(
+    shared: &Arc<Shared>,
+    partition: TopicPartition,
+    (earliest, end): (u64, u64),
+    max_records: usize,
+) -> Result<Followed, BusError> {
+    let start = Start { partition, committed: Some(end), earliest, end };
+    read(shared, vec![start], max_records).map(Followed)
+}
+
+/// Starts the thread that reads these.
+fn read(shared: &Arc<Shared>, starts: Vec<Start>, max_records: usize) -> Result<Arc<HandOver>, BusError> {
+    let options = &shared.options;
+    let bounds = Bounds { max_records, records: options.read_ahead_records, bytes: options.read_ahead_bytes };
+    let hand_over = Arc::new(HandOver::new(bounds));
+    hand_over.assign(starts);
+    let mut reader = Reader {
+        connection: shared.connection(),
+        hand_over: Arc::clone(&hand_over),
+        fetch_bytes: options.fetch_bytes,
+        larger: BTreeMap::new(),
+        pause: MIN_PAUSE,
+    };
+    shared.spawn("consumer", move || reader.run())?;
+    Ok(hand_over)
 }
 
 /// What the consumer has, and where it begins.

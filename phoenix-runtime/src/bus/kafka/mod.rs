@@ -20,11 +20,9 @@ mod worker;
 
 use std::sync::Arc;
 
-use ::kafka::client::FetchOffset;
-
 use self::producer::Producer;
 use self::worker::{Shared, Worker};
-use super::{Bus, BusError, Consumer, Offsets, Outgoing, Subscription, TopicPartition, Traits};
+use super::{Bus, BusError, Consumer, Follower, Offsets, Outgoing, Subscription, TopicPartition, Traits};
 pub use crate::bus::options::KafkaOptions;
 use crate::domain::ports::BoxFuture;
 
@@ -100,21 +98,26 @@ impl Bus for KafkaBus {
         })
     }
 
+    fn follow(
+        &self,
+        partition: TopicPartition,
+        max_records: usize,
+    ) -> BoxFuture<'_, Result<Box<dyn Follower>, BusError>> {
+        Box::pin(async move {
+            let of = partition.clone();
+            let bounds = self.worker.ask(move |connection| questions::bounds(connection, &of)).await?;
+            let followed = consumer::follow(&self.shared, partition, bounds, max_records)?;
+            Ok(Box::new(followed) as Box<dyn Follower>)
+        })
+    }
+
     fn offsets(&self, partition: TopicPartition, group: &str) -> BoxFuture<'_, Result<Offsets, BusError>> {
         let group = group.to_owned();
         Box::pin(self.worker.ask(move |connection| {
+            let (earliest, end) = questions::bounds(connection, &partition)?;
             let TopicPartition { topic, partition: number } = &partition;
-            if questions::partitions(connection, topic)?.is_none_or(|count| count <= *number) {
-                return Err(BusError::NoTopic(partition));
-            }
-            let earliest = questions::ends(connection, topic, FetchOffset::Earliest)?;
-            let end = questions::ends(connection, topic, FetchOffset::Latest)?;
             let committed = questions::committed(connection, &group, topic, &[*number])?;
-            let at = |offsets: &std::collections::BTreeMap<u16, u64>| offsets.get(number).copied();
-            match (at(&earliest), at(&end)) {
-                (Some(earliest), Some(end)) => Ok(Offsets { earliest, end, committed: at(&committed) }),
-                _ => Err(BusError::Unavailable(format!("the brokers don't know the offsets of {partition}"))),
-            }
+            Ok(Offsets { earliest, end, committed: committed.get(number).copied() })
         }))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ::kafka::client::{FetchGroupOffset, FetchOffset};
 
 use super::connection::{Connection, of_question};
-use crate::bus::BusError;
+use crate::bus::{BusError, TopicPartition};
 
 /// How many partitions a topic has.
 pub(super) fn partitions(connection: &mut Connection, topic: &str) -> Result<Option<u16>, BusError> {
@@ -26,6 +26,20 @@ pub(super) fn ends(connection: &mut Connection, topic: &str, end: FetchOffset) -
         .iter()
         .filter_map(|found| Some((u16::try_from(found.partition).ok()?, u64::try_from(found.offset).ok()?)));
     Ok(found.collect())
+}
+
+/// The first and the next offset of a partition.
+pub(super) fn bounds(connection: &mut Connection, partition: &TopicPartition) -> Result<(u64, u64), BusError> {
+    let TopicPartition { topic, partition: number } = partition;
+    if partitions(connection, topic)?.is_none_or(|count| count <= *number) {
+        return Err(BusError::NoTopic(partition.clone()));
+    }
+    let earliest = ends(connection, topic, FetchOffset::Earliest)?;
+    let end = ends(connection, topic, FetchOffset::Latest)?;
+    match (earliest.get(number), end.get(number)) {
+        (Some(earliest), Some(end)) => Ok((*earliest, *end)),
+        _ => Err(BusError::Unavailable(format!("the brokers don't know the offsets of {partition}"))),
+    }
 }
 
 /// The committed offsets of a group, where there are any.

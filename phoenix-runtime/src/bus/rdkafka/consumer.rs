@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::context::of_question;
 use super::group::Member;
 use super::reader::Reader;
+use crate::bus::followed::Followed;
 use crate::bus::hand_over::{Bounds, HandOver};
 use crate::bus::options::RdKafkaOptions;
 use crate::bus::{BusError, Consumer, Happening, Subscription, TopicPartition};
@@ -38,17 +39,7 @@ impl fmt::Debug for RdKafkaConsumer {
 
 impl RdKafkaConsumer {
     pub(super) fn open(config: &ClientConfig, options: &RdKafkaOptions, of: Subscription) -> Result<Self, BusError> {
-        let bounds = Bounds {
-            max_records: of.max_records,
-            records: options.read_ahead_records,
-            bytes: options.read_ahead_bytes,
-        };
-        let hand_over = Arc::new(HandOver::new(bounds));
-        let member = Member::new(Arc::clone(&hand_over), of.topics);
-        let mut client: BaseConsumer<Member> =
-            config.create_with_context(member).map_err(|error| of_question(&error))?;
-        let woken = Arc::clone(&hand_over);
-        client.set_nonempty_callback(move || woken.poke());
+        let (client, hand_over) = client(config, options, of.topics, of.max_records)?;
         let topics = client.context().topics.clone();
         let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
         client.subscribe(&names).map_err(|error| of_question(&error))?;
@@ -74,6 +65,34 @@ impl RdKafkaConsumer {
         self.running = None;
         kept
     }
+}
+
+/// A client that wakes the thread which is to read by it.
+fn client(
+    config: &ClientConfig,
+    options: &RdKafkaOptions,
+    topics: Vec<Arc<str>>,
+    max_records: usize,
+) -> Result<(BaseConsumer<Member>, Arc<HandOver>), BusError> {
+    let bounds = Bounds { max_records, records: options.read_ahead_records, bytes: options.read_ahead_bytes };
+    let hand_over = Arc::new(HandOver::new(bounds));
+    let member = Member::new(Arc::clone(&hand_over), topics);
+    let mut client: BaseConsumer<Member> = config.create_with_context(member).map_err(|error| of_question(&error))?;
+    let woken = Arc::clone(&hand_over);
+    client.set_nonempty_callback(move || woken.poke());
+    Ok((client, hand_over))
+}
+
+/// Follows a partition. Blocks until its end is known.
+pub(super) fn follow(
+    config: &ClientConfig,
+    options: &RdKafkaOptions,
+    partition: TopicPartition,
+    max_records: usize,
+) -> Result<Followed, BusError> {
+    let (client, hand_over) = client(config, options, vec![Arc::clone(&partition.topic)], max_records)?;
+    Reader::start_alone(Arc::new(client), options, partition)?;
+    Ok(Followed(hand_over))
 }
 
 impl Consumer for RdKafkaConsumer {

@@ -25,7 +25,7 @@ use ::rdkafka::ClientConfig;
 use self::consumer::RdKafkaConsumer;
 use self::producer::Producer;
 use self::questions::Questions;
-use super::{Bus, BusError, Consumer, Offsets, Outgoing, Subscription, TopicPartition, Traits};
+use super::{Bus, BusError, Consumer, Follower, Offsets, Outgoing, Subscription, TopicPartition, Traits};
 pub use crate::bus::options::{Compression, RdKafkaOptions, SaslMechanism, SaslOptions, Secret, TlsOptions};
 use crate::domain::ports::BoxFuture;
 
@@ -127,6 +127,21 @@ impl Bus for RdKafkaBus {
 
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, BusError>> {
         Box::pin(async move { Ok(Box::new(self.open(subscription).await?) as Box<dyn Consumer>) })
+    }
+
+    fn follow(
+        &self,
+        partition: TopicPartition,
+        max_records: usize,
+    ) -> BoxFuture<'_, Result<Box<dyn Follower>, BusError>> {
+        Box::pin(async move {
+            self.questions.exists(&partition).await?;
+            // a name that librdkafka asks for: nobody joins this group, and nothing is committed
+            let group = format!("{}.{}", partition.topic, partition.partition);
+            let (config, options) = (settings::consumer(&self.base, &self.options, &group), self.options.clone());
+            let follow = move || consumer::follow(&config, &options, partition, max_records);
+            Ok(Box::new(questions::blocking(follow).await?) as Box<dyn Follower>)
+        })
     }
 
     fn offsets(&self, partition: TopicPartition, group: &str) -> BoxFuture<'_, Result<Offsets, BusError>> {

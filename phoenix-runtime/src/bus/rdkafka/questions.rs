@@ -194,39 +194,55 @@ pub(super) fn ends<C: ConsumerContext>(
     partitions: &[TopicPartition],
     limit: Duration,
 ) -> Result<Vec<(TopicPartition, Offsets)>, BusError> {
+    let mut found = bounds(client, partitions, limit)?;
+    if found.is_empty() {
+        return Ok(found);
+    }
+    let committed = client.committed_offsets(list(partitions, Offset::Invalid)?, limit);
+    let committed = committed.map_err(|error| of_question(&error))?;
+    for (partition, offsets) in &mut found {
+        offsets.committed = offset(&committed, partition)?;
+    }
+    Ok(found)
+}
+
+/// How far partitions are filled; nothing of any group.
+pub(super) fn bounds<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    partitions: &[TopicPartition],
+    limit: Duration,
+) -> Result<Vec<(TopicPartition, Offsets)>, BusError> {
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
-    let all = |offset: Offset| {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for partition in partitions {
-            let added = list.add_partition_offset(&partition.topic, i32::from(partition.partition), offset);
-            added.map_err(|error| of_question(&error))?;
-        }
-        Ok::<_, BusError>(list)
+    let at = |place: Offset| {
+        client.offsets_for_times(list(partitions, place)?, limit).map_err(|error: KafkaError| of_question(&error))
     };
-    let failed = |error: KafkaError| of_question(&error);
-    let committed = client.committed_offsets(all(Offset::Invalid)?, limit).map_err(failed)?;
-    let earliest = client.offsets_for_times(all(Offset::Beginning)?, limit).map_err(failed)?;
-    let end = client.offsets_for_times(all(Offset::End)?, limit).map_err(failed)?;
+    let (earliest, end) = (at(Offset::Beginning)?, at(Offset::End)?);
     let found = partitions.iter().map(|partition| {
-        let of = |list: &TopicPartitionList| {
-            let Some(found) = list.find_partition(&partition.topic, i32::from(partition.partition)) else {
-                return Ok(None);
-            };
-            found.error().map_err(failed)?;
-            match found.offset() {
-                Offset::Offset(offset) => Ok(u64::try_from(offset).ok()),
-                _ => Ok(None),
-            }
-        };
         let missing = || BusError::Unavailable(format!("the brokers don't tell the offsets of {partition}"));
-        let offsets = Offsets {
-            earliest: of(&earliest)?.ok_or_else(missing)?,
-            end: of(&end)?.ok_or_else(missing)?,
-            committed: of(&committed)?,
-        };
-        Ok((partition.clone(), offsets))
+        let earliest = offset(&earliest, partition)?.ok_or_else(missing)?;
+        let end = offset(&end, partition)?.ok_or_else(missing)?;
+        Ok((partition.clone(), Offsets { earliest, end, committed: None }))
     });
     found.collect()
+}
+
+fn list(partitions: &[TopicPartition], place: Offset) -> Result<TopicPartitionList, BusError> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        let added = list.add_partition_offset(&partition.topic, i32::from(partition.partition), place);
+        added.map_err(|error| of_question(&error))?;
+    }
+    Ok(list)
+}
+
+/// What a list says of a partition.
+fn offset(list: &TopicPartitionList, of: &TopicPartition) -> Result<Option<u64>, BusError> {
+    let Some(found) = list.find_partition(&of.topic, i32::from(of.partition)) else { return Ok(None) };
+    found.error().map_err(|error| of_question(&error))?;
+    match found.offset() {
+        Offset::Offset(offset) => Ok(u64::try_from(offset).ok()),
+        _ => Ok(None),
+    }
 }

@@ -51,8 +51,30 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// Reads what the group gives.
     pub(super) fn start(client: Arc<BaseConsumer<Member>>, options: &RdKafkaOptions) -> Result<(), BusError> {
-        let reader = Self {
+        Self::new(client, options).spawn()
+    }
+
+    /// Reads one partition from its end on, and no group is asked.
+    pub(super) fn start_alone(
+        client: Arc<BaseConsumer<Member>>,
+        options: &RdKafkaOptions,
+        partition: TopicPartition,
+    ) -> Result<(), BusError> {
+        let mut reader = Self::new(client, options);
+        let mut found = questions::bounds(&reader.client, &[partition], reader.limit)?;
+        for (_, offsets) in &mut found {
+            offsets.committed = Some(offsets.end);
+        }
+        if !reader.begin(found) {
+            return Err(BusError::Unavailable("librdkafka does not begin to read the partition".to_owned()));
+        }
+        reader.spawn()
+    }
+
+    fn new(client: Arc<BaseConsumer<Member>>, options: &RdKafkaOptions) -> Self {
+        Self {
             hand_over: Arc::clone(&client.context().hand_over),
             client,
             limit: options.request_timeout,
@@ -62,8 +84,11 @@ impl Reader {
             assigning: None,
             revoking: None,
             full_since: None,
-        };
-        let started = std::thread::Builder::new().name("rdkafka-consumer".to_owned()).spawn(move || reader.run());
+        }
+    }
+
+    fn spawn(self) -> Result<(), BusError> {
+        let started = std::thread::Builder::new().name("rdkafka-consumer".to_owned()).spawn(move || self.run());
         started.map(drop).map_err(|error| BusError::Unavailable(format!("no thread can be started: {error}")))
     }
 
@@ -306,7 +331,7 @@ impl Reader {
     fn look(&mut self) {
         let wants: Vec<_> = self.hand_over.wants().into_iter().filter(|want| !want.still).collect();
         let partitions: Vec<_> = wants.iter().map(|want| want.partition.clone()).collect();
-        match questions::ends(&self.client, &partitions, self.limit) {
+        match questions::bounds(&self.client, &partitions, self.limit) {
             Ok(found) => {
                 for (want, (partition, offsets)) in wants.iter().zip(found) {
                     if (offsets.earliest..=offsets.end).contains(&want.position) {

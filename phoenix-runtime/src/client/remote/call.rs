@@ -31,7 +31,10 @@ impl Door for Remote {
         Box::pin(async move {
             let within = request.envelope.timeout.unwrap_or(TELL_TIMEOUT);
             let id = request.envelope.id;
+            let ended = remote.0.clock.monotonic().saturating_add(within);
             let (call, key, partition) = remote.prepare(CallKind::Command, request).await?;
+            remote.permit(within).await?;
+            let within = ended.saturating_sub(remote.0.clock.monotonic());
             let sending = remote.0.sender.send(remote.record(call, key, &partition)?, Some(within)).await;
             let offset = match sending {
                 Ok(sending) => sending.await,
@@ -67,6 +70,7 @@ impl Remote {
         let mut place = inner.waiting.enter(id).map_err(|refused| refusal(refused, id))?;
         let ended = inner.clock.monotonic().saturating_add(timeout);
         let mut over = inner.clock.sleep(timeout);
+        self.permit(timeout).await?;
         let mut unsent = None;
         loop {
             let outgoing = self.record(call.clone(), key.clone(), &partition)?;
@@ -84,6 +88,13 @@ impl Remote {
             if inner.clock.monotonic() >= ended {
                 return Err(timed_out(timeout, unsent.as_ref()));
             }
+        }
+    }
+
+    async fn permit(&self, within: Duration) -> Result<(), Fault> {
+        match &self.0.permits {
+            Some(permits) => permits.take(within).await,
+            None => Ok(()),
         }
     }
 

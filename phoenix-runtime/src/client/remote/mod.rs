@@ -5,12 +5,14 @@
 //!
 //! # Layout
 //! - [`options`]: what can be chosen; [`call`](self): one call
-//! - `waiting`, `replies`: who waits, and who is told
-//! - `forward`: what an engine has for other nodes
+//! - `permits`: how often it calls; `waiting`, `replies`: who waits, and who is told
+//! - `forward`: what an engine has for other nodes (feature `engine`)
 
 mod call;
+#[cfg(feature = "engine")]
 mod forward;
 pub mod options;
+mod permits;
 mod replies;
 mod waiting;
 
@@ -22,18 +24,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 pub use self::options::{Every, RemoteOptions, Replies, Retry};
+use self::permits::Permits;
 use self::replies::Reader;
 use self::waiting::Waiting;
 use crate::bus::port::{Bus, BusError, TopicPartition};
 use crate::bus::sender::Sender;
 use crate::client::by_message::{AskByMessage, QueryByMessage, TellByMessage};
 use crate::client::door::Door;
+use crate::clock::SystemClock;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::handle::{AnsweredBy, HandledBy};
 use crate::domain::id::Slice;
 use crate::domain::message::{Addressed, Command, Query};
 use crate::domain::ports::{BoxFuture, Clock, Seed, SplitMix};
-use crate::engine::SystemClock;
 
 /// Starts a task.
 pub type Spawn = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
@@ -49,6 +52,8 @@ struct Inner {
     seed: Arc<dyn Seed>,
     sender: Sender,
     waiting: Arc<Waiting>,
+    permits: Option<Permits>,
+    #[cfg(feature = "engine")]
     spawn: Spawn,
     replies: TopicPartition,
     /// How many partitions each topic has.
@@ -102,7 +107,13 @@ impl Remote {
         let waiting = Waiting::new(options.max_waiting);
         let (sender, sending) = Sender::new(Arc::clone(&bus), options.sender.clone(), Arc::clone(&clock));
         let (ready, told) = oneshot::channel();
-        let reader = Reader::new(Arc::clone(&bus), Arc::clone(&clock), replies.clone(), Arc::clone(&waiting), ready);
+        let reader = Reader {
+            bus: Arc::clone(&bus),
+            clock: Arc::clone(&clock),
+            place: replies.clone(),
+            waiting: Arc::clone(&waiting),
+            ready: Some(ready),
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         spawn(Box::pin(async move {
             tokio::select! {
@@ -115,11 +126,13 @@ impl Remote {
         told.await.unwrap_or_else(|_| Err(BusError::Unavailable("the reader of replies was stopped".to_owned())))?;
         Ok(Self(Arc::new(Inner {
             bus,
+            permits: options.rate.map(|rate| Permits::new(rate, Arc::clone(&clock))),
             options,
             clock,
             seed,
             sender,
             waiting,
+            #[cfg(feature = "engine")]
             spawn,
             replies,
             partitions: Mutex::default(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bus::sender::SenderOptions;
+use crate::client::rate::RateLimit;
 
 /// How commands that got no answer are sent again. The id stays, so each is done once.
 pub trait Retry: Send + Sync + fmt::Debug + 'static {
@@ -48,6 +49,9 @@ pub struct RemoteOptions {
     pub ask_timeout: Duration,
     /// How many asks wait at once; one more is refused.
     pub max_waiting: usize,
+    /// How often it calls at most; a call waits for its turn within its time-out, and is refused as `rate-limited` where that
+    /// would be later. Sending again what got no answer is no further call.
+    pub rate: Option<RateLimit>,
     /// How commands that got no answer are sent again.
     pub retry: Arc<dyn Retry>,
     /// How records are sent.
@@ -81,6 +85,7 @@ impl RemoteOptions {
             replies,
             ask_timeout: Duration::from_mins(10),
             max_waiting: 100_000,
+            rate: None,
             retry: Arc::new(Every::default()),
             sender: SenderOptions::default(),
         }

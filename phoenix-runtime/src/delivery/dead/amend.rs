@@ -17,7 +17,7 @@ pub(crate) enum Amendment<'a> {
     Record(&'a [u8]),
 }
 
-fn misfit(reason: impl Into<String>) -> DeadError {
+pub(super) fn misfit(reason: impl Into<String>) -> DeadError {
     DeadError::Misfit { at: None, reason: reason.into() }
 }
 
@@ -40,15 +40,24 @@ impl DeadLetters {
     }
 
     async fn amend(&self, number: u64, amendment: Amendment<'_>) -> Result<LetterView, DeadError> {
+        self.amend_with(number, |letter| match amendment {
+            Amendment::Payload(payload) => with_payload(letter, payload),
+            Amendment::Record(record) => settle::read(record).map_err(misfit),
+        })
+        .await
+    }
+
+    pub(super) async fn amend_with(
+        &self,
+        number: u64,
+        amended: impl FnOnce(&DeadLetter) -> Result<Record, DeadError>,
+    ) -> Result<LetterView, DeadError> {
         let _turn = self.0.turn.lock().await;
         let letter = self.letter(number).await?;
         if letter.standing != Standing::Waiting {
             return Err(DeadError::NotWaiting { number, standing: letter.standing });
         }
-        let record = match amendment {
-            Amendment::Payload(payload) => with_payload(&letter, payload)?,
-            Amendment::Record(record) => settle::read(record).map_err(misfit)?,
-        };
+        let record = amended(&letter)?;
         self.check(&record)?;
         let body = encode(&record);
         if body.len() > MOST_BODY_BYTES {
@@ -81,7 +90,7 @@ impl DeadLetters {
         if call.kind == CallKind::Command { self.fits(&call) } else { Ok(()) }
     }
 
-    fn fits(&self, call: &Call) -> Result<(), DeadError> {
+    pub(super) fn fits(&self, call: &Call) -> Result<(), DeadError> {
         let catalog = self.0.client.catalog();
         // perhaps a later release has it
         let Some(entry) = catalog.command(&call.aggregate, &call.name) else { return Ok(()) };
@@ -113,13 +122,16 @@ fn with_payload(letter: &DeadLetter, payload: &[u8]) -> Result<Record, DeadError
     };
     serde_json::from_slice::<serde::de::IgnoredAny>(payload)
         .map_err(|e| misfit(format!("the payload is no JSON: {e}")))?;
-    let wanted = Call { payload: payload.to_vec(), ..call };
-    // where attributes are headers, the value is the payload; headers that are none of ours stay
-    let headers = Record { value: payload.to_vec(), ..record.clone() };
-    if matches!(Message::from_record(&headers), Ok(Message::Call(found)) if found == wanted) {
-        return Ok(headers);
-    }
-    let traits = Traits { headers: false, rebalances: false, max_record_bytes: usize::MAX };
-    let structured = Message::Call(wanted).into_record(record.key, traits);
-    Ok(Record { headers: record.headers, ..structured })
+    Ok(with_call(&record, Call { payload: payload.to_vec(), ..call }))
+}
+
+/// The record with another command in it, in the form that it has; headers that are none of ours stay.
+pub(super) fn with_call(record: &Record, call: Call) -> Record {
+    let is_ours = |name: &str| name == "content-type" || name.starts_with("ce_") || name.starts_with("phx-");
+    let headers = record.headers.iter().any(|(name, _)| name == "ce_specversion");
+    let traits = Traits { headers, rebalances: false, max_record_bytes: usize::MAX };
+    let mut written = Message::Call(call).into_record(record.key.clone(), traits);
+    let foreign = record.headers.iter().filter(|(name, _)| !headers || !is_ours(name));
+    written.headers.extend(foreign.cloned());
+    written
 }

@@ -6,12 +6,14 @@
 //! # Layout
 //! - `view`: a letter as operators see it
 //! - `amend`: another payload, or another record, in its place
+//! - `upcast`: the new form of a command that was written for an older release
 //! - `replay`: the way back to the topic of commands
 //! - `error`: why something was not done
 
 mod amend;
 mod error;
 mod replay;
+mod upcast;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +23,7 @@ use tokio::sync::Mutex as Turn;
 
 pub use self::error::DeadError;
 pub use self::replay::Replay;
+pub use self::upcast::Upcasts;
 pub use self::view::LetterView;
 use crate::bus::port::Bus;
 use crate::client::Client;
@@ -56,6 +59,7 @@ struct Shared {
     client: Client,
     clock: Arc<dyn Clock>,
     way: Option<Way>,
+    upcasts: Upcasts,
     /// One change at a time: what is amended is not on its way, and two replays do not mix their orders.
     turn: Turn<()>,
     /// Codes that were counted once: they are told with 0 when none is left.
@@ -65,8 +69,14 @@ struct Shared {
 impl DeadLetters {
     /// Over a store. Nothing can be sent again without a way.
     #[must_use]
-    pub fn new(store: Arc<dyn EventStore>, client: Client, clock: Arc<dyn Clock>, way: Option<Way>) -> Self {
-        Self(Arc::new(Shared { store, client, clock, way, turn: Turn::default(), codes: Mutex::default() }))
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        client: Client,
+        clock: Arc<dyn Clock>,
+        way: Option<Way>,
+        upcasts: Upcasts,
+    ) -> Self {
+        Self(Arc::new(Shared { store, client, clock, way, upcasts, turn: Turn::default(), codes: Mutex::default() }))
     }
 
     fn letters(&self) -> Result<&dyn Letters, DeadError> {

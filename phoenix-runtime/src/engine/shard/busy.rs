@@ -281,7 +281,8 @@ impl Shard {
         let Some(kind) = self.kinds.get(found.kind as usize) else { return };
         context.chain = context.chain.and(kind.name(), found.id.clone());
         if let Body::Command(command) = &mail.body {
-            context.cause = Some(Arc::new(Cause::new(kind.name(), &context, command.dedup)));
+            let cause = Cause::new(kind.name(), &context, command.dedup);
+            context = context.caused_by(cause);
         }
         let time_micros = context.now_micros;
         // what it does outside was done here

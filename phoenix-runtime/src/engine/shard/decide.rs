@@ -301,17 +301,12 @@ impl Shard {
         let wall = self.clock.wall_micros();
         let found = self.cells.get_mut(cell)?;
         let Body::Command(command) = &mail.body else { return None };
-        let context = Context {
-            id: found.id.clone(),
-            version: found.version,
-            now_micros: wall.max(found.time_micros),
-            message: command.message,
-            metadata: command.metadata.clone(),
-            resources: self.resources.clone(),
-            chain: command.chain.clone(),
-            key: command.key.clone(),
-            cause: None,
-        };
+        let now_micros = wall.max(found.time_micros);
+        let mut context = Context::new(found.id.clone(), found.version, now_micros, command.message);
+        context.metadata.clone_from(&command.metadata);
+        context.resources = self.resources.clone();
+        context.chain = command.chain.clone();
+        context.key.clone_from(&command.key);
         Some((context, found.state.as_mut()))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::NodeConfig;
+use super::{BusUrl, ClaimsUrl, NodeConfig};
 use crate::domain::id::SLICES;
 use crate::domain::units;
 
@@ -52,6 +52,15 @@ pub(super) fn check(config: &NodeConfig) -> Vec<(&'static str, String)> {
         if text.is_empty() || text.len() > 200 || !text.chars().all(fits) {
             wrong.push((key, "has 1 to 200 letters, digits, `.`, `_` and `-`".to_owned()));
         }
+    }
+    if messaging.claim_check != ClaimsUrl::Off && config.bus == BusUrl::Off {
+        let message = "there is no bus whose messages could be too large: set `bus`, or write `off`";
+        wrong.push(("messaging.claim_check", message.to_owned()));
+    }
+    if messaging.claim_check_above > messaging.claim_check_most {
+        let most = units::format_size(messaging.claim_check_most);
+        let message = format!("is more than `messaging.claim_check_most`, which is {most}: nothing would be kept");
+        wrong.push(("messaging.claim_check_above", message));
     }
     let unknown = |partition: &&u16| **partition >= engine.partitions;
     if let Some(partition) = messaging.partitions.iter().flatten().find(unknown) {

@@ -5,10 +5,12 @@
 //! - `read`: from there to [`NodeConfig`]
 //! - `limits`: numbers that can't be meant
 //! - [`error`]: every mistake, with its place
-//! - [`store_url`], [`archive_url`], [`bus_url`]: which event store, where old events go, and which bus
+//! - [`store_url`], [`archive_url`], [`bus_url`], [`claims_url`]: which event store, where old events go, which bus, and where
+//!   large messages are kept
 
 pub mod archive_url;
 pub mod bus_url;
+pub mod claims_url;
 pub mod error;
 mod limits;
 mod read;
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::archive_url::ArchiveUrl;
 pub use self::bus_url::BusUrl;
+pub use self::claims_url::ClaimsUrl;
 pub use self::error::{ConfigError, Place, Problem};
 pub use self::store_url::StoreUrl;
 use self::tree::{PREFIX, Setting};

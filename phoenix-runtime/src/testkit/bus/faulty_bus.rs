@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::faulty_consumer::FaultyConsumer;
+use super::faulty_follower::FaultyFollower;
 use super::{Failure, ServerFaults};
-use crate::bus::{Bus, BusError, Consumer, Offsets, Outgoing, Subscription, TopicPartition, Traits};
+use crate::bus::{Bus, BusError, Consumer, Follower, Offsets, Outgoing, Subscription, TopicPartition, Traits};
 use crate::domain::ports::{BoxFuture, Clock, Seed};
 use crate::engine::Spawn;
 use crate::testkit::simulation::Simulation;
@@ -303,6 +304,19 @@ impl Bus for FaultyBus {
             self.is_up()?;
             let inner = self.inner.subscribe(subscription.clone()).await?;
             Ok(Box::new(FaultyConsumer::new(self.clone(), inner, subscription)) as Box<dyn Consumer>)
+        })
+    }
+
+    fn follow(
+        &self,
+        partition: TopicPartition,
+        max_records: usize,
+    ) -> BoxFuture<'_, Result<Box<dyn Follower>, BusError>> {
+        Box::pin(async move {
+            self.latency().await;
+            self.is_up()?;
+            let inner = self.inner.follow(partition, max_records).await?;
+            Ok(Box::new(FaultyFollower::new(self.clone(), inner)) as Box<dyn Follower>)
         })
     }
 

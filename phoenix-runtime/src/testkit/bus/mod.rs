@@ -7,16 +7,18 @@
 //! - `subject`: what an adapter brings to the suite, and faults of its servers
 //! - `case`: one promise, and how it fails
 //! - `fixture`: records, a reader that keeps account of what it has, comparisons that say where they failed
-//! - `faulty_bus`, `faulty_consumer`: a bus that fails by a seed
-//! - `topics`, `records`, `offsets`, `flow`, `groups`, `concurrency`, `faults`: the promises
+//! - `faulty_bus`, `faulty_consumer`, `faulty_follower`: a bus that fails by a seed
+//! - `topics`, `records`, `offsets`, `flow`, `groups`, `followers`, `concurrency`, `faults`: the promises
 
 mod case;
 mod concurrency;
 mod faults;
 mod faulty_bus;
 mod faulty_consumer;
+mod faulty_follower;
 mod fixture;
 mod flow;
+mod followers;
 mod groups;
 mod offsets;
 mod records;
@@ -30,8 +32,17 @@ pub use subject::{Need, ServerFaults, Subject};
 /// Every case of the suite.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [topics::CASES, records::CASES, offsets::CASES, flow::CASES, groups::CASES, concurrency::CASES, faults::CASES]
-        .concat()
+    [
+        topics::CASES,
+        records::CASES,
+        offsets::CASES,
+        flow::CASES,
+        groups::CASES,
+        followers::CASES,
+        concurrency::CASES,
+        faults::CASES,
+    ]
+    .concat()
 }
 
 /// Those that apply to what a subject has.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::client::Client;
-use crate::client::deliver::{CallOptions, Reception, Sending, Sent, stayed_full};
+use super::Client;
+use super::deliver::{CallOptions, Reception, Sending, Sent, stayed_full};
 use crate::client::door::Receipt;
 use crate::domain::error::{AskError, Fault};
 use crate::domain::message::Command;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::client::Client;
-use crate::client::deliver::{self, CallOptions, Reception, Sending, stayed_full};
+use super::Client;
+use super::deliver::{self, CallOptions, Reception, Sending, stayed_full};
 use crate::client::door::{Door, Receipt, Request};
 use crate::domain::error::{Code, Fault, QueryError};
 use crate::domain::id::{AggregateId, MessageId};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::client::Client;
+use super::Client;
 use crate::domain::context::Cause;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::{AggregateId, Dedup, InvalidId, MAX_KEY_BYTES, MessageId, identity_hash};

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::client::Client;
-use crate::client::deliver::{Reception, Sending, stayed_full};
+use super::Client;
+use super::deliver::{Reception, Sending, stayed_full};
 use crate::domain::error::QueryError;
 use crate::domain::message::Query;
 use crate::domain::metadata::Priority;

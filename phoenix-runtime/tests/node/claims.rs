@@ -1,0 +1,95 @@
+//! Messages whose bodies are kept in a folder, and what becomes of commands without theirs.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use phoenix_runtime::bus::claims::{Claim, Claims as _, FolderClaims};
+use phoenix_runtime::bus::envelope::{Call, CallKind, Message};
+use phoenix_runtime::bus::{Outgoing, TopicPartition};
+use phoenix_runtime::client::remote::{Remote, RemoteOptions, Replies};
+use phoenix_runtime::domain::id::{MessageId, Slice};
+use phoenix_runtime::domain::metadata::{Metadata, Priority};
+use phoenix_runtime::event_store::MemoryStore;
+use phoenix_runtime::node::config::{BusUrl, ClaimsUrl};
+
+use crate::account::{Account, Deposit, OpenAccount};
+use crate::call::{Under, config, start_with};
+
+const TOPIC: &str = "phoenix.commands";
+
+/// Every body goes to the folder.
+async fn node(folder: &Path) -> Under {
+    let mut config = config();
+    config.bus = BusUrl::Memory;
+    config.messaging.claim_check = ClaimsUrl::Folder(folder.to_owned());
+    config.messaging.claim_check_above = 0;
+    Box::pin(start_with(config, Arc::new(MemoryStore::new()))).await
+}
+
+fn files(folder: &Path) -> usize {
+    let folders = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    folders.map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().count()).sum()
+}
+
+#[tokio::test]
+async fn commands_and_replies_go_by_the_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let under = node(folder.path()).await;
+    let bus = Arc::clone(under.node.bus().expect("it has one"));
+    let options = RemoteOptions::new(TOPIC, Replies::Topic("replies".into()));
+    let of = Remote::connect(bus, options).await.expect("the bus is there").of::<Account>();
+    of.ask(OpenAccount { account: "a".to_owned() }).await.expect("it is new");
+    assert_eq!(of.ask(Deposit { account: "a".to_owned(), amount: 5 }).await, Ok(5));
+    assert_eq!(files(folder.path()), 4, "two commands and their replies");
+    assert!(under.node.drain().await);
+}
+
+#[tokio::test]
+async fn a_command_without_its_body_is_a_dead_letter_and_is_done_once_it_is_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let under = node(folder.path()).await;
+    under.post("/commands/account/open-account", r#"{"account":"a"}"#).await;
+    let (id, body) = (MessageId(uuid::Uuid::from_u128(7)), br#"{"account":"a","amount":3}"#);
+    let call = Call {
+        kind: CallKind::Command,
+        id,
+        aggregate: "account".to_owned(),
+        subject: "a".to_owned(),
+        name: "deposit".to_owned(),
+        idempotency_key: None,
+        metadata: Metadata::default(),
+        reply_to: None,
+        priority: Priority::Normal,
+        deadline_millis: None,
+        attempt: 0,
+        payload: Vec::new(),
+    };
+    let claim = Claim::of(id, body);
+    let bus = under.node.bus().expect("it has one");
+    let mut record = Message::Call(call).into_record(None, bus.traits());
+    record.headers.push(("ce_dataref".to_owned(), claim.to_string().into_bytes()));
+    let to = TopicPartition::new(TOPIC, Slice::of("account", "a").0 % 16);
+    bus.produce(vec![Outgoing { to, record }]).await.remove(0).expect("the bus takes it");
+
+    let dead = async {
+        loop {
+            let listed = under.get("/dead-letters?code=unreadable").await.json();
+            if let Some(letter) = listed["dead_letters"].as_array().and_then(|letters| letters.first().cloned()) {
+                return letter;
+            }
+        }
+    };
+    let dead = tokio::time::timeout(Duration::from_secs(30), dead).await.expect("a dead letter");
+    let reason = dead["reason"].as_str().expect("a text");
+    assert!(reason.contains(&claim.to_string()) && reason.contains("it is not there"), "{reason}");
+
+    let claims = FolderClaims::open(folder.path()).expect("the folder");
+    claims.put(claim, body[..].into()).await.expect("kept");
+    let replayed = under.post(&format!("/dead-letters/{}/replay", dead["number"]), "").await;
+    assert_eq!(replayed.status, 200, "{}", replayed.text);
+    let done =
+        async { while under.post("/queries/account/balance", r#"{"account":"a"}"#).await.json()["reply"] != 3 {} };
+    tokio::time::timeout(Duration::from_secs(30), done).await.expect("it is done");
+    under.node.stop().await;
+}
