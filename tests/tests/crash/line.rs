@@ -70,11 +70,7 @@ impl Adapter {
     async fn connect(self, broker: &str) -> Result<Arc<dyn Bus>, BusError> {
         let brokers = vec![broker.to_owned()];
         Ok(match self {
-            Self::RdKafka => {
-                // longer than a broker is away: nobody else wants to read the replies
-                let options = RdKafkaOptions { session_timeout: PATIENCE, ..RdKafkaOptions::default() };
-                Arc::new(RdKafkaBus::connect(brokers, options).await?)
-            }
+            Self::RdKafka => Arc::new(RdKafkaBus::connect(brokers, RdKafkaOptions::default()).await?),
             Self::KafkaRust => Arc::new(KafkaBus::connect(brokers, KafkaOptions::default()).await?),
         })
     }
