@@ -13,6 +13,8 @@ pub(super) struct Job {
     /// Which assignment of the partition it belongs to.
     pub(super) assignment: u64,
     pub(super) offset: u64,
+    /// The hash of its aggregate: that of its lane.
+    pub(super) lane: u64,
     pub(super) call: Call,
     /// As it came.
     pub(super) record: Arc<Record>,

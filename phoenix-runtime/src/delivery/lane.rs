@@ -85,4 +85,9 @@ impl Lane {
     pub(super) fn is_empty(&self) -> bool {
         self.at_work == 0 && self.held.is_empty()
     }
+
+    /// Whether it may serve another aggregate, once it is empty.
+    pub(super) fn is_as_new(&self) -> bool {
+        !self.order.is_broken() && self.due.is_none() && self.failures == 0
+    }
 }

@@ -6,15 +6,22 @@
 //!
 //! # Layout
 //! - [`options`]: what can be chosen, and when something is tried again
-//! - `work`: the loop; `slot`: a partition; `frontier`: how far it is finished; `lane`: the commands of one aggregate; `job`:
-//!   one of them
+//! - `work`: the loop; `assignment`: partitions that come and go; `intake`: what the bus says; `drive`: to the engine and
+//!   back; `flow`: how far the bus may go on
+//! - `slot`: a partition; `frontier`: how far it is finished; `lanes`, `lane`: the commands of one aggregate; `job`: one of
+//!   them
 //! - [`settle`]: replies and dead letters
 //! - [`dead`]: what operators do with dead letters
 
+mod assignment;
 pub mod dead;
+mod drive;
+mod flow;
 mod frontier;
+mod intake;
 mod job;
 mod lane;
+mod lanes;
 pub mod options;
 pub mod settle;
 mod slot;

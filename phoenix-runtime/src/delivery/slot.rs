@@ -1,11 +1,11 @@
 //! A partition that this node has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::frontier::Frontier;
 use super::job::Job;
-use super::lane::Lane;
+use super::lanes::Lanes;
 use crate::bus::port::TopicPartition;
 
 /// What becomes of a partition.
@@ -31,9 +31,11 @@ pub(super) struct Slot {
     pub(super) backlog: VecDeque<Job>,
     /// Whether one waits for room in a mailbox: those behind it must not overtake it.
     pub(super) blocked: bool,
+    /// Whether it has as much without an outcome as it may.
+    pub(super) full: bool,
+    /// Whether the bus was told to give nothing of it.
     pub(super) paused: bool,
-    /// By (aggregate, id).
-    pub(super) lanes: BTreeMap<(String, String), Lane>,
+    pub(super) lanes: Lanes,
     /// How many are with the engine.
     pub(super) at_work: usize,
     /// How many have an outcome that is on its way: a reply, a dead letter, a record for another partition.
@@ -51,8 +53,9 @@ impl Slot {
             frontier: Frontier::new(committed),
             backlog: VecDeque::new(),
             blocked: false,
+            full: false,
             paused: false,
-            lanes: BTreeMap::new(),
+            lanes: Lanes::default(),
             at_work: 0,
             settling: 0,
             bytes: 0,
@@ -62,18 +65,6 @@ impl Slot {
     /// Whether nothing of it is under way.
     pub(super) fn is_quiet(&self) -> bool {
         self.at_work == 0 && self.settling == 0
-    }
-
-    pub(super) fn lane(&mut self, job: &Job) -> &mut Lane {
-        self.lanes.entry((job.call.aggregate.clone(), job.call.subject.clone())).or_default()
-    }
-
-    /// Forgets a lane with nothing in it.
-    pub(super) fn tidy(&mut self, aggregate: &str, subject: &str) {
-        let key = (aggregate.to_owned(), subject.to_owned());
-        if self.lanes.get(&key).is_some_and(Lane::is_empty) {
-            self.lanes.remove(&key);
-        }
     }
 
     /// A record has its outcome.
