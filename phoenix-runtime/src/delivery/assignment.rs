@@ -1,18 +1,27 @@
 //! Partitions come and go: taken before anything of them is done, finished before they are let go.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::slot::{Slot, Stage};
 use super::work::{Done, Work};
 use crate::bus::port::{Consumer, TopicPartition};
-use crate::event_store::port::Partition;
+use crate::event_store::letters::Backlog;
+use crate::event_store::port::{EventStore, Partition, StoreError};
 
 /// The first and the longest pause before partitions that could not be taken are tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// How long the bus has for saying that a partition is another node's, before it is taken again.
 const AGAIN: Duration = Duration::from_secs(15);
+
+/// What waits in the inbox, by partition.
+async fn backlogs(store: &dyn EventStore, topic: Arc<str>) -> Result<BTreeMap<u16, Backlog>, StoreError> {
+    let Some(letters) = store.letters() else { return Ok(BTreeMap::new()) };
+    let all = letters.backlog(Some(topic)).await?;
+    Ok(all.into_iter().map(|((_, partition), backlog)| (partition, backlog)).collect())
+}
 
 impl Work {
     pub(super) fn assigned(&mut self, partitions: Vec<(TopicPartition, Option<u64>)>, consumer: &mut dyn Consumer) {
@@ -31,9 +40,19 @@ impl Work {
     /// Makes the aggregates of these partitions this node's.
     pub(super) fn take_partitions(&mut self, taking: Vec<(u16, u64)>, pause: Duration) {
         let partitions = self.parts.partitions.clone();
+        let (store, topic) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.topic));
         self.done.push(Box::pin(async move {
-            match partitions.take(taking.iter().map(|(partition, _)| Partition(*partition))).await {
-                Ok(()) => Done::Taken(taking),
+            let wanted = taking.iter().map(|(partition, _)| Partition(*partition));
+            let taken = match partitions.take(wanted).await {
+                // only now nobody else puts anything of them
+                Ok(()) => backlogs(&*store, topic).await,
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(backlogs) => {
+                    let backlog = |partition| backlogs.get(&partition).copied().unwrap_or_default();
+                    Done::Taken(taking.into_iter().map(|(number, assignment)| (number, assignment, backlog(number))).collect())
+                }
                 Err(error) => {
                     tracing::warn!(%error, "can't take partitions; trying again");
                     Done::NotTaken(taking, pause)
@@ -99,6 +118,7 @@ impl Work {
             }
             slot.stage = Stage::Leaving { until, given_back: false };
             slot.backlog.clear();
+            slot.fresh.clear();
             leaving.push((*partition, slot.assignment));
         }
         self.give_back(leaving, self.parts.options.handover);

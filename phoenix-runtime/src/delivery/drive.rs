@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::TICK;
 use super::job::Job;
+use super::rows::key;
 use super::settle::Dead;
-use super::slot::Stage;
+use super::slot::{Home, Stage};
 use super::work::{Done, Work};
 use crate::client::named::{self, Delivered, Sent};
 use crate::domain::error::{AskError, Code, Fault, QueryError};
@@ -23,20 +24,30 @@ const fn is_elsewhere(code: Code) -> bool {
 impl Work {
     /// Sends what waits in a partition to the engine.
     pub(super) fn dispatch(&mut self, partition: u16) {
+        if self.is_alone() {
+            return;
+        }
+        let now = self.parts.clock.monotonic();
         while let Some(slot) = self.slots.get_mut(&partition) {
             if slot.blocked || slot.stage != Stage::Running {
                 return;
             }
             let Some(job) = slot.backlog.pop_front() else { return };
-            match slot.lanes.of(job.lane).enter(job) {
+            let lane = slot.lanes.of(job.lane);
+            match lane.enter(job) {
                 Some((job, order)) if job.is_command() => self.send(job, order),
                 Some((job, _)) => self.ask(job),
-                None => {}
+                None => {
+                    // one that has to be done alone may be the first of its lane
+                    let due = lane.rest(now, false, |_| Duration::ZERO);
+                    self.resend_at(due);
+                }
             }
         }
     }
 
-    pub(super) fn send(&mut self, job: Job, order: Order) {
+    pub(super) fn send(&mut self, mut job: Job, order: Order) {
+        job.epoch = self.epoch(job.partition);
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         let clock = &self.parts.clock;
         let expires = job.call.deadline_millis.map(|deadline| {
@@ -50,7 +61,7 @@ impl Work {
             slot.blocked = true;
             self.done.push(Box::pin(async move {
                 poll_fn(|cx| sent.poll_left(cx)).await;
-                Done::Left(job, sent)
+                Done::Left(Box::new(job), Box::new(sent))
             }));
         } else {
             self.await_answer(job, sent);
@@ -60,12 +71,13 @@ impl Work {
     pub(super) fn await_answer(&mut self, job: Job, sent: Sent) {
         self.done.push(Box::pin(async move {
             let answer = sent.await.answer;
-            Done::Answered(job, answer)
+            Done::Answered(Box::new(job), answer)
         }));
     }
 
     /// Asks a query.
-    pub(super) fn ask(&mut self, job: Job) {
+    pub(super) fn ask(&mut self, mut job: Job) {
+        job.epoch = self.epoch(job.partition);
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.at_work += 1;
         let call = &job.call;
@@ -75,29 +87,25 @@ impl Work {
                 QueryError::NotFound => AskError::NotFound { replayed: false },
                 QueryError::Fault(fault) => AskError::Fault(fault),
             });
-            Done::Answered(job, answer)
+            Done::Answered(Box::new(job), answer)
         }));
     }
 
     /// The engine has answered: an outcome goes to its sender, a fault is tried again, or is a dead letter.
     pub(super) fn answered(&mut self, mut job: Job, answer: NamedAnswer) {
+        self.no_more_alone(&job);
         if !self.is_current(&job) {
             return;
         }
         let now = self.parts.clock.monotonic();
-        let draw = self.parts.seed.next_u64();
-        let pause = |failures| self.redelivery.pause(failures, draw);
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.at_work -= 1;
-        let fault = match answer {
+        let mut fault = match answer {
             // a query that failed by itself is told so, and may be asked again; one that met no owner or no store is
             // answered later, here or by the next owner
             Err(AskError::Fault(fault)) if job.is_command() || is_elsewhere(fault.code) => fault,
             outcome => {
-                let lane = slot.lanes.of(job.lane);
-                lane.finished();
-                let due = lane.rest(now, false, pause);
-                self.resend_at(due);
+                self.has_left(&job);
                 return self.settle(job, outcome, None);
             }
         };
@@ -106,26 +114,54 @@ impl Work {
         job.tries += u32::from(counts);
         let wall = self.parts.clock.wall_micros() / 1000;
         let expired = fault.code == Code::DeadlinePassed && job.call.deadline_millis.is_some_and(|end| end <= wall);
-        let code = if expired { Code::Expired } else { fault.code };
-        if expired || !is_open(code) || (counts && job.tries >= self.parts.options.max_tries) {
-            let lane = slot.lanes.of(job.lane);
-            lane.finished();
-            let due = lane.rest(now, false, pause);
-            self.resend_at(due);
+        let age = now.saturating_sub(job.taken);
+        if let Some(most) = self.redelivery.max_age().filter(|most| *most <= age && is_open(fault.code)) {
+            let detail = format!(
+                "tried for {age:?} without an outcome, and {most:?} are the most (delivery.max_age); the last time: {fault}"
+            );
+            fault = Fault::new(Code::Expired, detail);
+        } else if expired {
+            fault.code = Code::Expired;
+        }
+        let code = fault.code;
+        if !is_open(code) || (counts && job.tries >= self.parts.options.max_tries) {
+            self.has_left(&job);
             let dead = Dead { code, reason: fault.detail.clone(), tries: job.tries };
-            return self.settle(job, Err(Fault { code, ..fault }.into()), Some(dead));
+            return self.settle(job, Err(fault.into()), Some(dead));
         }
         if code != Code::Behind {
             metrics::counter!("phoenix_delivery_retries_total", "code" => code.as_str()).increment(1);
             tracing::debug!(id = %job.call.id, %fault, "no outcome; trying again");
         }
+        if job.suspect { self.acquit(job) } else { self.comes_back(job) }
+    }
+
+    /// A command is with the engine no more, and will not be again.
+    fn has_left(&mut self, job: &Job) {
+        let now = self.parts.clock.monotonic();
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
+        let lane = slot.lanes.of(job.lane);
+        lane.finished();
+        let due = lane.rest(now, false, |_| Duration::ZERO);
+        let is_spilled = lane.is_spilled();
+        self.resend_at(due);
+        if is_spilled {
+            self.refill(job.partition, job.lane);
+        }
+    }
+
+    /// A command has no outcome: it is tried again later, and those behind it wait.
+    pub(super) fn comes_back(&mut self, job: Job) {
+        let now = self.parts.clock.monotonic();
+        let draw = self.parts.seed.next_u64();
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         let lane = slot.lanes.of(job.lane);
         lane.came_back(job);
-        let due = lane.rest(now, true, pause);
+        let due = lane.rest(now, true, |failures| self.redelivery.pause(failures, draw));
         self.resend_at(due);
     }
 
-    pub(super) fn resend_at(&mut self, due: Option<Duration>) {
+    fn resend_at(&mut self, due: Option<Duration>) {
         self.next_resend = self.next_resend.into_iter().chain(due).min();
     }
 
@@ -133,20 +169,38 @@ impl Work {
     pub(super) fn settle(&mut self, job: Job, answer: NamedAnswer, dead: Option<Dead>) {
         let topic = Arc::clone(&self.parts.topic);
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
-        slot.lanes.tidy(job.lane);
-        let (partition, assignment, offset, bytes) = (job.partition, job.assignment, job.offset, job.bytes());
+        slot.tidy(job.lane);
         if dead.is_none() && job.call.reply_to.is_none() {
-            return slot.finish(offset, bytes);
+            return slot.finish(job.serial);
         }
         slot.settling += 1;
+        let row = match slot.entries.get(&job.serial).map(|entry| entry.home) {
+            Some(Home::Row(id)) if slot.rows.is_last(id) => Some(key(&slot.partition, id)),
+            _ => None,
+        };
         let settling = Arc::clone(&self.settling);
         self.done.push(Box::pin(async move {
             if let Some(dead) = &dead {
-                settling.bury((partition, offset), &topic, &job.record, Some(&job), dead).await;
+                let from = ((job.partition, job.offset), &topic);
+                if !settling.bury(from, &job.record, Some(&job), (dead, job.epoch), row).await {
+                    return Done::NotBuried(Box::new(job));
+                }
             }
             settling.reply(&job, answer).await;
-            Done::Settled { partition, assignment, offset, bytes }
+            Done::Settled { partition: job.partition, assignment: job.assignment, serial: job.serial }
         }));
+    }
+
+    /// Another node has owned its partition since it failed here, and may have done it.
+    pub(super) fn not_buried(&mut self, job: Job) {
+        if !self.is_current(&job) {
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(&job.partition) {
+            slot.settling -= 1;
+            slot.lanes.of(job.lane).front += 1;
+        }
+        self.comes_back(job);
     }
 
     /// Tries commands again whose pause is over; never more at once than the options say.
@@ -154,12 +208,16 @@ impl Work {
         if self.next_resend.is_none_or(|next| now < next) {
             return;
         }
-        let (mut due, mut next) = (Vec::new(), None);
+        let (mut due, mut next, mut suspect) = (Vec::new(), None, None);
+        let is_busy = self.alone.is_some();
         for (number, slot) in &mut self.slots {
             let ready = slot.stage == Stage::Running && !slot.blocked;
-            for lane in slot.lanes.iter_mut() {
+            for (_, lane) in slot.lanes.iter_mut() {
                 let Some(at) = lane.due() else { continue };
-                if ready && at <= now && due.len() < self.parts.options.max_resends.max(1) {
+                let may = ready && at <= now && due.len() < self.parts.options.max_resends.max(1);
+                if may && lane.is_suspect() && !is_busy && suspect.is_none() {
+                    suspect = lane.suspect();
+                } else if may && !lane.is_suspect() {
                     due.push((*number, lane.again()));
                 } else {
                     next = next.into_iter().chain([at.max(now + TICK)]).min();
@@ -167,6 +225,9 @@ impl Work {
             }
         }
         self.next_resend = next;
+        if let Some((job, order)) = suspect {
+            self.do_alone(job, order);
+        }
         for (number, jobs) in due {
             let Some(slot) = self.slots.get_mut(&number) else { continue };
             // in front of what came after them

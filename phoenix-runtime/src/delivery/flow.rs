@@ -1,6 +1,8 @@
 //! How far the bus may go on: offsets that are committed, and partitions that rest.
 
-use super::slot::Stage;
+use super::options::Grade;
+use super::rows::Cursor;
+use super::slot::{Slot, Stage};
 use super::work::Work;
 use crate::bus::port::Consumer;
 
@@ -33,14 +35,20 @@ impl Work {
             let rests = match slot.stage {
                 Stage::Taking => true,
                 Stage::Running => {
-                    let unfinished = slot.frontier.unfinished();
+                    // what is finished behind the lowest that is not is no more than an offset
+                    let unfinished = slot.entries.len().max(slot.frontier.unfinished() / 4);
                     let full = unfinished >= options.max_unfinished || bytes >= options.max_unfinished_bytes;
                     let roomy = unfinished <= options.max_unfinished / 2 && bytes <= options.max_unfinished_bytes / 2;
                     if full && !slot.full {
                         metrics::counter!("phoenix_delivery_pauses_total").increment(1);
                     }
                     slot.full = full || (slot.full && !roomy);
-                    slot.full
+                    let inbox = match self.bounds.grade {
+                        // what was found there comes first
+                        Grade::Broker => slot.rows.cursor != Cursor::End,
+                        Grade::Inbox => slot.is_inbox_full(&self.bounds),
+                    };
+                    slot.full || inbox
                 }
                 Stage::Leaving { .. } => continue,
             };
@@ -51,5 +59,19 @@ impl Work {
             }
             slot.paused = rests;
         }
+    }
+
+    /// Tells how much is where.
+    pub(super) fn measure(&self) {
+        let sum = |of: fn(&Slot) -> u64| self.slots.values().map(of).sum::<u64>();
+        // gauges are numbers with a fraction
+        #[allow(clippy::cast_precision_loss, reason = "2^53 commands are more than there are")]
+        let gauge = |name: &'static str, number: u64| metrics::gauge!(name).set(number as f64);
+        gauge("phoenix_delivery_unfinished", sum(|slot| slot.entries.len() as u64));
+        gauge("phoenix_delivery_unfinished_bytes", sum(|slot| slot.bytes as u64));
+        gauge("phoenix_delivery_paused_partitions", sum(|slot| u64::from(slot.paused)));
+        gauge("phoenix_inbox_messages", sum(|slot| slot.rows.messages));
+        gauge("phoenix_inbox_bytes", sum(|slot| slot.rows.bytes));
+        gauge("phoenix_inbox_aggregates", sum(|slot| slot.spilled.len() as u64));
     }
 }

@@ -1,18 +1,30 @@
 //! The commands of one aggregate, in their order: while one of them is to be tried again, those behind it wait.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::job::Job;
+use super::rows::RowId;
 use crate::engine::order::Order;
 
-/// The commands of one aggregate that have no outcome.
+/// The commands of one aggregate that have no outcome: those in memory, behind them those in the inbox, and behind these
+/// the ones that are on their way there.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
+    /// How many are in front: on their way to the engine, with it, or to be tried again.
+    pub(super) front: usize,
+    /// Rows of the inbox that are not in memory, in their order.
+    pub(super) stored: BTreeSet<RowId>,
+    /// Whether the first of them is being read.
+    pub(super) reading: bool,
+    /// How many are just being put there.
+    pub(super) putting: usize,
+    /// Those that are to be put there.
+    pub(super) tail: VecDeque<Job>,
     order: Order,
     /// How many are with the engine.
     at_work: usize,
-    /// Those that came back without an outcome, and those behind them, by offset.
+    /// Those that came back without an outcome, and those behind them, by serial number.
     held: VecDeque<Job>,
     /// When those that are held are tried again.
     due: Option<Duration>,
@@ -23,8 +35,9 @@ pub(super) struct Lane {
 impl Lane {
     /// Takes a command. Gives it back where it may go to the engine now, with its order.
     pub(super) fn enter(&mut self, job: Job) -> Option<(Job, Order)> {
-        if !self.held.is_empty() || self.order.is_broken() {
-            self.held.push_back(job);
+        let waits = !self.held.is_empty() || job.suspect;
+        if (waits && !job.cleared) || self.order.is_broken() {
+            self.hold(job);
             return None;
         }
         self.at_work += 1;
@@ -34,13 +47,19 @@ impl Lane {
     /// One has its outcome.
     pub(super) fn finished(&mut self) {
         self.at_work = self.at_work.saturating_sub(1);
+        self.front = self.front.saturating_sub(1);
         self.failures = 0;
     }
 
     /// One came back without an outcome; it keeps its place.
     pub(super) fn came_back(&mut self, job: Job) {
         self.at_work = self.at_work.saturating_sub(1);
-        let place = self.held.partition_point(|held| held.offset < job.offset);
+        self.hold(job);
+    }
+
+    fn hold(&mut self, mut job: Job) {
+        job.cleared = false;
+        let place = self.held.partition_point(|held| held.serial < job.serial);
         self.held.insert(place, job);
     }
 
@@ -75,19 +94,43 @@ impl Lane {
         self.due
     }
 
-    /// The commands that are tried again, under a new order.
+    /// Whether the next one has to wait until it may be done alone.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.held.front().is_some_and(|job| job.suspect)
+    }
+
+    /// The command that is done alone; it counts as being with the engine.
+    pub(super) fn suspect(&mut self) -> Option<(Job, Order)> {
+        let mut job = self.held.pop_front()?;
+        self.due = None;
+        self.order = Order::default();
+        self.at_work += 1;
+        job.cleared = true;
+        Some((job, self.order.clone()))
+    }
+
+    /// The commands that are tried again, under a new order: up to one that has to be done alone.
     pub(super) fn again(&mut self) -> VecDeque<Job> {
         self.due = None;
         self.order = Order::default();
-        std::mem::take(&mut self.held)
+        let end = self.held.iter().position(|job| job.suspect).unwrap_or(self.held.len());
+        let rest = self.held.split_off(end);
+        let mut again = std::mem::replace(&mut self.held, rest);
+        again.iter_mut().for_each(|job| job.cleared = true);
+        again
+    }
+
+    /// Whether what comes for it goes behind what is in the inbox.
+    pub(super) fn is_spilled(&self) -> bool {
+        !self.stored.is_empty() || self.putting > 0 || !self.tail.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.at_work == 0 && self.held.is_empty()
+        self.front == 0 && !self.is_spilled()
     }
 
     /// Whether it may serve another aggregate, once it is empty.
     pub(super) fn is_as_new(&self) -> bool {
-        !self.order.is_broken() && self.due.is_none() && self.failures == 0
+        !self.reading && !self.order.is_broken() && self.due.is_none() && self.failures == 0
     }
 }

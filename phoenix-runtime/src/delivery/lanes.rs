@@ -24,18 +24,26 @@ impl Lanes {
         self.open.entry(hash).or_insert_with(|| self.spare.pop().unwrap_or_default())
     }
 
-    /// Puts a lane aside that has nothing in it.
-    pub(super) fn tidy(&mut self, hash: u64) {
-        if self.open.get(&hash).is_some_and(Lane::is_empty)
+    /// Whether an aggregate has a lane.
+    pub(super) fn has(&self, hash: u64) -> bool {
+        self.open.contains_key(&hash)
+    }
+
+    /// Puts a lane aside that has nothing in it. Says whether it had nothing.
+    pub(super) fn tidy(&mut self, hash: u64) -> bool {
+        let is_empty = self.open.get(&hash).is_none_or(Lane::is_empty);
+        if is_empty
             && let Some(lane) = self.open.remove(&hash)
             && self.spare.len() < SPARE
             && lane.is_as_new()
         {
             self.spare.push(lane);
         }
+        is_empty
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
-        self.open.values_mut()
+    /// All of them, with their hashes.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Lane)> {
+        self.open.iter_mut().map(|(hash, lane)| (*hash, lane))
     }
 }

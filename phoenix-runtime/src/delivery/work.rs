@@ -10,17 +10,24 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 
+use super::alone::Alone;
+use super::examine::Findings;
+use super::inbox::Page;
 use super::job::Job;
 use super::options::{Exponential, Redelivery};
+use super::rows::RowId;
 use super::settle::Settling;
 use super::slot::{Slot, Stage};
+use super::spill::{Bounds, Putting};
 use super::{Parts, TICK};
 use crate::bus::port::{Consumer, Subscription, TopicPartition};
 use crate::bus::sender::Sender;
 use crate::client::named::Sent;
 use crate::domain::pending::NamedAnswer;
 use crate::domain::ports::BoxFuture;
-use crate::event_store::port::Partition;
+use crate::engine::order::Order;
+use crate::event_store::letters::Backlog;
+use crate::event_store::port::{Epoch, Partition, StoreError};
 
 /// The end of something that goes on beside the loop.
 pub(super) enum Done {
@@ -28,16 +35,30 @@ pub(super) enum Done {
     Due(Vec<(u16, u64)>, Duration),
     /// They could not be taken.
     NotTaken(Vec<(u16, u64)>, Duration),
-    /// The aggregates of these partitions are this node's.
-    Taken(Vec<(u16, u64)>),
+    /// The aggregates of these partitions are this node's, and so much waits in their inboxes.
+    Taken(Vec<(u16, u64, Backlog)>),
     /// What was open in the engine of these has ended.
     GivenBack(Vec<(u16, u64)>),
     /// A command has its place in a mailbox.
-    Left(Job, Sent),
+    Left(Box<Job>, Box<Sent>),
     /// What the engine says of a call.
-    Answered(Job, NamedAnswer),
+    Answered(Box<Job>, NamedAnswer),
     /// A record is finished: its reply sent, or its dead letter kept.
-    Settled { partition: u16, assignment: u64, offset: u64, bytes: usize },
+    Settled { partition: u16, assignment: u64, serial: u64 },
+    /// Its partition has had another owner since it failed.
+    NotBuried(Box<Job>),
+    /// Rows are in the inbox.
+    Stored(Vec<Putting>),
+    /// Rows of these assignments are not there any more.
+    Removed(Vec<(u16, u64)>),
+    /// Rows from the cursor on.
+    Page { partition: u16, assignment: u64, page: Result<Page, StoreError> },
+    /// A row that is held for an aggregate.
+    Row { partition: u16, assignment: u64, lane: u64, id: RowId, row: Result<Findings, StoreError> },
+    /// A try of a command that is done alone is counted, or is not.
+    Counted(Box<Job>, Order, bool),
+    /// A try is counted no more.
+    Acquitted(Box<Job>),
 }
 
 pub(super) struct Work {
@@ -54,6 +75,13 @@ pub(super) struct Work {
     pub(super) next_commit: Duration,
     /// When the first of those that are to be tried again is due.
     pub(super) next_resend: Option<Duration>,
+    pub(super) bounds: Bounds,
+    /// Whether rows are just being put into the inbox, and whether some are being removed.
+    pub(super) putting: bool,
+    pub(super) removing: bool,
+    /// What is done while nothing else begins.
+    pub(super) alone: Option<Alone>,
+    next_look: Duration,
 }
 
 impl Work {
@@ -68,6 +96,7 @@ impl Work {
             bus: Arc::clone(&parts.bus),
             sender,
             store: Arc::clone(&parts.store),
+            partitions: parts.partitions.clone(),
             clock: Arc::clone(&parts.clock),
             seed: Arc::clone(&parts.seed),
             graveyard,
@@ -75,9 +104,10 @@ impl Work {
         });
         let redelivery = parts.redelivery.clone().unwrap_or_else(|| {
             let options = &parts.options;
-            Arc::new(Exponential { first: options.first_pause, longest: options.max_pause })
+            Arc::new(Exponential { first: options.first_pause, longest: options.max_pause, max_age: options.max_age })
         });
         let owned = parts.partitions.owned();
+        let bounds = Bounds::of(&parts.options, parts.store.letters().is_some());
         Self {
             owned,
             parts,
@@ -90,6 +120,11 @@ impl Work {
             done: FuturesUnordered::new(),
             next_commit: Duration::ZERO,
             next_resend: None,
+            bounds,
+            putting: false,
+            removing: false,
+            alone: None,
+            next_look: Duration::ZERO,
         }
     }
 
@@ -178,12 +213,13 @@ impl Work {
             }
             Done::NotTaken(taking, pause) => self.not_taken(taking, pause),
             Done::Taken(taken) => {
-                for (partition, assignment) in taken {
+                for (partition, assignment, backlog) in taken {
                     if let Some(slot) = self.slots.get_mut(&partition)
                         && slot.assignment == assignment
                         && slot.stage == Stage::Taking
                     {
                         slot.stage = Stage::Running;
+                        slot.rows.found(backlog);
                         self.dispatch(partition);
                     }
                 }
@@ -205,19 +241,31 @@ impl Work {
                 {
                     slot.blocked = false;
                 }
-                self.await_answer(job, sent);
+                self.await_answer(*job, *sent);
                 self.dispatch(partition);
             }
-            Done::Answered(job, answer) => self.answered(job, answer),
-            Done::Settled { partition, assignment, offset, bytes } => {
+            Done::Answered(job, answer) => self.answered(*job, answer),
+            Done::NotBuried(job) => self.not_buried(*job),
+            Done::Stored(all) => self.stored(all),
+            Done::Removed(of) => self.removed(of),
+            Done::Page { partition, assignment, page } => self.page(partition, assignment, page),
+            Done::Row { partition, assignment, lane, id, row } => self.row((partition, assignment), lane, id, row),
+            Done::Counted(job, order, counted) => self.counted(*job, order, counted),
+            Done::Acquitted(job) => self.acquitted(*job),
+            Done::Settled { partition, assignment, serial } => {
                 if let Some(slot) = self.slots.get_mut(&partition)
                     && slot.assignment == assignment
                 {
                     slot.settling -= 1;
-                    slot.finish(offset, bytes);
+                    slot.finish(serial);
                 }
             }
         }
+    }
+
+    /// The epoch under which this node owns a partition, as far as it knows.
+    pub(super) fn epoch(&self, partition: u16) -> Option<Epoch> {
+        self.parts.partitions.epoch(Partition(partition))
     }
 
     pub(super) fn is_current(&self, job: &Job) -> bool {
@@ -229,6 +277,14 @@ impl Work {
         let now = self.parts.clock.monotonic();
         self.notice_losses();
         self.resend(now);
+        self.go_on();
+        self.put();
+        self.remove();
+        if now >= self.next_look {
+            self.next_look = now + TICK;
+            self.read();
+            self.measure();
+        }
         self.regulate(consumer);
         let leaves = |slot: &Slot| match slot.stage {
             Stage::Leaving { until, given_back } => (given_back && slot.is_quiet()) || now >= until,

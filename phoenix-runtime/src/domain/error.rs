@@ -46,6 +46,8 @@ pub enum Code {
     Unreadable,
     /// A command that its sender wants done before it has no outcome yet. Nothing was done.
     Behind,
+    /// The process ended again and again while the command was at work.
+    ProcessEnded,
 }
 
 impl Code {
@@ -71,6 +73,7 @@ impl Code {
         Self::Expired,
         Self::Unreadable,
         Self::Behind,
+        Self::ProcessEnded,
     ];
 
     /// The code as it goes over the wire.
@@ -97,6 +100,7 @@ impl Code {
             Self::Expired => "expired",
             Self::Unreadable => "unreadable",
             Self::Behind => "behind",
+            Self::ProcessEnded => "process-ended",
         }
     }
 
@@ -243,6 +247,6 @@ mod tests {
         for (place, code) in Code::ALL.iter().enumerate() {
             assert_eq!(*code as usize, place, "{code}");
         }
-        assert_eq!(Code::ALL.last(), Some(&Code::Behind), "the last one of the enum");
+        assert_eq!(Code::ALL.last(), Some(&Code::ProcessEnded), "the last one of the enum");
     }
 }

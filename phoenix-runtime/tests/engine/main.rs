@@ -24,6 +24,7 @@ mod partitions;
 mod passivation;
 mod repeats;
 mod snapshots;
+mod spill;
 mod tally;
 mod wired;
 mod world;

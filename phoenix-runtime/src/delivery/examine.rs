@@ -1,0 +1,101 @@
+//! Rows that were found in the inbox: they were tried before, and one of their commands may be what ended the process.
+//!
+//! A try is counted durably before it is made. A row of many records that was tried too often is cut into rows of one
+//! record each; these are done one at a time. The one that ends the process all the same is given up, and its neighbours
+//! are done.
+
+use super::pack::{Packer, Place, unpack};
+use super::rows::{RowId, Facts, id_of};
+use crate::bus::port::Record;
+use crate::event_store::letters::{InboxRow, Letters};
+use crate::event_store::port::StoreError;
+
+/// How often a row is tried before it is suspected.
+const UNSUSPECTED: u32 = 2;
+
+/// What is done with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Its records are done.
+    Do,
+    /// Its only record is done while nothing else begins, and counted before.
+    DoAlone,
+    /// Its only record ended the process this often.
+    GiveUp(u32),
+    /// Nobody can read it: it stays.
+    Leave,
+}
+
+/// A row, and what is done with it.
+#[derive(Debug)]
+pub(super) struct Examined {
+    pub(super) id: RowId,
+    pub(super) facts: Facts,
+    pub(super) records: Vec<(u64, Record)>,
+    pub(super) verdict: Verdict,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) rows: Vec<Examined>,
+    /// Rows that were cut into others, which are among the rows.
+    pub(super) cut: Vec<RowId>,
+}
+
+/// The most tries of a command that may be what ends the process.
+fn most(max_tries: u32) -> u32 {
+    UNSUSPECTED + max_tries.saturating_sub(UNSUSPECTED).max(1)
+}
+
+/// Looks at rows before their records are done. Those of `fresh` were put by this node, and not tried yet.
+pub(super) async fn examine(
+    letters: &dyn Letters,
+    rows: Vec<InboxRow>,
+    fresh: impl Fn(RowId) -> bool + Send,
+    max_tries: u32,
+    now_micros: i64,
+) -> Result<Findings, StoreError> {
+    let (mut found, mut tried) = (Findings::default(), Vec::new());
+    for row in rows {
+        let (key, facts) = (row.key(), Facts::of(&row));
+        let id = id_of(&key);
+        let records = match unpack(&row) {
+            Ok(records) => records,
+            Err(reason) => {
+                tracing::error!(row = %key, reason, "a row of the inbox can't be read; it stays there");
+                found.rows.push(Examined { id, facts, records: Vec::new(), verdict: Verdict::Leave });
+                continue;
+            }
+        };
+        let verdict = if fresh(id) {
+            Verdict::Do
+        } else if row.tries < UNSUSPECTED {
+            tried.push(key);
+            Verdict::Do
+        } else if row.messages > 1 {
+            let place = Place { topic: row.topic.clone(), partition: row.partition, now_micros };
+            let mut packer = Packer::one_by_one(place, row.hold.clone(), row.tries);
+            records.iter().for_each(|(offset, record)| packer.push(*offset, record, 0));
+            let singles: Vec<InboxRow> = packer.into_rows().into_iter().map(|(row, _)| row).collect();
+            tracing::warn!(row = %key, tries = row.tries, "commands were at work each time the process ended; from now on one at a time");
+            found.cut.push(id);
+            if letters.replace(key, singles.clone()).await? {
+                found.rows.extend(singles.into_iter().zip(records).map(|(row, record)| {
+                    let (id, facts) = (id_of(&row.key()), Facts::of(&row));
+                    Examined { id, facts, records: vec![record], verdict: Verdict::DoAlone }
+                }));
+            }
+            continue;
+        } else if row.tries < most(max_tries) {
+            Verdict::DoAlone
+        } else {
+            Verdict::GiveUp(row.tries)
+        };
+        found.rows.push(Examined { id, facts, records, verdict });
+    }
+    if !tried.is_empty() {
+        letters.note_try(tried, now_micros).await?;
+    }
+    Ok(found)
+}

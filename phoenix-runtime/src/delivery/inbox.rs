@@ -1,0 +1,381 @@
+//! The inbox as the loop sees it: rows are put, read and removed beside the commands, a few calls at a time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::TICK;
+use super::examine::{Examined, Findings, Verdict, examine};
+use super::job::Job;
+use super::rows::{Cursor, RowId, Facts, State, before, id_of, key};
+use super::settle::Dead;
+use super::slot::{Home, Slot, Stage};
+use super::spill::{Bounds, Putting};
+use super::work::{Done, Work};
+use crate::bus::envelope::Message;
+use crate::domain::error::{Code, Fault};
+use crate::domain::id::identity_hash;
+use crate::domain::ports::{BoxFuture, Clock};
+use crate::event_store::letters::{Due, Letters};
+use crate::event_store::port::{EventStore, StoreError};
+
+/// The first and the longest pause before a change of the inbox is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// How many rows, and bytes of them, are read at once.
+const PAGE_ROWS: usize = 8;
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Rows that were read in their order.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// The last of them; `None` where there are no more.
+    last: Option<RowId>,
+    findings: Findings,
+    /// Those that are held for an aggregate, each with the hash of its lane.
+    held: Vec<(u64, RowId, Facts)>,
+}
+
+/// Asks for a change until it is done.
+async fn until_done(
+    store: &dyn EventStore,
+    clock: &dyn Clock,
+    what: &str,
+    ask: impl for<'a> Fn(&'a dyn Letters) -> BoxFuture<'a, Result<(), StoreError>> + Send,
+) {
+    let mut pause = PAUSE;
+    while let Some(letters) = store.letters() {
+        match ask(letters).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::warn!(%error, "can't {what}; trying again");
+                clock.sleep(pause).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+            }
+        }
+    }
+}
+
+impl Work {
+    /// Puts what is to be put, of all partitions at once.
+    pub(super) fn put(&mut self) {
+        if self.putting || self.bounds.messages == 0 {
+            return;
+        }
+        let now_micros = self.parts.clock.wall_micros();
+        let (mut all, mut rows, mut ready) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, slot) in &mut self.slots {
+            let Some((putting, some)) = slot.collect(&self.bounds, now_micros) else { continue };
+            if some.is_empty() {
+                slot.stored(putting);
+                ready.push(*number);
+            } else {
+                all.push(putting);
+                rows.extend(some);
+            }
+        }
+        for partition in ready {
+            self.dispatch(partition);
+        }
+        if all.is_empty() {
+            return;
+        }
+        self.putting = true;
+        let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
+        self.done.push(Box::pin(async move {
+            until_done(&*store, &*clock, "put commands into the inbox", |letters| letters.put(rows.clone())).await;
+            Done::Stored(all)
+        }));
+    }
+
+    pub(super) fn stored(&mut self, all: Vec<Putting>) {
+        self.putting = false;
+        for putting in all {
+            let partition = putting.partition;
+            if let Some(slot) = self.slots.get_mut(&partition).filter(|slot| slot.assignment == putting.assignment) {
+                slot.stored(putting);
+                self.dispatch(partition);
+            }
+        }
+    }
+
+    /// Removes rows of which everything has its outcome.
+    pub(super) fn remove(&mut self) {
+        if self.removing {
+            return;
+        }
+        let (mut keys, mut of) = (Vec::new(), Vec::new());
+        for (number, slot) in &mut self.slots {
+            if slot.rows.finished.is_empty() {
+                continue;
+            }
+            let finished = std::mem::take(&mut slot.rows.finished);
+            keys.extend(finished.into_iter().map(|id| key(&slot.partition, id)));
+            slot.settling += 1;
+            of.push((*number, slot.assignment));
+        }
+        if keys.is_empty() {
+            return;
+        }
+        self.removing = true;
+        let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
+        self.done.push(Box::pin(async move {
+            let what = "remove what is done from the inbox";
+            until_done(&*store, &*clock, what, |letters| letters.finish(keys.clone())).await;
+            Done::Removed(of)
+        }));
+    }
+
+    pub(super) fn removed(&mut self, of: Vec<(u16, u64)>) {
+        self.removing = false;
+        for (partition, assignment) in of {
+            if let Some(slot) = self.slots.get_mut(&partition).filter(|slot| slot.assignment == assignment) {
+                slot.settling -= 1;
+            }
+        }
+    }
+
+    /// Reads on in the inboxes of partitions with room, and looks after the aggregates that have something there.
+    pub(super) fn read(&mut self) {
+        let mut lanes = Vec::new();
+        for (number, slot) in &mut self.slots {
+            if slot.stage != Stage::Running {
+                continue;
+            }
+            slot.make_way(&self.bounds);
+            lanes.extend(slot.spilled.iter().map(|lane| (*number, *lane)));
+            let has_room = slot.entries.len() < (self.bounds.unfinished / 2).max(1) && !slot.full;
+            if slot.rows.cursor == Cursor::End || slot.rows.reading || slot.rows.putting || !has_room {
+                continue;
+            }
+            slot.rows.reading = true;
+            let after = match slot.rows.cursor {
+                Cursor::Behind(id) => Some(key(&slot.partition, id)),
+                Cursor::Start | Cursor::End => None,
+            };
+            let question = Due {
+                topic: Arc::clone(&slot.partition.topic),
+                partitions: vec![*number],
+                until_micros: i64::MAX,
+                after,
+                limit: PAGE_ROWS,
+                bytes: PAGE_BYTES,
+            };
+            let (left, known) = slot.rows.names();
+            let (partition, assignment) = (*number, slot.assignment);
+            let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
+            let max_tries = self.parts.options.max_tries;
+            self.done.push(Box::pin(async move {
+                let page = page(&*store, question, (&left, &known), max_tries, clock.wall_micros()).await;
+                if let Err(error) = &page {
+                    tracing::warn!(%error, "can't read the inbox; trying again");
+                    clock.sleep(TICK).await;
+                }
+                Done::Page { partition, assignment, page }
+            }));
+        }
+        for (partition, lane) in lanes {
+            self.refill(partition, lane);
+        }
+    }
+
+    pub(super) fn page(&mut self, partition: u16, assignment: u64, page: Result<Page, StoreError>) {
+        let Some(slot) = self.slots.get_mut(&partition).filter(|slot| slot.assignment == assignment) else { return };
+        slot.rows.reading = false;
+        let Ok(Page { last, findings, held }) = page else { return };
+        if slot.stage != Stage::Running {
+            return;
+        }
+        slot.rows.cursor = last.map_or(Cursor::End, Cursor::Behind);
+        for (hash, id, facts) in held {
+            if slot.rows.know(id, facts, State::Held) {
+                slot.lanes.of(hash).stored.insert(id);
+                slot.spilled.insert(hash);
+            }
+        }
+        self.load(partition, findings, None);
+        self.dispatch(partition);
+    }
+
+    /// Brings what is behind an aggregate's commands into memory, if there is room.
+    pub(super) fn refill(&mut self, partition: u16, lane: u64) {
+        let Some(slot) = self.slots.get_mut(&partition) else { return };
+        let Some(id) = slot.refill(lane, &self.bounds) else { return self.dispatch(partition) };
+        let fresh = slot.rows.get(id).is_some_and(|row| row.fresh);
+        let question = Due {
+            topic: Arc::clone(&slot.partition.topic),
+            partitions: vec![partition],
+            until_micros: i64::MAX,
+            after: before(&slot.partition, id),
+            limit: 1,
+            bytes: PAGE_BYTES,
+        };
+        let assignment = slot.assignment;
+        let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
+        let max_tries = self.parts.options.max_tries;
+        self.done.push(Box::pin(async move {
+            let row = one(&*store, question, id, fresh, max_tries, clock.wall_micros()).await;
+            if let Err(error) = &row {
+                tracing::warn!(%error, "can't read a row of the inbox; trying again");
+                clock.sleep(TICK).await;
+            }
+            Done::Row { partition, assignment, lane, id, row }
+        }));
+    }
+
+    pub(super) fn row(
+        &mut self,
+        (partition, assignment): (u16, u64),
+        hash: u64,
+        id: RowId,
+        row: Result<Findings, StoreError>,
+    ) {
+        let Some(slot) = self.slots.get_mut(&partition).filter(|slot| slot.assignment == assignment) else { return };
+        let lane = slot.lanes.of(hash);
+        lane.reading = false;
+        let Ok(findings) = row else { return };
+        if slot.stage != Stage::Running {
+            return;
+        }
+        lane.stored.remove(&id);
+        if findings.rows.is_empty() && findings.cut.is_empty() {
+            // somebody has removed it
+            slot.rows.gone(id);
+        }
+        self.load(partition, findings, Some(hash));
+        self.refill(partition, hash);
+    }
+
+    /// Records of rows come into memory.
+    fn load(&mut self, partition: u16, findings: Findings, of: Option<u64>) {
+        let now = self.parts.clock.monotonic();
+        let Some(slot) = self.slots.get_mut(&partition) else { return };
+        let mut dead = Vec::new();
+        let is_cut = !findings.cut.is_empty();
+        findings.cut.into_iter().for_each(|id| slot.rows.gone(id));
+        for Examined { id, facts, records, verdict } in findings.rows {
+            if is_cut {
+                slot.rows.add(id, facts, State::Held, false);
+            } else {
+                slot.rows.know(id, facts, State::Held);
+            }
+            if verdict == Verdict::Leave {
+                continue;
+            }
+            slot.rows.read(id);
+            let fresh = slot.rows.get(id).is_some_and(|row| row.fresh);
+            for (offset, record) in records {
+                let Ok(Message::Call(call)) = Message::from_record(&record) else {
+                    // what is no call is never put
+                    tracing::error!(partition, offset, "a record of the inbox is no call; it is passed over");
+                    continue;
+                };
+                let (before, record) = (!fresh || call.attempt > 0, Arc::new(record));
+                let mut job = slot.job(offset, call, record, Home::Row(id), now);
+                slot.rows.one_more(id);
+                job.before = before;
+                job.suspect = verdict == Verdict::DoAlone;
+                match (verdict, of) {
+                    (Verdict::GiveUp(tries), _) => dead.push((job, tries)),
+                    (_, None) => slot.admit(job, self.bounds.per_aggregate),
+                    (_, Some(hash)) => {
+                        slot.lanes.of(hash).front += 1;
+                        slot.backlog.push_back(job);
+                    }
+                }
+            }
+            slot.rows.settle(id);
+        }
+        for (job, tries) in dead {
+            self.give_up(job, tries);
+        }
+    }
+
+    /// Buries what ended the process again and again.
+    fn give_up(&mut self, mut job: Job, tries: u32) {
+        let text = format!(
+            "the process ended {tries} times while it was at work, the last times while no other command of the inbox was; \
+             see what ended the process, and replay it when that is mended"
+        );
+        job.epoch = self.epoch(job.partition);
+        let dead = Dead { code: Code::ProcessEnded, reason: text.clone(), tries };
+        self.settle(job, Err(Fault::new(Code::ProcessEnded, text).into()), Some(dead));
+    }
+}
+
+impl Slot {
+    /// Brings what waits in memory behind an aggregate's commands to the front, or says which row is to be read.
+    fn refill(&mut self, hash: u64, bounds: &Bounds) -> Option<RowId> {
+        let has_room = self.entries.len() < bounds.unfinished;
+        if self.stage != Stage::Running || !self.lanes.has(hash) {
+            self.spilled.remove(&hash);
+            return None;
+        }
+        let lane = self.lanes.of(hash);
+        if lane.reading {
+            return None;
+        }
+        if let Some(first) = lane.stored.first().copied() {
+            lane.reading = has_room && lane.front <= bounds.per_aggregate / 2;
+            return lane.reading.then_some(first);
+        }
+        if lane.putting > 0 {
+            return None;
+        }
+        while lane.front < bounds.per_aggregate
+            && let Some(job) = lane.tail.pop_front()
+        {
+            lane.front += 1;
+            self.backlog.push_back(job);
+        }
+        if lane.tail.is_empty() {
+            self.spilled.remove(&hash);
+            self.moving.remove(&hash);
+            self.tidy(hash);
+        }
+        None
+    }
+}
+
+/// Rows from the cursor on. `left` are those that this node has put and left there, `known` all others that it knows.
+async fn page(
+    store: &dyn EventStore,
+    question: Due,
+    (left, known): (&BTreeSet<RowId>, &BTreeSet<RowId>),
+    max_tries: u32,
+    now_micros: i64,
+) -> Result<Page, StoreError> {
+    let Some(letters) = store.letters() else {
+        return Ok(Page { last: None, findings: Findings::default(), held: Vec::new() });
+    };
+    let rows = letters.due(question).await?;
+    let last = rows.last().map(|row| id_of(&row.key()));
+    let unknown = rows.into_iter().filter(|row| !known.contains(&id_of(&row.key())));
+    let (mut held, mut rows) = (Vec::new(), Vec::new());
+    for row in unknown {
+        match &row.hold {
+            Some(hold) => {
+                let hash = identity_hash(&hold.aggregate, hold.id.as_str());
+                held.push((hash, id_of(&row.key()), Facts::of(&row)));
+            }
+            None => rows.push(row),
+        }
+    }
+    let findings = examine(letters, rows, |id| left.contains(&id), max_tries, now_micros).await?;
+    Ok(Page { last, findings, held })
+}
+
+/// One row.
+async fn one(
+    store: &dyn EventStore,
+    question: Due,
+    id: RowId,
+    fresh: bool,
+    max_tries: u32,
+    now_micros: i64,
+) -> Result<Findings, StoreError> {
+    let Some(letters) = store.letters() else { return Ok(Findings::default()) };
+    let mut rows = letters.due(question).await?;
+    rows.retain(|row| id_of(&row.key()) == id);
+    examine(letters, rows, |_| fresh, max_tries, now_micros).await
+}
