@@ -133,16 +133,18 @@ impl Work {
         if self.is_alone() {
             return;
         }
-        let is_gone = |alone: &Alone| {
-            self.slots.get(&alone.partition).is_none_or(|slot| slot.assignment != alone.assignment)
-        };
+        let is_gone =
+            |alone: &Alone| self.slots.get(&alone.partition).is_none_or(|slot| slot.assignment != alone.assignment);
         if self.alone.as_ref().is_some_and(is_gone) {
             self.alone = None;
         }
-        let waits = self.slots.iter().filter(|(_, slot)| {
-            slot.stage == Stage::Running && !slot.blocked && !slot.backlog.is_empty()
-        });
+        let waits = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.stage == Stage::Running && !slot.blocked && !slot.backlog.is_empty());
         let waiting: Vec<u16> = waits.map(|(partition, _)| *partition).collect();
-        waiting.into_iter().for_each(|partition| self.dispatch(partition));
+        for partition in waiting {
+            self.dispatch(partition);
+        }
     }
 }

@@ -51,7 +51,9 @@ impl Work {
             match taken {
                 Ok(backlogs) => {
                     let backlog = |partition| backlogs.get(&partition).copied().unwrap_or_default();
-                    Done::Taken(taking.into_iter().map(|(number, assignment)| (number, assignment, backlog(number))).collect())
+                    Done::Taken(
+                        taking.into_iter().map(|(number, assignment)| (number, assignment, backlog(number))).collect(),
+                    )
                 }
                 Err(error) => {
                     tracing::warn!(%error, "can't take partitions; trying again");

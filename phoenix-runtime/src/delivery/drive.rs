@@ -114,8 +114,10 @@ impl Work {
         job.tries += u32::from(counts);
         let wall = self.parts.clock.wall_micros() / 1000;
         let expired = fault.code == Code::DeadlinePassed && job.call.deadline_millis.is_some_and(|end| end <= wall);
-        let age = now.saturating_sub(job.taken);
-        if let Some(most) = self.redelivery.max_age().filter(|most| *most <= age && is_open(fault.code)) {
+        // one that waits for those before it is not tried
+        let tried = is_open(fault.code) && fault.code != Code::Behind;
+        let age = if tried { now.saturating_sub(*job.failed.get_or_insert(now)) } else { Duration::ZERO };
+        if let Some(most) = self.redelivery.max_age().filter(|most| tried && *most <= age) {
             let detail = format!(
                 "tried for {age:?} without an outcome, and {most:?} are the most (delivery.max_age); the last time: {fault}"
             );

@@ -5,10 +5,11 @@
 //! are done.
 
 use super::pack::{Packer, Place, unpack};
-use super::rows::{RowId, Facts, id_of};
+use super::rows::{Facts, RowId, id_of, until_done};
 use crate::bus::port::Record;
-use crate::event_store::letters::{InboxRow, Letters};
-use crate::event_store::port::StoreError;
+use crate::domain::ports::Clock;
+use crate::event_store::letters::InboxRow;
+use crate::event_store::port::{EventStore, StoreError};
 
 /// How often a row is tried before it is suspected.
 const UNSUSPECTED: u32 = 2;
@@ -50,12 +51,12 @@ fn most(max_tries: u32) -> u32 {
 
 /// Looks at rows before their records are done. Those of `fresh` were put by this node, and not tried yet.
 pub(super) async fn examine(
-    letters: &dyn Letters,
+    (store, clock): (&dyn EventStore, &dyn Clock),
     rows: Vec<InboxRow>,
     fresh: impl Fn(RowId) -> bool + Send,
     max_tries: u32,
-    now_micros: i64,
 ) -> Result<Findings, StoreError> {
+    let now_micros = clock.wall_micros();
     let (mut found, mut tried) = (Findings::default(), Vec::new());
     for row in rows {
         let (key, facts) = (row.key(), Facts::of(&row));
@@ -76,16 +77,22 @@ pub(super) async fn examine(
         } else if row.messages > 1 {
             let place = Place { topic: row.topic.clone(), partition: row.partition, now_micros };
             let mut packer = Packer::one_by_one(place, row.hold.clone(), row.tries);
-            records.iter().for_each(|(offset, record)| packer.push(*offset, record, 0));
+            for (offset, record) in &records {
+                packer.push(*offset, record, 0);
+            }
             let singles: Vec<InboxRow> = packer.into_rows().into_iter().map(|(row, _)| row).collect();
             tracing::warn!(row = %key, tries = row.tries, "commands were at work each time the process ended; from now on one at a time");
             found.cut.push(id);
-            if letters.replace(key, singles.clone()).await? {
-                found.rows.extend(singles.into_iter().zip(records).map(|(row, record)| {
-                    let (id, facts) = (id_of(&row.key()), Facts::of(&row));
-                    Examined { id, facts, records: vec![record], verdict: Verdict::DoAlone }
-                }));
-            }
+            // until it is known to be done: whoever asks for the row again does not find it. That it is not there says so too
+            until_done(store, clock, "cut a row of the inbox", |letters| {
+                let replacing = letters.replace(key.clone(), singles.clone());
+                Box::pin(async move { replacing.await.map(|_| ()) })
+            })
+            .await;
+            found.rows.extend(singles.into_iter().zip(records).map(|(row, record)| {
+                let (id, facts) = (id_of(&row.key()), Facts::of(&row));
+                Examined { id, facts, records: vec![record], verdict: Verdict::DoAlone }
+            }));
             continue;
         } else if row.tries < most(max_tries) {
             Verdict::DoAlone
@@ -94,7 +101,7 @@ pub(super) async fn examine(
         };
         found.rows.push(Examined { id, facts, records, verdict });
     }
-    if !tried.is_empty() {
+    if let Some(letters) = store.letters().filter(|_| !tried.is_empty()) {
         letters.note_try(tried, now_micros).await?;
     }
     Ok(found)

@@ -38,6 +38,7 @@ impl Work {
                     // what is finished behind the lowest that is not is no more than an offset
                     let unfinished = slot.entries.len().max(slot.frontier.unfinished() / 4);
                     let full = unfinished >= options.max_unfinished || bytes >= options.max_unfinished_bytes;
+                    slot.crowded = bytes >= options.max_unfinished_bytes;
                     let roomy = unfinished <= options.max_unfinished / 2 && bytes <= options.max_unfinished_bytes / 2;
                     if full && !slot.full {
                         metrics::counter!("phoenix_delivery_pauses_total").increment(1);

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::TICK;
 use super::examine::{Examined, Findings, Verdict, examine};
 use super::job::Job;
-use super::rows::{Cursor, RowId, Facts, State, before, id_of, key};
+use super::rows::{Cursor, Facts, RowId, State, before, id_of, key, until_done};
 use super::settle::Dead;
 use super::slot::{Home, Slot, Stage};
 use super::spill::{Bounds, Putting};
@@ -15,13 +14,10 @@ use super::work::{Done, Work};
 use crate::bus::envelope::Message;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::identity_hash;
-use crate::domain::ports::{BoxFuture, Clock};
-use crate::event_store::letters::{Due, Letters};
+use crate::domain::ports::Clock;
+use crate::event_store::letters::Due;
 use crate::event_store::port::{EventStore, StoreError};
 
-/// The first and the longest pause before a change of the inbox is tried again.
-const PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// How many rows, and bytes of them, are read at once.
 const PAGE_ROWS: usize = 8;
 const PAGE_BYTES: usize = 1 << 20;
@@ -34,26 +30,6 @@ pub(super) struct Page {
     findings: Findings,
     /// Those that are held for an aggregate, each with the hash of its lane.
     held: Vec<(u64, RowId, Facts)>,
-}
-
-/// Asks for a change until it is done.
-async fn until_done(
-    store: &dyn EventStore,
-    clock: &dyn Clock,
-    what: &str,
-    ask: impl for<'a> Fn(&'a dyn Letters) -> BoxFuture<'a, Result<(), StoreError>> + Send,
-) {
-    let mut pause = PAUSE;
-    while let Some(letters) = store.letters() {
-        match ask(letters).await {
-            Ok(()) => return,
-            Err(error) => {
-                tracing::warn!(%error, "can't {what}; trying again");
-                clock.sleep(pause).await;
-                pause = (pause * 2).min(MAX_PAUSE);
-            }
-        }
-    }
 }
 
 impl Work {
@@ -144,7 +120,7 @@ impl Work {
             }
             slot.make_way(&self.bounds);
             lanes.extend(slot.spilled.iter().map(|lane| (*number, *lane)));
-            let has_room = slot.entries.len() < (self.bounds.unfinished / 2).max(1) && !slot.full;
+            let has_room = slot.has_room((self.bounds.unfinished / 2).max(1));
             if slot.rows.cursor == Cursor::End || slot.rows.reading || slot.rows.putting || !has_room {
                 continue;
             }
@@ -166,7 +142,7 @@ impl Work {
             let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
             let max_tries = self.parts.options.max_tries;
             self.done.push(Box::pin(async move {
-                let page = page(&*store, question, (&left, &known), max_tries, clock.wall_micros()).await;
+                let page = page((&*store, &*clock), question, (&left, &known), max_tries).await;
                 if let Err(error) = &page {
                     tracing::warn!(%error, "can't read the inbox; trying again");
                     clock.sleep(TICK).await;
@@ -214,7 +190,7 @@ impl Work {
         let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
         let max_tries = self.parts.options.max_tries;
         self.done.push(Box::pin(async move {
-            let row = one(&*store, question, id, fresh, max_tries, clock.wall_micros()).await;
+            let row = one((&*store, &*clock), question, id, fresh, max_tries).await;
             if let Err(error) = &row {
                 tracing::warn!(%error, "can't read a row of the inbox; trying again");
                 clock.sleep(TICK).await;
@@ -248,7 +224,6 @@ impl Work {
 
     /// Records of rows come into memory.
     fn load(&mut self, partition: u16, findings: Findings, of: Option<u64>) {
-        let now = self.parts.clock.monotonic();
         let Some(slot) = self.slots.get_mut(&partition) else { return };
         let mut dead = Vec::new();
         let is_cut = !findings.cut.is_empty();
@@ -265,21 +240,27 @@ impl Work {
             slot.rows.read(id);
             let fresh = slot.rows.get(id).is_some_and(|row| row.fresh);
             for (offset, record) in records {
+                if slot.given_up.contains(&offset) {
+                    continue;
+                }
                 let Ok(Message::Call(call)) = Message::from_record(&record) else {
                     // what is no call is never put
                     tracing::error!(partition, offset, "a record of the inbox is no call; it is passed over");
                     continue;
                 };
                 let (before, record) = (!fresh || call.attempt > 0, Arc::new(record));
-                let mut job = slot.job(offset, call, record, Home::Row(id), now);
+                let mut job = slot.job(offset, call, record, Home::Row(id));
                 slot.rows.one_more(id);
                 job.before = before;
                 job.suspect = verdict == Verdict::DoAlone;
                 match (verdict, of) {
-                    (Verdict::GiveUp(tries), _) => dead.push((job, tries)),
+                    (Verdict::GiveUp(tries), _) => {
+                        slot.given_up.insert(offset);
+                        dead.push((job, tries));
+                    }
                     (_, None) => slot.admit(job, self.bounds.per_aggregate),
                     (_, Some(hash)) => {
-                        slot.lanes.of(hash).front += 1;
+                        let job = slot.lanes.of(hash).admit(job);
                         slot.backlog.push_back(job);
                     }
                 }
@@ -306,7 +287,7 @@ impl Work {
 impl Slot {
     /// Brings what waits in memory behind an aggregate's commands to the front, or says which row is to be read.
     fn refill(&mut self, hash: u64, bounds: &Bounds) -> Option<RowId> {
-        let has_room = self.entries.len() < bounds.unfinished;
+        let has_room = self.has_room(bounds.unfinished);
         if self.stage != Stage::Running || !self.lanes.has(hash) {
             self.spilled.remove(&hash);
             return None;
@@ -325,7 +306,8 @@ impl Slot {
         while lane.front < bounds.per_aggregate
             && let Some(job) = lane.tail.pop_front()
         {
-            lane.front += 1;
+            let job = lane.admit(job);
+            self.waiting = self.waiting.saturating_sub(1);
             self.backlog.push_back(job);
         }
         if lane.tail.is_empty() {
@@ -339,11 +321,10 @@ impl Slot {
 
 /// Rows from the cursor on. `left` are those that this node has put and left there, `known` all others that it knows.
 async fn page(
-    store: &dyn EventStore,
+    (store, clock): (&dyn EventStore, &dyn Clock),
     question: Due,
     (left, known): (&BTreeSet<RowId>, &BTreeSet<RowId>),
     max_tries: u32,
-    now_micros: i64,
 ) -> Result<Page, StoreError> {
     let Some(letters) = store.letters() else {
         return Ok(Page { last: None, findings: Findings::default(), held: Vec::new() });
@@ -353,29 +334,27 @@ async fn page(
     let unknown = rows.into_iter().filter(|row| !known.contains(&id_of(&row.key())));
     let (mut held, mut rows) = (Vec::new(), Vec::new());
     for row in unknown {
-        match &row.hold {
-            Some(hold) => {
-                let hash = identity_hash(&hold.aggregate, hold.id.as_str());
-                held.push((hash, id_of(&row.key()), Facts::of(&row)));
-            }
-            None => rows.push(row),
+        if let Some(stream) = &row.hold {
+            let hash = identity_hash(&stream.aggregate, stream.id.as_str());
+            held.push((hash, id_of(&row.key()), Facts::of(&row)));
+        } else {
+            rows.push(row);
         }
     }
-    let findings = examine(letters, rows, |id| left.contains(&id), max_tries, now_micros).await?;
+    let findings = examine((store, clock), rows, |id| left.contains(&id), max_tries).await?;
     Ok(Page { last, findings, held })
 }
 
 /// One row.
 async fn one(
-    store: &dyn EventStore,
+    (store, clock): (&dyn EventStore, &dyn Clock),
     question: Due,
     id: RowId,
     fresh: bool,
     max_tries: u32,
-    now_micros: i64,
 ) -> Result<Findings, StoreError> {
     let Some(letters) = store.letters() else { return Ok(Findings::default()) };
     let mut rows = letters.due(question).await?;
     rows.retain(|row| id_of(&row.key()) == id);
-    examine(letters, rows, |_| fresh, max_tries, now_micros).await
+    examine((store, clock), rows, |_| fresh, max_tries).await
 }

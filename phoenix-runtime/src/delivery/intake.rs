@@ -45,7 +45,7 @@ impl Work {
 
     /// Takes a record from the bus.
     pub(super) fn take(&mut self, Received { from, offset, record }: Received) {
-        let (count, now) = (self.parts.partitions.count(), self.parts.clock.monotonic());
+        let count = self.parts.partitions.count();
         let Some(slot) = self.slots.get_mut(&from.partition) else { return };
         // what comes while it leaves is the next owner's
         if matches!(slot.stage, Stage::Leaving { .. }) || !slot.frontier.take(offset) {
@@ -58,7 +58,7 @@ impl Work {
                 if partition != from.partition {
                     return self.send_on(from, offset, record, partition);
                 }
-                let job = slot.job(offset, call, record, Home::Bus, now);
+                let job = slot.job(offset, call, record, Home::Bus);
                 match self.bounds.grade {
                     Grade::Inbox => slot.fresh.push_back(job),
                     Grade::Broker => {

@@ -16,16 +16,19 @@ pub(super) struct Job {
     pub(super) partition: u16,
     /// Which assignment of the partition it belongs to.
     pub(super) assignment: u64,
-    /// Which of all that were taken: in one lane, the order in which they are done.
+    /// Which of all that came into memory.
     pub(super) serial: u64,
+    /// Which of its lane: the order in which they are done. One that was read from the inbox is in front of others that
+    /// have waited in memory for it.
+    pub(super) place: u64,
     pub(super) offset: u64,
     /// The hash of its aggregate: that of its lane.
     pub(super) lane: u64,
     pub(super) call: Call,
     /// As it came.
     pub(super) record: Arc<Record>,
-    /// When this node has taken it, on the monotonic time.
-    pub(super) taken: Duration,
+    /// When it first came back from the engine without an outcome, on the monotonic time.
+    pub(super) failed: Option<Duration>,
     /// How often its handler panicked or took too long.
     pub(super) tries: u32,
     /// Whether it was with the engine before.

@@ -13,6 +13,8 @@ use crate::engine::order::Order;
 pub(super) struct Lane {
     /// How many are in front: on their way to the engine, with it, or to be tried again.
     pub(super) front: usize,
+    /// How many have been there.
+    places: u64,
     /// Rows of the inbox that are not in memory, in their order.
     pub(super) stored: BTreeSet<RowId>,
     /// Whether the first of them is being read.
@@ -24,7 +26,7 @@ pub(super) struct Lane {
     order: Order,
     /// How many are with the engine.
     at_work: usize,
-    /// Those that came back without an outcome, and those behind them, by serial number.
+    /// Those that came back without an outcome, and those behind them, by their places.
     held: VecDeque<Job>,
     /// When those that are held are tried again.
     due: Option<Duration>,
@@ -33,6 +35,13 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    /// A command is in front from now on, behind all others that are.
+    pub(super) fn admit(&mut self, job: Job) -> Job {
+        self.front += 1;
+        self.places += 1;
+        Job { place: self.places, ..job }
+    }
+
     /// Takes a command. Gives it back where it may go to the engine now, with its order.
     pub(super) fn enter(&mut self, job: Job) -> Option<(Job, Order)> {
         let waits = !self.held.is_empty() || job.suspect;
@@ -59,7 +68,7 @@ impl Lane {
 
     fn hold(&mut self, mut job: Job) {
         job.cleared = false;
-        let place = self.held.partition_point(|held| held.serial < job.serial);
+        let place = self.held.partition_point(|held| held.place < job.place);
         self.held.insert(place, job);
     }
 
@@ -116,7 +125,9 @@ impl Lane {
         let end = self.held.iter().position(|job| job.suspect).unwrap_or(self.held.len());
         let rest = self.held.split_off(end);
         let mut again = std::mem::replace(&mut self.held, rest);
-        again.iter_mut().for_each(|job| job.cleared = true);
+        for job in &mut again {
+            job.cleared = true;
+        }
         again
     }
 

@@ -83,9 +83,7 @@ pub enum DeliveryError {
     #[error("failed to begin the delivery of commands: {0}")]
     Bus(#[from] BusError),
     /// The inbox is asked for, and there is none.
-    #[error(
-        "`delivery.grade` is \"inbox\", and {reason}: set it to \"broker\", or {remedy}"
-    )]
+    #[error("`delivery.grade` is \"inbox\", and {reason}: set it to \"broker\", or {remedy}")]
     NoInbox {
         /// Why.
         reason: &'static str,

@@ -51,8 +51,8 @@ pub struct DeliveryOptions {
     /// The longest pause.
     #[serde(with = "units::duration")]
     pub max_pause: Duration,
-    /// For how long a command is tried, since this node has taken it, before it is a dead letter, whatever the reason. A
-    /// store that is down for longer makes dead letters then.
+    /// For how long a command is tried, since it first came to no outcome on this node, before it is a dead letter, whatever
+    /// the reason. A store that is down for longer makes dead letters then.
     #[serde(with = "units::duration_or_never")]
     pub max_age: Option<Duration>,
     /// How many commands are tried again at once, each tenth of a second.
@@ -96,8 +96,8 @@ pub trait Redelivery: Send + Sync + fmt::Debug + 'static {
     /// How long to wait after so many failures; `draw` is a random number.
     fn pause(&self, failures: u32, draw: u64) -> Duration;
 
-    /// How long a command is tried, since this node has taken it: what has no outcome by then is a dead letter. `None`,
-    /// where nothing else is said, for as long as it takes.
+    /// How long a command is tried, since it first came to no outcome: what has none by then is a dead letter. `None`, where
+    /// nothing else is said, for as long as it takes.
     fn max_age(&self) -> Option<Duration> {
         None
     }

@@ -5,9 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bus::port::TopicPartition;
-use crate::event_store::letters::{Backlog, InboxKey, InboxRow};
+use crate::domain::ports::{BoxFuture, Clock};
+use crate::event_store::letters::{Backlog, InboxKey, InboxRow, Letters};
+use crate::event_store::port::{EventStore, StoreError};
+
+/// The first and the longest pause before a change of the inbox is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// A row of a partition: its first offset and the hash of its contents.
 pub(super) type RowId = (u64, u64);
@@ -180,4 +187,24 @@ pub(super) fn before(partition: &TopicPartition, (first, digest): RowId) -> Opti
         (None, None) => return None,
     };
     Some(key(partition, id))
+}
+
+/// Asks for a change until it is done.
+pub(super) async fn until_done(
+    store: &dyn EventStore,
+    clock: &dyn Clock,
+    what: &str,
+    ask: impl for<'a> Fn(&'a dyn Letters) -> BoxFuture<'a, Result<(), StoreError>> + Send,
+) {
+    let mut pause = PAUSE;
+    while let Some(letters) = store.letters() {
+        match ask(letters).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::warn!(%error, "can't {what}; trying again");
+                clock.sleep(pause).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+            }
+        }
+    }
 }

@@ -113,7 +113,10 @@ impl Settling {
                 }
             }
             let Some(letters) = self.store.letters() else { break };
-            match letters.bury(vec![self.letter(from, topic, record, call, dead)], row.clone().into_iter().collect()).await {
+            match letters
+                .bury(vec![self.letter(from, topic, record, call, dead)], row.clone().into_iter().collect())
+                .await
+            {
                 Ok(()) => break,
                 Err(StoreError::Refused { reason, .. }) => {
                     tracing::error!(%topic, partition, offset, reason, "the store does not take the dead letter: it is on the topic alone");

@@ -72,6 +72,12 @@ pub(super) struct Slot {
     pub(super) moving: BTreeSet<u64>,
     /// Lanes of which something is there, or is to be put there.
     pub(super) spilled: BTreeSet<u64>,
+    /// How many wait in memory to be put there, behind what is there.
+    pub(super) waiting: usize,
+    /// Whether the commands of this node have as many bytes as they may.
+    pub(super) crowded: bool,
+    /// Offsets of what ended the process and was given up: other rows may have it as well.
+    pub(super) given_up: BTreeSet<u64>,
     /// How many are with the engine.
     pub(super) at_work: usize,
     /// How much is on its way besides: replies, dead letters, records for another partition, changes of the inbox.
@@ -99,6 +105,9 @@ impl Slot {
             rows: Rows::default(),
             moving: BTreeSet::new(),
             spilled: BTreeSet::new(),
+            waiting: 0,
+            crowded: false,
+            given_up: BTreeSet::new(),
             at_work: 0,
             settling: 0,
             bytes: 0,
@@ -119,19 +128,20 @@ impl Slot {
     }
 
     /// A call is in memory from now on.
-    pub(super) fn job(&mut self, offset: u64, call: Call, record: Arc<Record>, home: Home, now: Duration) -> Job {
+    pub(super) fn job(&mut self, offset: u64, call: Call, record: Arc<Record>, home: Home) -> Job {
         let lane = identity_hash(&call.aggregate, &call.subject);
         let serial = self.enter(offset, Some(lane), Arc::clone(&record), home);
         Job {
             partition: self.partition.partition,
             assignment: self.assignment,
             serial,
+            place: 0,
             offset,
             lane,
             before: call.attempt > 0 || home != Home::Bus,
             call,
             record,
-            taken: now,
+            failed: None,
             tries: 0,
             cleared: false,
             suspect: false,
@@ -145,11 +155,22 @@ impl Slot {
         if lane.is_spilled() || (lane.front >= most && super::job::stream(&job.call).is_some()) {
             self.moving.insert(job.lane);
             self.spilled.insert(job.lane);
+            self.waiting += 1;
             lane.tail.push_back(job);
         } else {
-            lane.front += 1;
-            self.backlog.push_back(job);
+            self.backlog.push_back(lane.admit(job));
         }
+    }
+
+    /// Whether so many more may come from the inbox. What waits for room there is not counted: it would wait for itself.
+    pub(super) fn has_room(&self, most: usize) -> bool {
+        let under_way = self.under_way();
+        under_way == 0 || (under_way < most && !self.crowded)
+    }
+
+    /// How many are in memory and wait for nothing of the inbox.
+    pub(super) fn under_way(&self) -> usize {
+        self.entries.len().saturating_sub(self.fresh.len() + self.waiting)
     }
 
     /// A record has its outcome, or is in the inbox alone: whoever kept it need not any more.

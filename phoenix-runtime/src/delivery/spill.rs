@@ -11,8 +11,9 @@
 use super::job::{Job, stream};
 use super::options::{DeliveryOptions, Grade};
 use super::pack::{Packer, Place, fits};
-use super::rows::{Cursor, RowId, Facts, State, id_of};
+use super::rows::{Cursor, Facts, RowId, State, id_of};
 use super::slot::{Home, Slot, Stage};
+use crate::bus::envelope::Message;
 use crate::event_store::letters::InboxRow;
 
 /// How much may be where.
@@ -113,7 +114,7 @@ impl Slot {
 
     /// Everything that came since: most of it in rows as it came.
     fn collect_fresh(&mut self, bounds: &Bounds, place: &Place, all: &mut Vec<(Kind, Packer)>) -> Vec<Job> {
-        if self.rows.cursor == Cursor::End && self.entries.len() - self.fresh.len() >= bounds.unfinished / 2 {
+        if self.rows.cursor == Cursor::End && self.under_way() >= bounds.unfinished / 2 {
             // no room: from here on it is left in the store
             self.rows.cursor = self.rows.highest.map_or(Cursor::Start, Cursor::Behind);
         }
@@ -142,9 +143,10 @@ impl Slot {
                 let hash = lane.tail.back().map(|job| job.lane);
                 self.moving.extend(hash);
                 self.spilled.extend(hash);
+                self.waiting += 1;
                 continue;
             }
-            lane.front += 1;
+            let job = lane.admit(job);
             // a query that is lost is asked again
             if job.is_command() && fits(&job.record) {
                 kept.push(job.offset, &job.record, job.serial);
@@ -162,33 +164,37 @@ impl Slot {
         let lane = self.lanes.of(hash);
         let tail = lane.tail.front().map_or(u64::MAX, |job| job.serial);
         let front = self.entries.range(..tail.min(fresh)).filter(|(_, entry)| entry.lane == Some(hash));
-        let front: Vec<_> =
-            front.filter(|(_, entry)| entry.home == Home::Bus && fits(&entry.record)).map(|(serial, _)| *serial).collect();
-        let call = lane.tail.front().and_then(|job| stream(&job.call));
-        let hold = call.or_else(|| {
+        let front: Vec<_> = front
+            .filter(|(_, entry)| entry.home == Home::Bus && fits(&entry.record))
+            .map(|(serial, _)| *serial)
+            .collect();
+        let stream = lane.tail.front().and_then(|job| stream(&job.call)).or_else(|| {
             let record = &self.entries.get(front.first()?)?.record;
-            match crate::bus::envelope::Message::from_record(record) {
-                Ok(crate::bus::envelope::Message::Call(call)) => stream(&call),
+            match Message::from_record(record) {
+                Ok(Message::Call(call)) => stream(&call),
                 _ => None,
             }
         });
-        let Some(hold) = hold else { return };
-        let mut kept = Packer::new(place.clone(), Some(hold.clone()));
+        if stream.is_none() {
+            return;
+        }
+        let mut kept = Packer::new(place.clone(), stream.clone());
         for serial in front {
             if let Some(entry) = self.entries.get(&serial) {
                 kept.push(entry.offset, &entry.record, serial);
             }
         }
-        let mut held = Packer::new(place.clone(), Some(hold));
+        let mut behind = Packer::new(place.clone(), stream);
         while lane.tail.front().is_some_and(|job| fits(&job.record))
             && let Some(job) = lane.tail.pop_front()
         {
-            held.push(job.offset, &job.record, job.serial);
+            behind.push(job.offset, &job.record, job.serial);
             lane.putting += 1;
+            self.waiting = self.waiting.saturating_sub(1);
         }
         metrics::counter!("phoenix_delivery_spilled_total").increment(lane.putting as u64);
         all.push((Kind::Kept, kept));
-        all.push((Kind::Held(hash), held));
+        all.push((Kind::Held(hash), behind));
     }
 
     /// What was collected is durable.
@@ -215,7 +221,13 @@ impl Slot {
                 }
                 Kind::Left => {
                     self.rows.add(id, facts, State::Left, true);
-                    serials.into_iter().for_each(|serial| self.finish(serial));
+                    if self.rows.cursor == Cursor::End {
+                        // the partition was taken anew meanwhile
+                        self.rows.cursor = Cursor::Start;
+                    }
+                    for serial in serials {
+                        self.finish(serial);
+                    }
                 }
                 Kind::Held(hash) => {
                     self.rows.add(id, facts, State::Held, true);
@@ -223,11 +235,14 @@ impl Slot {
                     lane.stored.insert(id);
                     lane.putting = lane.putting.saturating_sub(serials.len());
                     self.spilled.insert(hash);
-                    serials.into_iter().for_each(|serial| self.finish(serial));
+                    for serial in serials {
+                        self.finish(serial);
+                    }
                 }
             }
         }
-        if self.stage == Stage::Running {
+        // what leaves is the next owner's; what is just being taken back is done then
+        if !matches!(self.stage, Stage::Leaving { .. }) {
             self.backlog.extend(jobs);
         }
     }

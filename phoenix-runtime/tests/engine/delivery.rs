@@ -210,8 +210,14 @@ fn an_aggregate_that_takes_long_stops_no_other_of_its_partition() {
 #[test]
 fn a_partition_with_too_much_unfinished_is_paused_and_goes_on_later() {
     simulate_wired(|wired| async move {
-        let _node =
-            wired.node_with(DeliveryOptions { max_unfinished: 10, max_records: 5, inbox_messages: 0, ..DeliveryOptions::default() }).await;
+        let _node = wired
+            .node_with(DeliveryOptions {
+                max_unfinished: 10,
+                max_records: 5,
+                inbox_messages: 0,
+                ..DeliveryOptions::default()
+            })
+            .await;
         let remote = wired.remote("a").await;
         let slow = sent(remote.of::<Tally>().ask(add_later("slow", 1, 5_000))).await;
         let mut calls = Vec::new();

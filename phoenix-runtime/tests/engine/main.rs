@@ -15,6 +15,7 @@ mod forwarding;
 mod handover;
 mod held_bus;
 mod history;
+mod inbox;
 mod lanes;
 mod lifecycle;
 mod order;

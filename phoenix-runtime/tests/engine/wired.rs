@@ -45,10 +45,15 @@ impl Wired {
     }
 
     pub(crate) async fn node_with(&self, options: DeliveryOptions) -> Node {
+        self.try_node(options).await.unwrap()
+    }
+
+    /// A node, unless the bus or the store does not let it start.
+    pub(crate) async fn try_node(&self, options: DeliveryOptions) -> Option<Node> {
         let simulation = &self.world.simulation;
         let group = simulation.group();
         let builder = self.world.builder().aggregate::<Tally>().owning(Owning::Nothing);
-        let engine = builder.spawn(simulation.spawner(group)).start().await.unwrap();
+        let engine = builder.spawn(simulation.spawner(group)).start().await.ok()?;
         let parts = Parts {
             bus: Arc::clone(&self.seen),
             store: Arc::new(self.world.store.clone()),
@@ -62,9 +67,12 @@ impl Wired {
             redelivery: None,
             options,
         };
-        let (delivery, work) = Delivery::start(parts).await.unwrap();
+        let Ok((delivery, work)) = Delivery::start(parts).await else {
+            simulation.kill(group);
+            return None;
+        };
         simulation.spawn(group, work);
-        Node { engine, delivery, group }
+        Some(Node { engine, delivery, group })
     }
 
     pub(crate) async fn remote(&self, name: &str) -> Remote {
