@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::examine::ALONE;
 use super::job::{Job, stream};
 use super::pack::{Packer, Place};
-use super::rows::key;
+use super::rows::{key, until_done};
 use super::slot::{Home, Stage};
 use super::work::{Done, Work};
+use crate::domain::ports::BoxFuture;
 use crate::engine::order::Order;
 
 /// For how long nothing else begins: one that is slow is no reason to stop the node.
@@ -36,28 +38,45 @@ impl Work {
     pub(super) fn do_alone(&mut self, job: Job, order: Order) {
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.settling += 1;
-        let home = slot.entries.get(&job.serial).map(|entry| entry.home);
-        let row = match home {
-            Some(Home::Row(id)) => Some(key(&slot.partition, id)),
-            _ => None,
-        };
         let until = self.parts.clock.monotonic().saturating_add(QUIET);
         self.alone = Some(Alone { partition: job.partition, assignment: job.assignment, serial: job.serial, until });
-        let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
+        let counting = self.count(&job, 1);
         self.done.push(Box::pin(async move {
-            let mut counted = true;
-            if let (Some(row), Some(letters)) = (row, store.letters())
-                && let Err(error) = letters.note_try(vec![row], clock.wall_micros()).await
-            {
-                tracing::warn!(%error, "can't count a try of a command; trying again");
-                counted = false;
+            if let Some(counting) = counting {
+                counting.await;
             }
-            Done::Counted(Box::new(job), order, counted)
+            Done::Counted(Box::new(job), order)
         }));
     }
 
+    /// Keeps how often a command was tried alone, this time included or not. It is the number that is kept, and not one
+    /// more, so that an answer that is lost makes no difference.
+    fn count(&self, job: &Job, this: u32) -> Option<BoxFuture<'static, ()>> {
+        let slot = self.slots.get(&job.partition)?;
+        let Home::Row(id) = slot.entries.get(&job.serial)?.home else { return None };
+        let tries = slot.rows.get(id)?.facts.tries.max(ALONE).saturating_add(this);
+        let place = Place {
+            topic: Arc::clone(&slot.partition.topic),
+            partition: job.partition,
+            now_micros: self.parts.clock.wall_micros(),
+        };
+        let mut packer = Packer::one_by_one(place, stream(&job.call), tries);
+        packer.push(job.offset, &job.record, job.serial);
+        let rows: Vec<_> = packer.into_rows().into_iter().map(|(row, _)| row).collect();
+        let name = key(&slot.partition, id);
+        let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
+        Some(Box::pin(async move {
+            until_done(&*store, &*clock, "count a try of a command", |letters| {
+                let replacing = letters.replace(name.clone(), rows.clone());
+                // one that is not there has its outcome
+                Box::pin(async move { replacing.await.map(drop) })
+            })
+            .await;
+        }))
+    }
+
     /// A try is counted: it is made, unless its partition is about to go.
-    pub(super) fn counted(&mut self, job: Job, order: Order, counted: bool) {
+    pub(super) fn counted(&mut self, job: Job, order: Order) {
         if !self.is_current(&job) {
             self.alone = None;
             return;
@@ -67,14 +86,10 @@ impl Work {
             slot.settling -= 1;
             slot.stage == Stage::Running
         });
-        match (counted, runs) {
-            (true, true) if job.is_command() => self.send(job, order),
-            (true, true) => self.ask(job),
-            (true, false) => self.acquit(job),
-            (false, _) => {
-                self.alone = None;
-                self.comes_back(job);
-            }
+        match runs {
+            true if job.is_command() => self.send(job, order),
+            true => self.ask(job),
+            false => self.acquit(job),
         }
     }
 
@@ -91,29 +106,12 @@ impl Work {
     /// Takes back a try that has not ended the process; then it may be tried again.
     pub(super) fn acquit(&mut self, job: Job) {
         self.no_more_alone(&job);
-        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
-        let home = slot.entries.get(&job.serial).map(|entry| entry.home);
-        let found = match home {
-            Some(Home::Row(id)) => slot.rows.get(id).map(|row| (id, row.facts.tries)),
-            _ => None,
-        };
-        let Some((id, tries)) = found else { return self.comes_back(job) };
-        let place = Place {
-            topic: Arc::clone(&slot.partition.topic),
-            partition: job.partition,
-            now_micros: self.parts.clock.wall_micros(),
-        };
-        let mut packer = Packer::one_by_one(place, stream(&job.call), tries);
-        packer.push(job.offset, &job.record, job.serial);
-        let rows = packer.into_rows().into_iter().map(|(row, _)| row).collect();
-        slot.settling += 1;
-        let (name, store) = (key(&slot.partition, id), Arc::clone(&self.parts.store));
+        let Some(counting) = self.count(&job, 0) else { return self.comes_back(job) };
+        if let Some(slot) = self.slots.get_mut(&job.partition) {
+            slot.settling += 1;
+        }
         self.done.push(Box::pin(async move {
-            if let Some(letters) = store.letters()
-                && let Err(error) = letters.replace(name, rows).await
-            {
-                tracing::warn!(%error, "a try of a command that came back is counted all the same");
-            }
+            counting.await;
             Done::Acquitted(Box::new(job))
         }));
     }

@@ -14,6 +14,9 @@ use crate::event_store::port::{EventStore, StoreError};
 /// How often a row is tried before it is suspected.
 const UNSUSPECTED: u32 = 2;
 
+/// Tries from here on were made alone, and are counted exactly; those below may have been counted more than once.
+pub(super) const ALONE: u32 = 1 << 16;
+
 /// What is done with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -44,9 +47,14 @@ pub(super) struct Findings {
     pub(super) cut: Vec<RowId>,
 }
 
-/// The most tries of a command that may be what ends the process.
-fn most(max_tries: u32) -> u32 {
-    UNSUSPECTED + max_tries.saturating_sub(UNSUSPECTED).max(1)
+/// What is done with a row of one record that was tried so often.
+fn suspect(tries: u32, max_tries: u32) -> Verdict {
+    let alone = tries.saturating_sub(ALONE);
+    if alone < max_tries.saturating_sub(UNSUSPECTED).max(1) {
+        Verdict::DoAlone
+    } else {
+        Verdict::GiveUp(UNSUSPECTED.saturating_add(alone))
+    }
 }
 
 /// Looks at rows before their records are done. Those of `fresh` were put by this node, and not tried yet.
@@ -94,10 +102,8 @@ pub(super) async fn examine(
                 Examined { id, facts, records: vec![record], verdict: Verdict::DoAlone }
             }));
             continue;
-        } else if row.tries < most(max_tries) {
-            Verdict::DoAlone
         } else {
-            Verdict::GiveUp(row.tries)
+            suspect(row.tries, max_tries)
         };
         found.rows.push(Examined { id, facts, records, verdict });
     }

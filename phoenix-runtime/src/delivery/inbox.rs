@@ -170,6 +170,9 @@ impl Work {
             }
         }
         self.load(partition, findings, None);
+        if let Some(slot) = self.slots.get_mut(&partition) {
+            slot.rows.forget_passed();
+        }
         self.dispatch(partition);
     }
 

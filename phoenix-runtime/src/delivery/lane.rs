@@ -26,6 +26,8 @@ pub(super) struct Lane {
     order: Order,
     /// How many are with the engine.
     at_work: usize,
+    /// Whether the one that is, or is about to be, is done alone: those behind it wait until then.
+    alone: bool,
     /// Those that came back without an outcome, and those behind them, by their places.
     held: VecDeque<Job>,
     /// When those that are held are tried again.
@@ -44,7 +46,7 @@ impl Lane {
 
     /// Takes a command. Gives it back where it may go to the engine now, with its order.
     pub(super) fn enter(&mut self, job: Job) -> Option<(Job, Order)> {
-        let waits = !self.held.is_empty() || job.suspect;
+        let waits = self.alone || !self.held.is_empty() || job.suspect;
         if (waits && !job.cleared) || self.order.is_broken() {
             self.hold(job);
             return None;
@@ -57,12 +59,14 @@ impl Lane {
     pub(super) fn finished(&mut self) {
         self.at_work = self.at_work.saturating_sub(1);
         self.front = self.front.saturating_sub(1);
+        self.alone = false;
         self.failures = 0;
     }
 
     /// One came back without an outcome; it keeps its place.
     pub(super) fn came_back(&mut self, job: Job) {
         self.at_work = self.at_work.saturating_sub(1);
+        self.alone = false;
         self.hold(job);
     }
 
@@ -114,6 +118,7 @@ impl Lane {
         self.due = None;
         self.order = Order::default();
         self.at_work += 1;
+        self.alone = true;
         job.cleared = true;
         Some((job, self.order.clone()))
     }

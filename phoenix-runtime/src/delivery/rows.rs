@@ -137,6 +137,28 @@ impl Rows {
         }
     }
 
+    /// The records of a row are in the store alone, for the lane of an aggregate.
+    pub(super) fn hold(&mut self, id: RowId) {
+        if let Some(row) = self.known.get_mut(&id) {
+            row.state = State::Held;
+        }
+    }
+
+    /// Rows that were left behind the cursor, which has passed them: if they were there they would have been read.
+    pub(super) fn forget_passed(&mut self) {
+        let cursor = self.cursor;
+        let passed = |id: RowId| match cursor {
+            Cursor::End => true,
+            Cursor::Behind(last) => id <= last,
+            Cursor::Start => false,
+        };
+        let gone = self.known.iter().filter(|(id, row)| row.state == State::Left && passed(**id));
+        let gone: Vec<RowId> = gone.map(|(id, _)| *id).collect();
+        for id in gone {
+            self.gone(id);
+        }
+    }
+
     /// One more of its records is in memory.
     pub(super) fn one_more(&mut self, id: RowId) {
         if let Some(row) = self.known.get_mut(&id) {

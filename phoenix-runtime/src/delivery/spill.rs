@@ -231,6 +231,8 @@ impl Slot {
                 }
                 Kind::Held(hash) => {
                     self.rows.add(id, facts, State::Held, true);
+                    // a row that held nothing but these is the same row: it is not to go with its records
+                    self.rows.hold(id);
                     let lane = self.lanes.of(hash);
                     lane.stored.insert(id);
                     lane.putting = lane.putting.saturating_sub(serials.len());

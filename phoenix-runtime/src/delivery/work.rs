@@ -55,8 +55,8 @@ pub(super) enum Done {
     Page { partition: u16, assignment: u64, page: Result<Page, StoreError> },
     /// A row that is held for an aggregate.
     Row { partition: u16, assignment: u64, lane: u64, id: RowId, row: Result<Findings, StoreError> },
-    /// A try of a command that is done alone is counted, or is not.
-    Counted(Box<Job>, Order, bool),
+    /// A try of a command that is done alone is counted.
+    Counted(Box<Job>, Order),
     /// A try is counted no more.
     Acquitted(Box<Job>),
 }
@@ -250,7 +250,7 @@ impl Work {
             Done::Removed(of) => self.removed(of),
             Done::Page { partition, assignment, page } => self.page(partition, assignment, page),
             Done::Row { partition, assignment, lane, id, row } => self.row((partition, assignment), lane, id, row),
-            Done::Counted(job, order, counted) => self.counted(*job, order, counted),
+            Done::Counted(job, order) => self.counted(*job, order),
             Done::Acquitted(job) => self.acquitted(*job),
             Done::Settled { partition, assignment, serial } => {
                 if let Some(slot) = self.slots.get_mut(&partition)

@@ -229,6 +229,8 @@ fn nodes_come_and_go(grade: Grade, inbox_messages: u64) {
             max_per_aggregate: 4,
             max_records: 30,
             inbox_messages,
+            // where processes end by the dozen, the innocent may be at work each time
+            max_tries: 50,
             ..narrow(grade)
         };
         let mut nodes = Vec::new();
