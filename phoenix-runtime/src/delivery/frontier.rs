@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 pub(super) struct Frontier {
     /// In their order, with whether each is finished; offsets may have gaps.
     open: VecDeque<(u64, bool)>,
+    /// How many of them are finished.
+    overtook: usize,
     /// The offset behind the last that was taken.
     next: u64,
     /// What may be committed.
@@ -18,7 +20,7 @@ impl Frontier {
     /// Of a partition that is read from this offset on.
     pub(super) fn new(committed: Option<u64>) -> Self {
         let from = committed.unwrap_or(0);
-        Self { open: VecDeque::new(), next: from, finished: from, committed: from }
+        Self { open: VecDeque::new(), overtook: 0, next: from, finished: from, committed: from }
     }
 
     /// Takes a record. False where it was taken before.
@@ -34,19 +36,31 @@ impl Frontier {
     /// A record has its outcome.
     pub(super) fn finish(&mut self, offset: u64) {
         if let Ok(place) = self.open.binary_search_by_key(&offset, |(offset, _)| *offset)
-            && let Some((_, finished)) = self.open.get_mut(place)
+            && let Some((_, finished @ false)) = self.open.get_mut(place)
         {
             *finished = true;
+            self.overtook += 1;
         }
         while let Some((offset, true)) = self.open.front() {
             self.finished = offset + 1;
             self.open.pop_front();
+            self.overtook -= 1;
         }
     }
 
     /// How many records are taken and not behind the frontier.
     pub(super) fn unfinished(&self) -> usize {
         self.open.len()
+    }
+
+    /// How many records are finished behind the lowest that is not.
+    pub(super) fn overtook(&self) -> usize {
+        self.overtook
+    }
+
+    /// The lowest record that is not finished.
+    pub(super) fn lowest(&self) -> Option<u64> {
+        self.open.front().map(|(offset, _)| *offset)
     }
 
     /// The next offset to be read after a restart, if it is another one than was committed last.
@@ -85,6 +99,8 @@ mod tests {
                     frontier.finish(offset);
                 }
                 let lowest = open.first().copied().unwrap_or(next);
+                prop_assert_eq!(frontier.lowest().unwrap_or(next), lowest);
+                prop_assert_eq!(frontier.unfinished() - frontier.overtook(), open.len());
                 if let Some(commit) = frontier.to_commit() {
                     prop_assert!(commit <= lowest, "{commit} is behind {lowest}");
                     frontier.committed(commit);

@@ -1,18 +1,36 @@
 //! The commands of one aggregate, in their order: while one of them is to be tried again, those behind it wait.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::job::Job;
+use super::rows::RowId;
 use crate::engine::order::Order;
 
-/// The commands of one aggregate that have no outcome.
+/// The commands of one aggregate that have no outcome: those in memory, behind them those in the inbox, and behind these
+/// the ones that are on their way there.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
+    /// How many are in front: on their way to the engine, with it, or to be tried again.
+    pub(super) front: usize,
+    /// How many have been there.
+    places: u64,
+    /// Rows of the inbox that are not in memory, in their order.
+    pub(super) stored: BTreeSet<RowId>,
+    /// Whether the first of them is being read.
+    pub(super) reading: bool,
+    /// How many are just being put there.
+    pub(super) putting: usize,
+    /// Those that are to be put there.
+    pub(super) tail: VecDeque<Job>,
     order: Order,
     /// How many are with the engine.
     at_work: usize,
-    /// Those that came back without an outcome, and those behind them, by offset.
+    /// How many are on their way there again.
+    cleared: usize,
+    /// Whether the one that is, or is about to be, is done alone: those behind it wait until then.
+    alone: bool,
+    /// Those that came back without an outcome, and those behind them, by their places.
     held: VecDeque<Job>,
     /// When those that are held are tried again.
     due: Option<Duration>,
@@ -21,10 +39,19 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    /// A command is in front from now on, behind all others that are.
+    pub(super) fn admit(&mut self, job: Job) -> Job {
+        self.front += 1;
+        self.places += 1;
+        Job { place: self.places, ..job }
+    }
+
     /// Takes a command. Gives it back where it may go to the engine now, with its order.
     pub(super) fn enter(&mut self, job: Job) -> Option<(Job, Order)> {
-        if !self.held.is_empty() || self.order.is_broken() {
-            self.held.push_back(job);
+        self.cleared -= usize::from(job.cleared);
+        let waits = self.alone || !self.held.is_empty() || job.suspect;
+        if (waits && !job.cleared) || self.order.is_broken() {
+            self.hold(job);
             return None;
         }
         self.at_work += 1;
@@ -34,13 +61,21 @@ impl Lane {
     /// One has its outcome.
     pub(super) fn finished(&mut self) {
         self.at_work = self.at_work.saturating_sub(1);
+        self.front = self.front.saturating_sub(1);
+        self.alone = false;
         self.failures = 0;
     }
 
     /// One came back without an outcome; it keeps its place.
     pub(super) fn came_back(&mut self, job: Job) {
         self.at_work = self.at_work.saturating_sub(1);
-        let place = self.held.partition_point(|held| held.offset < job.offset);
+        self.alone = false;
+        self.hold(job);
+    }
+
+    fn hold(&mut self, mut job: Job) {
+        job.cleared = false;
+        let place = self.held.partition_point(|held| held.place < job.place);
         self.held.insert(place, job);
     }
 
@@ -52,7 +87,7 @@ impl Lane {
         failed: bool,
         pause: impl FnOnce(u32) -> Duration,
     ) -> Option<Duration> {
-        if self.at_work > 0 || self.due.is_some() {
+        if self.at_work > 0 || self.cleared > 0 || self.due.is_some() {
             return None;
         }
         if self.held.is_empty() {
@@ -75,14 +110,47 @@ impl Lane {
         self.due
     }
 
-    /// The commands that are tried again, under a new order.
+    /// Whether the next one has to wait until it may be done alone.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.held.front().is_some_and(|job| job.suspect)
+    }
+
+    /// The command that is done alone; it counts as being with the engine.
+    pub(super) fn suspect(&mut self) -> Option<(Job, Order)> {
+        let mut job = self.held.pop_front()?;
+        self.due = None;
+        self.order = Order::default();
+        self.at_work += 1;
+        self.alone = true;
+        job.cleared = true;
+        Some((job, self.order.clone()))
+    }
+
+    /// The commands that are tried again, under a new order: up to one that has to be done alone.
     pub(super) fn again(&mut self) -> VecDeque<Job> {
         self.due = None;
         self.order = Order::default();
-        std::mem::take(&mut self.held)
+        let end = self.held.iter().position(|job| job.suspect).unwrap_or(self.held.len());
+        let rest = self.held.split_off(end);
+        let mut again = std::mem::replace(&mut self.held, rest);
+        for job in &mut again {
+            job.cleared = true;
+        }
+        self.cleared = again.len();
+        again
+    }
+
+    /// Whether what comes for it goes behind what is in the inbox.
+    pub(super) fn is_spilled(&self) -> bool {
+        !self.stored.is_empty() || self.putting > 0 || !self.tail.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.at_work == 0 && self.held.is_empty()
+        self.front == 0 && !self.is_spilled()
+    }
+
+    /// Whether it may serve another aggregate, once it is empty.
+    pub(super) fn is_as_new(&self) -> bool {
+        !self.reading && self.cleared == 0 && !self.order.is_broken() && self.due.is_none() && self.failures == 0
     }
 }

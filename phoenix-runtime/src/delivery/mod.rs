@@ -6,18 +6,33 @@
 //!
 //! # Layout
 //! - [`options`]: what can be chosen, and when something is tried again
-//! - `work`: the loop; `slot`: a partition; `frontier`: how far it is finished; `lane`: the commands of one aggregate; `job`:
-//!   one of them
+//! - `work`: the loop; `assignment`: partitions that come and go; `intake`: what the bus says; `drive`: to the engine and
+//!   back; `flow`: how far the bus may go on
+//! - `slot`: a partition; `frontier`: how far it is finished; `lanes`, `lane`: the commands of one aggregate; `job`: one of
+//!   them
+//! - `inbox`: rows of the inbox are put, read and removed; `spill`: what goes there; `rows`: what is known of it; `pack`: a row
+//!   from inside; `examine`, `alone`: what was found there, and may be what ended the process
 //! - [`settle`]: replies and dead letters
 //! - [`dead`]: what operators do with dead letters
 
+mod alone;
+mod assignment;
 pub mod dead;
+mod drive;
+mod examine;
+mod flow;
 mod frontier;
+mod inbox;
+mod intake;
 mod job;
 mod lane;
+mod lanes;
 pub mod options;
+mod pack;
+mod rows;
 pub mod settle;
 mod slot;
+mod spill;
 mod work;
 
 use std::sync::Arc;
@@ -25,7 +40,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-pub use self::options::{DeliveryOptions, Exponential, Redelivery};
+pub use self::options::{DeliveryOptions, Exponential, Grade, Redelivery};
 use crate::bus::port::{Bus, BusError, Subscription, TopicPartition};
 use crate::bus::sender::{Sender, SenderOptions};
 use crate::client::Client;
@@ -67,6 +82,14 @@ pub enum DeliveryError {
     /// The bus can't be worked with.
     #[error("failed to begin the delivery of commands: {0}")]
     Bus(#[from] BusError),
+    /// The inbox is asked for, and there is none.
+    #[error("`delivery.grade` is \"inbox\", and {reason}: set it to \"broker\", or {remedy}")]
+    NoInbox {
+        /// Why.
+        reason: &'static str,
+        /// What to do instead.
+        remedy: &'static str,
+    },
     /// The topic and the store are cut in different ways, so an aggregate would have two doors.
     #[error(
         "the topic `{topic}` has {found} partitions, and the event store is dealt to {wanted}: both must be equal; make the \
@@ -95,6 +118,24 @@ impl Delivery {
     /// # Errors
     /// A bus that can't be worked with, and a topic with another number of partitions than the store.
     pub async fn start(parts: Parts) -> Result<(Self, BoxFuture<'static, ()>), DeliveryError> {
+        if parts.options.grade == Grade::Inbox {
+            if parts.store.letters().is_none() {
+                let reason = "this event store keeps no inbox";
+                return Err(DeliveryError::NoInbox { reason, remedy: "choose another store" });
+            }
+            if parts.bus.traits().max_record_bytes > pack::MOST_RECORD_BYTES {
+                let reason = "the bus takes records that are larger than a row of the inbox";
+                return Err(DeliveryError::NoInbox {
+                    reason,
+                    remedy: "set the bus's `max_record_bytes` to 3MiB or less",
+                });
+            }
+            if parts.options.inbox_messages == 0 || parts.options.inbox_bytes == 0 {
+                let reason = "nothing may be put there";
+                let remedy = "raise `delivery.inbox_messages` and `delivery.inbox_bytes`";
+                return Err(DeliveryError::NoInbox { reason, remedy });
+            }
+        }
         let wanted = parts.partitions.count();
         let found = if let Some(found) = parts.bus.partitions(Arc::clone(&parts.topic)).await? {
             found

@@ -1,18 +1,20 @@
 //! What is done with an outcome before its command counts as finished: the reply is sent, or the dead letter kept.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::job::Job;
-use crate::bus::envelope::{Message, Replied, without_body};
+use crate::bus::envelope::{Call, Message, Replied, without_body};
 use crate::bus::port::{Bus, Outgoing, Record, TopicPartition};
 use crate::bus::sender::Sender;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::Slice;
 use crate::domain::pending::NamedAnswer;
 use crate::domain::ports::{Clock, Seed, next_message_id};
-use crate::event_store::letters::{DeadLetter, MOST_BODY_BYTES, Standing};
+use crate::engine::ownership::Partitions;
+use crate::event_store::letters::{DeadLetter, InboxKey, MOST_BODY_BYTES, Standing};
+use crate::event_store::port::{Epoch, Partition};
 use crate::event_store::{EventStore, StoreError};
 
 /// The encoding of a record in a dead letter: JSON of key, headers and value.
@@ -26,6 +28,7 @@ pub(super) struct Settling {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) sender: Sender,
     pub(super) store: Arc<dyn EventStore>,
+    pub(super) partitions: Partitions,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) seed: Arc<dyn Seed>,
     /// Where dead letters go beside the store.
@@ -65,17 +68,67 @@ impl Settling {
         self.sender.send(outgoing, Some(self.reply_timeout)).await?.await
     }
 
-    /// Keeps a record that came to no outcome, in the store and on the topic of dead letters, until the store has it.
+    /// Keeps a record that nobody can do, as soon as this node owns its partition; unless that is gone for good.
+    pub(super) async fn bury_unread(
+        &self,
+        (from, topic): ((u16, u64), &Arc<str>),
+        record: &Record,
+        dead: &Dead,
+        mut epoch: Option<Epoch>,
+        assignment: Weak<()>,
+    ) {
+        while !self.bury((from, topic), record, None, (dead, epoch), None).await {
+            self.clock.sleep(MAX_PAUSE).await;
+            if assignment.strong_count() == 0 {
+                return;
+            }
+            epoch = self.partitions.epoch(Partition(from.0));
+        }
+    }
+
+    /// Keeps a record that came to no outcome, in the store and on the topic of dead letters, until the store has it; and
+    /// removes the row of the inbox that has nothing else. False, and nothing is kept, where the node owns its partition
+    /// no longer: what failed here is perhaps done there.
     pub(super) async fn bury(
         &self,
-        from: (u16, u64),
-        topic: &Arc<str>,
+        (from, topic): ((u16, u64), &Arc<str>),
         record: &Record,
         job: Option<&Job>,
-        dead: &Dead,
-    ) {
+        (dead, epoch): (&Dead, Option<Epoch>),
+        row: Option<InboxKey>,
+    ) -> bool {
         let (partition, offset) = from;
         let call = job.map(|job| &job.call);
+        let mut pause = Duration::from_millis(50);
+        loop {
+            // as late as can be: a node that was frozen meanwhile knows nothing of its successor
+            match self.owns(Partition(partition), epoch).await {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(error) => {
+                    tracing::warn!(%error, "can't ask who owns the partition of a dead letter; trying again");
+                    self.clock.sleep(pause).await;
+                    pause = (pause * 2).min(MAX_PAUSE);
+                    continue;
+                }
+            }
+            let Some(letters) = self.store.letters() else { break };
+            match letters
+                .bury(vec![self.letter(from, topic, record, call, dead)], row.clone().into_iter().collect())
+                .await
+            {
+                Ok(()) => break,
+                Err(StoreError::Refused { reason, .. }) => {
+                    tracing::error!(%topic, partition, offset, reason, "the store does not take the dead letter: it is on the topic alone");
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "can't keep a dead letter; trying again");
+                    self.clock.sleep(pause).await;
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
+            }
+        }
         metrics::counter!("phoenix_delivery_dead_letters_total", "code" => dead.code.as_str()).increment(1);
         tracing::error!(
             %topic,
@@ -89,7 +142,34 @@ impl Settling {
             reason = dead.reason,
             "a dead letter: list it with `phoenix-cli dead`"
         );
-        let letter = DeadLetter {
+        let mut copy = record.clone();
+        if self.bus.traits().headers {
+            copy.headers.push(("phx-dead-code".to_owned(), dead.code.as_str().as_bytes().to_vec()));
+            copy.headers.push(("phx-dead-from".to_owned(), format!("{topic}/{partition}/{offset}").into_bytes()));
+        }
+        if let Err(error) = self.send(Outgoing { to: self.graveyard.clone(), record: copy }).await {
+            // the store has it
+            tracing::warn!(%error, to = %self.graveyard, "can't copy a dead letter to its topic");
+        }
+        true
+    }
+
+    async fn owns(&self, partition: Partition, epoch: Option<Epoch>) -> Result<bool, StoreError> {
+        match epoch {
+            Some(epoch) => self.partitions.confirm(partition, epoch).await,
+            None => Ok(false),
+        }
+    }
+
+    fn letter(
+        &self,
+        (partition, offset): (u16, u64),
+        topic: &Arc<str>,
+        record: &Record,
+        call: Option<&Call>,
+        dead: &Dead,
+    ) -> DeadLetter {
+        DeadLetter {
             number: 0,
             topic: Arc::clone(topic),
             partition,
@@ -108,30 +188,6 @@ impl Settling {
             codec: CODEC,
             body: kept(record),
             original: None,
-        };
-        let mut pause = Duration::from_millis(50);
-        while let Some(letters) = self.store.letters() {
-            match letters.bury(vec![letter.clone()], Vec::new()).await {
-                Ok(()) => break,
-                Err(StoreError::Refused { reason, .. }) => {
-                    tracing::error!(%topic, partition, offset, reason, "the store does not take the dead letter: it is on the topic alone");
-                    break;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "can't keep a dead letter; trying again");
-                    self.clock.sleep(pause).await;
-                    pause = (pause * 2).min(MAX_PAUSE);
-                }
-            }
-        }
-        let mut copy = record.clone();
-        if self.bus.traits().headers {
-            copy.headers.push(("phx-dead-code".to_owned(), dead.code.as_str().as_bytes().to_vec()));
-            copy.headers.push(("phx-dead-from".to_owned(), format!("{topic}/{partition}/{offset}").into_bytes()));
-        }
-        if let Err(error) = self.send(Outgoing { to: self.graveyard.clone(), record: copy }).await {
-            // the store has it
-            tracing::warn!(%error, to = %self.graveyard, "can't copy a dead letter to its topic");
         }
     }
 

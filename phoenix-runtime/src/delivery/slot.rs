@@ -1,12 +1,16 @@
 //! A partition that this node has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::frontier::Frontier;
 use super::job::Job;
-use super::lane::Lane;
-use crate::bus::port::TopicPartition;
+use super::lanes::Lanes;
+use super::rows::{RowId, Rows};
+use crate::bus::envelope::Call;
+use crate::bus::port::{Record, TopicPartition};
+use crate::domain::id::identity_hash;
 
 /// What becomes of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,26 +23,68 @@ pub(super) enum Stage {
     Leaving { until: Duration, given_back: bool },
 }
 
+/// Who keeps a record until it has its outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Home {
+    /// The bus: its offset is not committed.
+    Bus,
+    /// A row of the inbox.
+    Row(RowId),
+}
+
+/// A record in memory that has no outcome.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) offset: u64,
+    /// The lane of its command, if it is one.
+    pub(super) lane: Option<u64>,
+    pub(super) record: Arc<Record>,
+    pub(super) home: Home,
+}
+
 /// A partition that this node has, with everything of it that has no outcome.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) partition: TopicPartition,
     /// Which assignment this is: what belongs to an earlier one does not count.
     pub(super) assignment: u64,
+    /// Gone with it: whatever goes on beside it, and is to end with it, looks here.
+    pub(super) alive: Arc<()>,
     pub(super) stage: Stage,
     pub(super) frontier: Frontier,
-    /// Taken from the bus, and not with the engine yet.
+    /// Everything in memory, by serial number.
+    pub(super) entries: BTreeMap<u64, Entry>,
+    serials: u64,
+    /// Taken from the bus, and to be put into the inbox first.
+    pub(super) fresh: VecDeque<Job>,
+    /// To go to the engine.
     pub(super) backlog: VecDeque<Job>,
     /// Whether one waits for room in a mailbox: those behind it must not overtake it.
     pub(super) blocked: bool,
+    /// Whether it has as much without an outcome as it may.
+    pub(super) full: bool,
+    /// Whether the bus was told to give nothing of it.
     pub(super) paused: bool,
-    /// By (aggregate, id).
-    pub(super) lanes: BTreeMap<(String, String), Lane>,
+    pub(super) lanes: Lanes,
+    /// The inbox of this partition.
+    pub(super) rows: Rows,
+    /// Lanes of which something is to be put into the inbox.
+    pub(super) moving: BTreeSet<u64>,
+    /// Lanes of which something is there, or is to be put there.
+    pub(super) spilled: BTreeSet<u64>,
+    /// How many wait in memory to be put there, behind what is there.
+    pub(super) waiting: usize,
+    /// Whether it looks at what was found in the inbox, before anything of it is done.
+    pub(super) looks: bool,
+    /// Whether the commands of this node have as many bytes as they may.
+    pub(super) crowded: bool,
+    /// Offsets of what ended the process and was given up: other rows may have it as well.
+    pub(super) given_up: BTreeSet<u64>,
     /// How many are with the engine.
     pub(super) at_work: usize,
-    /// How many have an outcome that is on its way: a reply, a dead letter, a record for another partition.
+    /// How much is on its way besides: replies, dead letters, records for another partition, changes of the inbox.
     pub(super) settling: usize,
-    /// The bytes of all of them.
+    /// The bytes of everything in memory.
     pub(super) bytes: usize,
 }
 
@@ -47,12 +93,24 @@ impl Slot {
         Self {
             partition,
             assignment,
+            alive: Arc::default(),
             stage: Stage::Taking,
             frontier: Frontier::new(committed),
+            entries: BTreeMap::new(),
+            serials: 0,
+            fresh: VecDeque::new(),
             backlog: VecDeque::new(),
             blocked: false,
+            full: false,
             paused: false,
-            lanes: BTreeMap::new(),
+            lanes: Lanes::default(),
+            rows: Rows::default(),
+            moving: BTreeSet::new(),
+            spilled: BTreeSet::new(),
+            waiting: 0,
+            looks: false,
+            crowded: false,
+            given_up: BTreeSet::new(),
             at_work: 0,
             settling: 0,
             bytes: 0,
@@ -61,24 +119,78 @@ impl Slot {
 
     /// Whether nothing of it is under way.
     pub(super) fn is_quiet(&self) -> bool {
-        self.at_work == 0 && self.settling == 0
+        self.at_work == 0 && self.settling == 0 && self.rows.finished.is_empty()
     }
 
-    pub(super) fn lane(&mut self, job: &Job) -> &mut Lane {
-        self.lanes.entry((job.call.aggregate.clone(), job.call.subject.clone())).or_default()
+    /// A record is in memory from now on.
+    pub(super) fn enter(&mut self, offset: u64, lane: Option<u64>, record: Arc<Record>, home: Home) -> u64 {
+        self.serials += 1;
+        self.bytes += record.bytes();
+        self.entries.insert(self.serials, Entry { offset, lane, record, home });
+        self.serials
     }
 
-    /// Forgets a lane with nothing in it.
-    pub(super) fn tidy(&mut self, aggregate: &str, subject: &str) {
-        let key = (aggregate.to_owned(), subject.to_owned());
-        if self.lanes.get(&key).is_some_and(Lane::is_empty) {
-            self.lanes.remove(&key);
+    /// A call is in memory from now on.
+    pub(super) fn job(&mut self, offset: u64, call: Call, record: Arc<Record>, home: Home) -> Job {
+        let lane = identity_hash(&call.aggregate, &call.subject);
+        let serial = self.enter(offset, Some(lane), Arc::clone(&record), home);
+        Job {
+            partition: self.partition.partition,
+            assignment: self.assignment,
+            serial,
+            place: 0,
+            offset,
+            lane,
+            before: call.attempt > 0 || home != Home::Bus,
+            call,
+            record,
+            failed: None,
+            tries: 0,
+            cleared: false,
+            suspect: false,
+            epoch: None,
         }
     }
 
-    /// A record has its outcome.
-    pub(super) fn finish(&mut self, offset: u64, bytes: usize) {
-        self.frontier.finish(offset);
-        self.bytes = self.bytes.saturating_sub(bytes);
+    /// A call goes to the engine; or, where its aggregate has as many as it may, to the inbox.
+    pub(super) fn admit(&mut self, job: Job, most: usize) {
+        let lane = self.lanes.of(job.lane);
+        if lane.is_spilled() || (lane.front >= most && super::job::stream(&job.call).is_some()) {
+            self.moving.insert(job.lane);
+            self.spilled.insert(job.lane);
+            self.waiting += 1;
+            lane.tail.push_back(job);
+        } else {
+            self.backlog.push_back(lane.admit(job));
+        }
+    }
+
+    /// Whether so many more may come from the inbox. What waits for room there is not counted: it would wait for itself.
+    pub(super) fn has_room(&self, most: usize) -> bool {
+        let under_way = self.under_way();
+        under_way == 0 || (under_way < most && !self.crowded)
+    }
+
+    /// How many are in memory and wait for nothing of the inbox.
+    pub(super) fn under_way(&self) -> usize {
+        self.entries.len().saturating_sub(self.fresh.len() + self.waiting)
+    }
+
+    /// A record has its outcome, or is in the inbox alone: whoever kept it need not any more.
+    pub(super) fn finish(&mut self, serial: u64) {
+        let Some(entry) = self.entries.remove(&serial) else { return };
+        self.bytes = self.bytes.saturating_sub(entry.record.bytes());
+        match entry.home {
+            Home::Bus => self.frontier.finish(entry.offset),
+            Home::Row(row) => self.rows.one_less(row),
+        }
+    }
+
+    /// Forgets a lane with nothing in it.
+    pub(super) fn tidy(&mut self, lane: u64) {
+        if self.lanes.tidy(lane) {
+            self.spilled.remove(&lane);
+            self.moving.remove(&lane);
+        }
     }
 }

@@ -48,6 +48,8 @@ pub enum Code {
     Behind,
     /// The caller calls more often than it may. Nothing was done.
     RateLimited,
+    /// The process ended again and again while the command was at work.
+    ProcessEnded,
 }
 
 impl Code {
@@ -74,6 +76,7 @@ impl Code {
         Self::Unreadable,
         Self::Behind,
         Self::RateLimited,
+        Self::ProcessEnded,
     ];
 
     /// The code as it goes over the wire.
@@ -101,6 +104,7 @@ impl Code {
             Self::Unreadable => "unreadable",
             Self::Behind => "behind",
             Self::RateLimited => "rate-limited",
+            Self::ProcessEnded => "process-ended",
         }
     }
 
@@ -248,6 +252,6 @@ mod tests {
         for (place, code) in Code::ALL.iter().enumerate() {
             assert_eq!(*code as usize, place, "{code}");
         }
-        assert_eq!(Code::ALL.last(), Some(&Code::RateLimited), "the last one of the enum");
+        assert_eq!(Code::ALL.last(), Some(&Code::ProcessEnded), "the last one of the enum");
     }
 }

@@ -166,6 +166,41 @@ pub mod duration {
     }
 }
 
+/// For `#[serde(with = "units::duration_or_never")]`: a duration that may be without end.
+pub mod duration_or_never {
+    use std::time::Duration;
+
+    use serde::{Deserializer, Serializer};
+
+    use super::{InvalidUnit, Text, format_duration, parse_duration};
+
+    const NEVER: &str = "never";
+
+    /// Writes a duration as text, or `never`.
+    ///
+    /// # Errors
+    /// What the serializer says.
+    #[allow(clippy::ref_option, reason = "serde calls it with a reference")]
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => serializer.serialize_str(&format_duration(*duration)),
+            None => serializer.serialize_str(NEVER),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Option<Duration>, InvalidUnit> {
+        if text.trim() == NEVER { Ok(None) } else { parse_duration(text).map(Some) }
+    }
+
+    /// Reads a duration from text, or `never`.
+    ///
+    /// # Errors
+    /// What is neither, with what to write instead.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        deserializer.deserialize_str(Text { expected: "a duration such as \"10s\", or \"never\"", parse })
+    }
+}
+
 /// For `#[serde(with = "units::size")]`.
 pub mod size {
     use serde::{Deserializer, Serializer};

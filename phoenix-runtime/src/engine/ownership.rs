@@ -15,7 +15,7 @@ use tokio::sync::{Mutex as Turn, OwnedMutexGuard, mpsc, oneshot, watch};
 use crate::domain::id::{SLICES, Slice};
 use crate::domain::ports::Clock;
 use crate::engine::health::Health;
-use crate::event_store::port::{Epoch, EventStore, Partition, StoreError};
+use crate::event_store::port::{Batch, Epoch, EventStore, Partition, StoreError};
 
 /// How many words may wait for a shard.
 const WAITING: usize = 16;
@@ -92,6 +92,10 @@ impl Standing {
 
     fn beliefs(&self) -> MutexGuard<'_, Vec<Belief>> {
         self.beliefs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn epoch(&self, partition: Partition) -> Option<Epoch> {
+        self.beliefs().get(usize::from(partition.0)).filter(|belief| belief.owned).map(|belief| belief.epoch)
     }
 
     fn owns(&self, partition: Partition) -> bool {
@@ -250,6 +254,30 @@ impl Partitions {
         }
         tracing::info!(partitions = partitions.len(), first = ?partitions.first(), finished, "partitions given back");
         finished
+    }
+
+    /// The epoch under which this engine believes to own a partition.
+    #[must_use]
+    pub fn epoch(&self, partition: Partition) -> Option<Epoch> {
+        self.0.standing.epoch(partition)
+    }
+
+    /// Asks the store whether this is still the partition's epoch: for what is done beside the events and is not fenced by
+    /// itself.
+    ///
+    /// # Errors
+    /// A store that does not answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn confirm(&self, partition: Partition, epoch: Epoch) -> Result<bool, StoreError> {
+        let question = Batch { epochs: vec![(partition, epoch)], records: Vec::new() };
+        match self.0.store.append(Arc::new(question)).await {
+            Ok(()) => Ok(true),
+            // the shards find it out by themselves, with what they have to undo
+            Err(StoreError::Fenced { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits for who is about to take or give back any of these; always in their order, so that nobody waits for ever.

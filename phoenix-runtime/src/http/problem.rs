@@ -101,7 +101,7 @@ const fn status(code: Code) -> StatusCode {
         Code::UnknownName => StatusCode::NOT_FOUND,
         Code::InvalidMessage | Code::Unreadable => StatusCode::BAD_REQUEST,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Code::Panicked | Code::Parked => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Panicked | Code::Parked | Code::ProcessEnded => StatusCode::INTERNAL_SERVER_ERROR,
         Code::WouldDeadlock => StatusCode::CONFLICT,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
     }
@@ -128,6 +128,7 @@ const fn title(code: Code) -> &'static str {
         Code::BusFailed => "The bus did not answer",
         Code::Expired => "The message came too late",
         Code::Unreadable => "The record is no message",
+        Code::ProcessEnded => "The process ended while the command was at work",
         Code::Behind => "An earlier command has no outcome yet",
         Code::RateLimited => "The caller calls too often",
     }

@@ -6,131 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use phoenix_runtime::bus::envelope::{Call, CallKind, Message, ReplyTo};
-use phoenix_runtime::bus::{Bus, EmbeddedBus, Happening, Outgoing, Record, Subscription, TopicPartition};
+use phoenix_runtime::bus::envelope::{Message, ReplyTo};
+use phoenix_runtime::bus::{Bus, Happening, Record, Subscription, TopicPartition};
 use phoenix_runtime::client::door::Receipt;
-use phoenix_runtime::client::remote::{Remote, RemoteOptions, Replies};
-use phoenix_runtime::delivery::{Delivery, DeliveryOptions, Parts, settle};
+use phoenix_runtime::delivery::{DeliveryOptions, settle};
 use phoenix_runtime::domain::error::{AskError, Code};
-use phoenix_runtime::domain::id::{MessageId, Slice};
-use phoenix_runtime::domain::metadata::{Metadata, Priority};
 use phoenix_runtime::domain::ports::Clock as _;
-use phoenix_runtime::engine::Engine;
-use phoenix_runtime::engine::ownership::Owning;
-use phoenix_runtime::event_store::letters::{DeadFilter, DeadLetter};
 use phoenix_runtime::event_store::port::{EventStore as _, Partition, StoreError};
 use phoenix_runtime::testkit::scripted_store::{Call as StoreCall, Step};
-use phoenix_runtime::testkit::simulation::TaskGroup;
 
+use crate::held_bus::HeldBus;
 use crate::tally::{Harm, Order, Refused, Tally, add, add_from, add_later, harm, order, steps, take, top_up};
-use crate::world::{World, answers, sent, simulate};
-
-const TOPIC: &str = "tally.commands";
-
-/// A world with a bus.
-struct Wired {
-    world: World,
-    bus: Arc<EmbeddedBus>,
-}
-
-struct Node {
-    engine: Engine,
-    delivery: Delivery,
-    group: TaskGroup,
-}
-
-impl Wired {
-    fn new(world: World) -> Self {
-        let bus = Arc::new(EmbeddedBus::memory(Arc::new(world.simulation.clock())).unwrap());
-        Self { world, bus }
-    }
-
-    async fn node(&self) -> Node {
-        self.node_with(DeliveryOptions::default()).await
-    }
-
-    async fn node_with(&self, options: DeliveryOptions) -> Node {
-        let simulation = &self.world.simulation;
-        let group = simulation.group();
-        let builder = self.world.builder().aggregate::<Tally>().owning(Owning::Nothing);
-        let engine = builder.spawn(simulation.spawner(group)).start().await.unwrap();
-        let parts = Parts {
-            bus: Arc::clone(&self.bus) as Arc<dyn Bus>,
-            store: Arc::new(self.world.store.clone()),
-            client: engine.client().here(),
-            partitions: engine.partitions().clone(),
-            clock: Arc::new(simulation.clock()),
-            seed: simulation.seed(),
-            topic: TOPIC.into(),
-            group: "tallies".to_owned(),
-            fixed: None,
-            redelivery: None,
-            options,
-        };
-        let (delivery, work) = Delivery::start(parts).await.unwrap();
-        simulation.spawn(group, work);
-        Node { engine, delivery, group }
-    }
-
-    async fn remote(&self, name: &str) -> Remote {
-        self.remote_with(name, |_| {}).await
-    }
-
-    async fn remote_with(&self, name: &str, change: impl FnOnce(&mut RemoteOptions)) -> Remote {
-        let simulation = &self.world.simulation;
-        let mut options = RemoteOptions::new(TOPIC, Replies::Topic(format!("replies.{name}").into()));
-        change(&mut options);
-        let bus = Arc::clone(&self.bus) as Arc<dyn Bus>;
-        let spawn = simulation.spawner(simulation.group());
-        Remote::start(bus, options, Arc::new(simulation.clock()), simulation.seed(), spawn).await.unwrap()
-    }
-
-    fn kill(&self, node: Node) {
-        self.world.simulation.kill(node.group);
-        drop(node);
-    }
-
-    async fn dead(&self) -> Vec<DeadLetter> {
-        self.world.memory.letters().unwrap().dead(DeadFilter::default(), 0, 1000).await.unwrap()
-    }
-
-    async fn put(&self, partition: u16, record: Record) {
-        let outgoing = Outgoing { to: TopicPartition::new(TOPIC, partition), record };
-        self.bus.produce(vec![outgoing]).await.pop().unwrap().unwrap();
-    }
-
-    async fn steps(&self, id: &str) -> Vec<i64> {
-        let events = self.world.events("tally", id).await;
-        let amount =
-            |payload: &[u8]| serde_json::from_slice::<serde_json::Value>(payload).unwrap()["amount"].as_i64().unwrap();
-        events.iter().map(|event| amount(&event.event.payload)).collect()
-    }
-}
-
-fn partition_of(id: &str) -> u16 {
-    Slice::of("tally", id).0 % 16
-}
-
-fn call(id: &str, name: &str, payload: serde_json::Value, number: u128) -> Call {
-    Call {
-        kind: CallKind::Command,
-        id: MessageId(uuid::Uuid::from_u128(number)),
-        aggregate: "tally".to_owned(),
-        subject: id.to_owned(),
-        name: name.to_owned(),
-        idempotency_key: None,
-        metadata: Metadata::default(),
-        reply_to: None,
-        priority: Priority::Normal,
-        deadline_millis: None,
-        attempt: 0,
-        payload: payload.to_string().into_bytes(),
-    }
-}
-
-fn simulate_wired<F: Future<Output = ()> + Send + 'static>(test: impl Fn(Wired) -> F + Clone + Send + 'static) {
-    simulate(move |world| test(Wired::new(world)));
-}
+use crate::wired::{TOPIC, call, partition_of, simulate_wired};
+use crate::world::{answers, sent};
 
 #[test]
 fn an_ask_over_the_bus_gets_what_its_aggregate_says() {
@@ -322,8 +210,14 @@ fn an_aggregate_that_takes_long_stops_no_other_of_its_partition() {
 #[test]
 fn a_partition_with_too_much_unfinished_is_paused_and_goes_on_later() {
     simulate_wired(|wired| async move {
-        let _node =
-            wired.node_with(DeliveryOptions { max_unfinished: 10, max_records: 5, ..DeliveryOptions::default() }).await;
+        let _node = wired
+            .node_with(DeliveryOptions {
+                max_unfinished: 10,
+                max_records: 5,
+                inbox_messages: 0,
+                ..DeliveryOptions::default()
+            })
+            .await;
         let remote = wired.remote("a").await;
         let slow = sent(remote.of::<Tally>().ask(add_later("slow", 1, 5_000))).await;
         let mut calls = Vec::new();
@@ -336,6 +230,26 @@ fn a_partition_with_too_much_unfinished_is_paused_and_goes_on_later() {
         assert_eq!(slow.answer().await, Ok(1));
         let answers = answers(calls).await;
         assert_eq!(answers.last(), Some(&Ok(51)));
+    });
+}
+
+#[test]
+fn a_coordinator_that_does_not_answer_stops_no_answer() {
+    simulate_wired(|mut wired| async move {
+        let bus = HeldBus::new(Arc::clone(&wired.seen));
+        wired.seen = Arc::new(bus.clone());
+        let node = wired.node().await;
+        let remote = wired.remote("a").await;
+        let slow = sent(remote.of::<Tally>().ask(add_later("a", 1, 1000))).await;
+        assert_eq!(remote.ask(add("b", 1)).await, Ok(1));
+        bus.hold();
+        wired.world.pass(Duration::from_millis(500)).await;
+        assert_eq!(slow.answer().await, Ok(1), "no offset can be committed, and it is answered all the same");
+        bus.release();
+        assert_eq!(remote.ask(add("b", 1)).await, Ok(2));
+        node.delivery.drain().await;
+        let offsets = wired.bus.offsets(TopicPartition::new(TOPIC, partition_of("a")), "tallies").await.unwrap();
+        assert_eq!(offsets.committed, Some(1));
     });
 }
 

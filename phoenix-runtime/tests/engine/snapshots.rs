@@ -214,6 +214,7 @@ fn equal_streams_give_equal_snapshots() {
             memory: phoenix_runtime::event_store::memory::MemoryStore::new(),
             store: world.store.clone(),
             simulation: world.simulation.clone(),
+            fuse: world.fuse.clone(),
         };
         let store = std::sync::Arc::new(other.memory.clone());
         let other = World { store: phoenix_runtime::testkit::scripted_store::ScriptedStore::new(store), ..other };

@@ -1,11 +1,13 @@
 //! The aggregate of most of these tests: every kind of handler, and a memory of the order in which it decided.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_runtime::client::ContextClient as _;
 use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::simulation::Simulation;
 use serde::{Deserialize, Serialize, Serializer};
+use tokio::sync::Notify;
 
 /// Adds and takes, and knows in which order.
 #[aggregate(name = "tally", snapshot_every = never, idempotency_window = 3)]
@@ -160,6 +162,24 @@ pub(crate) struct AddLater {
 
 pub(crate) fn add_later(tally: &str, amount: i64, millis: u64) -> AddLater {
     AddLater { tally: tally.to_owned(), amount, millis }
+}
+
+/// Tells the test that a process is to end now.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fuse(Arc<Notify>);
+
+impl Fuse {
+    /// Waits until a handler asks for it.
+    pub(crate) async fn burns(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// Ends the process.
+#[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[command(id = tally, reply = i64)]
+pub(crate) struct Die {
+    pub(crate) tally: String,
 }
 
 /// Adds, and panics before this moment.
@@ -331,6 +351,14 @@ impl Tally {
             return Err(Refused::Short { total: self.total() });
         }
         Ok(Added { amount: command.amount })
+    }
+
+    #[command_handler(reply = self.total())]
+    async fn die(&self, _: Die, context: &Context) -> Added {
+        if let Some(fuse) = context.resource::<Fuse>() {
+            fuse.0.notify_one();
+        }
+        std::future::pending().await
     }
 
     #[command_handler(reply = self.total())]

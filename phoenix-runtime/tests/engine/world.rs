@@ -19,7 +19,7 @@ use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::scripted_store::ScriptedStore;
 use phoenix_runtime::testkit::simulation::Simulation;
 
-use crate::tally::Tally;
+use crate::tally::{Fuse, Tally};
 
 /// A simulated world with one store.
 #[derive(Clone)]
@@ -29,16 +29,19 @@ pub(crate) struct World {
     pub(crate) store: ScriptedStore,
     /// What is stored.
     pub(crate) memory: MemoryStore,
+    /// Burns where a handler ends its process.
+    pub(crate) fuse: Fuse,
 }
 
 /// Runs a test in several worlds, which differ in whose turn it is.
 #[track_caller]
 pub(crate) fn simulate<F: Future<Output = ()> + Send + 'static>(test: impl Fn(World) -> F) {
-    for seed in 1..=5 {
+    let seeds = std::env::var("PHOENIX_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    for seed in 1..=seeds.unwrap_or(5) {
         let simulation = Simulation::new(seed);
         let memory = MemoryStore::new();
         let store = ScriptedStore::new(Arc::new(memory.clone()));
-        let world = World { simulation: simulation.clone(), store, memory };
+        let world = World { simulation: simulation.clone(), store, memory, fuse: Fuse::default() };
         assert!(simulation.run(2_000_000, test(world)).is_some(), "seed {seed}: nothing goes on any more");
     }
 }
@@ -53,7 +56,7 @@ impl World {
     pub(crate) fn builder(&self) -> EngineBuilder {
         Engine::builder(Arc::new(self.store.clone()))
             .options(options())
-            .resources(Resources::default().with(self.simulation.clone()))
+            .resources(Resources::default().with(self.simulation.clone()).with(self.fuse.clone()))
             .clock(Arc::new(self.simulation.clock()))
             .seed(self.simulation.seed())
             .spawn(self.simulation.spawner(self.simulation.group()))

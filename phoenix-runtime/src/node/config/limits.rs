@@ -13,6 +13,7 @@ pub(super) fn check(config: &NodeConfig) -> Vec<(&'static str, String)> {
     for (key, is_zero) in [
         ("database.append_connections", database.append_connections == 0),
         ("database.read_connections", database.read_connections == 0),
+        ("delivery.max_per_aggregate", delivery.max_per_aggregate == 0),
         ("delivery.max_records", delivery.max_records == 0),
         ("delivery.max_resends", delivery.max_resends == 0),
         ("delivery.max_tries", delivery.max_tries == 0),

@@ -1,0 +1,245 @@
+//! Commands go to the engine and come back with their outcomes, or are tried again.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Waker};
+use std::time::Duration;
+
+use super::TICK;
+use super::job::Job;
+use super::rows::key;
+use super::settle::Dead;
+use super::slot::{Home, Stage};
+use super::work::{Done, Work};
+use crate::client::named::{self, Delivered, Sent};
+use crate::domain::error::{AskError, Code, Fault, QueryError};
+use crate::domain::pending::NamedAnswer;
+use crate::engine::order::{Order, is_open};
+
+/// Whether it is no fault of a query.
+const fn is_elsewhere(code: Code) -> bool {
+    matches!(code, Code::OwnershipLost | Code::Stopping | Code::StoreFailed | Code::MailboxFull | Code::OutcomeUnknown)
+}
+
+impl Work {
+    /// Sends what waits in a partition to the engine.
+    pub(super) fn dispatch(&mut self, partition: u16) {
+        if self.is_quiet() {
+            return self.hold_suspects(partition);
+        }
+        let now = self.parts.clock.monotonic();
+        while let Some(slot) = self.slots.get_mut(&partition) {
+            if slot.blocked || slot.looks || slot.stage != Stage::Running {
+                return;
+            }
+            let Some(job) = slot.backlog.pop_front() else { return };
+            let lane = slot.lanes.of(job.lane);
+            match lane.enter(job) {
+                Some((job, order)) if job.is_command() => self.send(job, order),
+                Some((job, _)) => self.ask(job),
+                None => {
+                    // one that has to be done alone may be the first of its lane
+                    let due = lane.rest(now, false, |_| Duration::ZERO);
+                    self.resend_at(due);
+                }
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, mut job: Job, order: Order) {
+        job.epoch = self.epoch(job.partition);
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
+        let clock = &self.parts.clock;
+        let expires = job.call.deadline_millis.map(|deadline| {
+            let left = deadline.saturating_sub(clock.wall_micros() / 1000);
+            Duration::from_millis(u64::try_from(left).unwrap_or(0))
+        });
+        slot.at_work += 1;
+        let delivered = Delivered { before: job.before, order: Some(order), expires };
+        let mut sent = named::deliver(&self.parts.client, job.envelope(), delivered);
+        if sent.poll_left(&mut TaskContext::from_waker(Waker::noop())).is_pending() {
+            slot.blocked = true;
+            self.done.push(Box::pin(async move {
+                poll_fn(|cx| sent.poll_left(cx)).await;
+                Done::Left(Box::new(job), Box::new(sent))
+            }));
+        } else {
+            self.await_answer(job, sent);
+        }
+    }
+
+    pub(super) fn await_answer(&mut self, job: Job, sent: Sent) {
+        self.done.push(Box::pin(async move {
+            let answer = sent.await.answer;
+            Done::Answered(Box::new(job), answer)
+        }));
+    }
+
+    /// Asks a query.
+    pub(super) fn ask(&mut self, mut job: Job) {
+        job.epoch = self.epoch(job.partition);
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
+        slot.at_work += 1;
+        let call = &job.call;
+        let asked = self.parts.client.query_named(&call.aggregate, &call.name, &call.payload, Duration::MAX);
+        self.done.push(Box::pin(async move {
+            let answer = asked.await.answer.map_err(|error| match error {
+                QueryError::NotFound => AskError::NotFound { replayed: false },
+                QueryError::Fault(fault) => AskError::Fault(fault),
+            });
+            Done::Answered(Box::new(job), answer)
+        }));
+    }
+
+    /// The engine has answered: an outcome goes to its sender, a fault is tried again, or is a dead letter.
+    pub(super) fn answered(&mut self, mut job: Job, answer: NamedAnswer) {
+        self.no_more_alone(&job);
+        if !self.is_current(&job) {
+            return;
+        }
+        let now = self.parts.clock.monotonic();
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
+        slot.at_work -= 1;
+        let mut fault = match answer {
+            // a query that failed by itself is told so, and may be asked again; one that met no owner or no store is
+            // answered later, here or by the next owner
+            Err(AskError::Fault(fault)) if job.is_command() || is_elsewhere(fault.code) => fault,
+            outcome => {
+                self.has_left(&job);
+                return self.settle(job, outcome, None);
+            }
+        };
+        job.before = true;
+        let counts = matches!(fault.code, Code::Panicked | Code::DeadlinePassed);
+        job.tries += u32::from(counts);
+        let wall = self.parts.clock.wall_micros() / 1000;
+        let expired = fault.code == Code::DeadlinePassed && job.call.deadline_millis.is_some_and(|end| end <= wall);
+        // one that waits for those before it is not tried
+        let tried = is_open(fault.code) && fault.code != Code::Behind;
+        let age = if tried { now.saturating_sub(*job.failed.get_or_insert(now)) } else { Duration::ZERO };
+        if let Some(most) = self.redelivery.max_age().filter(|most| tried && *most <= age) {
+            let detail = format!(
+                "tried for {age:?} without an outcome, and {most:?} are the most (delivery.max_age); the last time: {fault}"
+            );
+            fault = Fault::new(Code::Expired, detail);
+        } else if expired {
+            fault.code = Code::Expired;
+        }
+        let code = fault.code;
+        if !is_open(code) || (counts && job.tries >= self.parts.options.max_tries) {
+            self.has_left(&job);
+            let dead = Dead { code, reason: fault.detail.clone(), tries: job.tries };
+            return self.settle(job, Err(fault.into()), Some(dead));
+        }
+        if code != Code::Behind {
+            metrics::counter!("phoenix_delivery_retries_total", "code" => code.as_str()).increment(1);
+            tracing::debug!(id = %job.call.id, %fault, "no outcome; trying again");
+        }
+        if job.suspect { self.acquit(job) } else { self.comes_back(job) }
+    }
+
+    /// A command is with the engine no more, and will not be again.
+    fn has_left(&mut self, job: &Job) {
+        let now = self.parts.clock.monotonic();
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
+        let lane = slot.lanes.of(job.lane);
+        lane.finished();
+        let due = lane.rest(now, false, |_| Duration::ZERO);
+        let is_spilled = lane.is_spilled();
+        self.resend_at(due);
+        if is_spilled {
+            self.refill(job.partition, job.lane);
+        }
+    }
+
+    /// A command has no outcome: it is tried again later, and those behind it wait.
+    pub(super) fn comes_back(&mut self, job: Job) {
+        let now = self.parts.clock.monotonic();
+        let draw = self.parts.seed.next_u64();
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
+        let lane = slot.lanes.of(job.lane);
+        lane.came_back(job);
+        let due = lane.rest(now, true, |failures| self.redelivery.pause(failures, draw));
+        self.resend_at(due);
+    }
+
+    pub(super) fn resend_at(&mut self, due: Option<Duration>) {
+        self.next_resend = self.next_resend.into_iter().chain(due).min();
+    }
+
+    /// Tells the outcome, or keeps the dead letter; then the record is finished.
+    pub(super) fn settle(&mut self, job: Job, answer: NamedAnswer, dead: Option<Dead>) {
+        let topic = Arc::clone(&self.parts.topic);
+        let Some(slot) = self.slots.get_mut(&job.partition) else { return };
+        slot.tidy(job.lane);
+        if dead.is_none() && job.call.reply_to.is_none() {
+            return slot.finish(job.serial);
+        }
+        slot.settling += 1;
+        let row = match slot.entries.get(&job.serial).map(|entry| entry.home) {
+            Some(Home::Row(id)) if slot.rows.is_last(id) => Some(key(&slot.partition, id)),
+            _ => None,
+        };
+        let settling = Arc::clone(&self.settling);
+        self.done.push(Box::pin(async move {
+            if let Some(dead) = &dead {
+                let from = ((job.partition, job.offset), &topic);
+                if !settling.bury(from, &job.record, Some(&job), (dead, job.epoch), row).await {
+                    return Done::NotBuried(Box::new(job));
+                }
+            }
+            settling.reply(&job, answer).await;
+            Done::Settled { partition: job.partition, assignment: job.assignment, serial: job.serial }
+        }));
+    }
+
+    /// Another node has owned its partition since it failed here, and may have done it.
+    pub(super) fn not_buried(&mut self, job: Job) {
+        if !self.is_current(&job) {
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(&job.partition) {
+            slot.settling -= 1;
+            slot.lanes.of(job.lane).front += 1;
+        }
+        self.comes_back(job);
+    }
+
+    /// Tries commands again whose pause is over; never more at once than the options say.
+    pub(super) fn resend(&mut self, now: Duration) {
+        if self.next_resend.is_none_or(|next| now < next) {
+            return;
+        }
+        let (mut due, mut next, mut suspect) = (Vec::new(), None, None);
+        let (is_busy, is_quiet) = (self.alone.is_some(), self.is_quiet());
+        for (number, slot) in &mut self.slots {
+            let ready = slot.stage == Stage::Running && !slot.blocked && !slot.looks;
+            for (_, lane) in slot.lanes.iter_mut() {
+                let Some(at) = lane.due() else { continue };
+                let may = ready
+                    && at <= now
+                    && (lane.is_suspect() || !is_quiet)
+                    && due.len() < self.parts.options.max_resends.max(1);
+                if may && lane.is_suspect() && !is_busy && suspect.is_none() {
+                    suspect = lane.suspect();
+                } else if may && !lane.is_suspect() {
+                    due.push((*number, lane.again()));
+                } else {
+                    next = next.into_iter().chain([at.max(now + TICK)]).min();
+                }
+            }
+        }
+        self.next_resend = next;
+        if let Some((job, order)) = suspect {
+            self.do_alone(job, order);
+        }
+        for (number, jobs) in due {
+            let Some(slot) = self.slots.get_mut(&number) else { continue };
+            // in front of what came after them
+            for job in jobs.into_iter().rev() {
+                slot.backlog.push_front(job);
+            }
+            self.dispatch(number);
+        }
+    }
+}

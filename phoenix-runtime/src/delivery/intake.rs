@@ -1,0 +1,111 @@
+//! What the bus says: records become commands, queries, and what nobody can read.
+
+use std::sync::Arc;
+
+use super::frontier::Frontier;
+use super::options::Grade;
+use super::settle::Dead;
+use super::slot::{Home, Stage};
+use super::work::{Done, Work};
+use crate::bus::envelope::Message;
+use crate::bus::port::{BusError, Consumer, Happening, Received, Record, TopicPartition};
+use crate::domain::error::Code;
+use crate::domain::id::Slice;
+
+impl Work {
+    pub(super) async fn happens(&mut self, happening: Happening, consumer: &mut dyn Consumer) -> Result<(), BusError> {
+        match happening {
+            Happening::Assigned(partitions) => self.assigned(partitions, consumer),
+            Happening::Revoking(partitions) => {
+                let numbers: Vec<u16> = partitions.iter().map(|partition| partition.partition).collect();
+                self.leave(&numbers);
+                let unknown = partitions.into_iter().filter(|one| !self.slots.contains_key(&one.partition)).collect();
+                self.meanwhile(consumer.release(unknown)).await?;
+            }
+            Happening::Lost(partitions) => {
+                let numbers: Vec<u16> = partitions.iter().map(|partition| partition.partition).collect();
+                self.lose(&numbers);
+            }
+            Happening::Records(records) => records.into_iter().for_each(|record| self.take(record)),
+            Happening::OutOfRange { partition, wanted, earliest, end } => {
+                metrics::counter!("phoenix_delivery_out_of_range_total").increment(1);
+                tracing::error!(
+                    %partition, wanted, earliest, end,
+                    "COMMANDS MAY BE LOST: the committed offset is not on the topic; reading on from the earliest record \
+                     that is there. Was the topic made anew, or is its retention shorter than the service was down?"
+                );
+                if let Some(slot) = self.slots.get_mut(&partition.partition) {
+                    slot.frontier = Frontier::new(Some(earliest));
+                }
+                self.meanwhile(consumer.seek(&partition, earliest)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a record from the bus.
+    pub(super) fn take(&mut self, Received { from, offset, record }: Received) {
+        let count = self.parts.partitions.count();
+        let Some(slot) = self.slots.get_mut(&from.partition) else { return };
+        // what comes while it leaves is the next owner's
+        if matches!(slot.stage, Stage::Leaving { .. }) || !slot.frontier.take(offset) {
+            return;
+        }
+        let record = Arc::new(record);
+        match Message::from_record(&record) {
+            Ok(Message::Call(call)) => {
+                let partition = Slice::of(&call.aggregate, &call.subject).0 % count;
+                if partition != from.partition {
+                    return self.send_on(from, offset, record, partition);
+                }
+                let job = slot.job(offset, call, record, Home::Bus);
+                match self.bounds.grade {
+                    Grade::Inbox => slot.fresh.push_back(job),
+                    Grade::Broker => {
+                        slot.admit(job, self.bounds.per_aggregate);
+                        self.dispatch(partition);
+                    }
+                }
+            }
+            Ok(Message::Reply(reply)) => {
+                let reason = format!("it is the reply to {}, and this is a topic of commands", reply.to);
+                self.bury_unread(&from, offset, record, reason);
+            }
+            Err(reason) => self.bury_unread(&from, offset, record, reason.to_string()),
+        }
+    }
+
+    /// A command in the wrong partition is never decided there: its aggregate has another door.
+    fn send_on(&mut self, from: TopicPartition, offset: u64, record: Arc<Record>, partition: u16) {
+        let epoch = self.epoch(from.partition);
+        let Some(slot) = self.slots.get_mut(&from.partition) else { return };
+        slot.settling += 1;
+        let serial = slot.enter(offset, None, Arc::clone(&record), Home::Bus);
+        let (assignment, alive) = (slot.assignment, Arc::downgrade(&slot.alive));
+        tracing::warn!(at = %from, offset, partition, "a command in the wrong partition; sending it on");
+        let settling = Arc::clone(&self.settling);
+        let to = TopicPartition { topic: from.topic, partition };
+        self.done.push(Box::pin(async move {
+            if let Err(error) = settling.send_on(to.clone(), Record::clone(&record)).await {
+                let reason = format!("it is for the partition {to}, and the bus does not take it there: {error}");
+                let dead = Dead { code: Code::BusFailed, reason, tries: 0 };
+                settling.bury_unread(((from.partition, offset), &to.topic), &record, &dead, epoch, alive).await;
+            }
+            Done::Settled { partition: from.partition, assignment, serial }
+        }));
+    }
+
+    fn bury_unread(&mut self, from: &TopicPartition, offset: u64, record: Arc<Record>, reason: String) {
+        let epoch = self.epoch(from.partition);
+        let Some(slot) = self.slots.get_mut(&from.partition) else { return };
+        slot.settling += 1;
+        let serial = slot.enter(offset, None, Arc::clone(&record), Home::Bus);
+        let (assignment, alive) = (slot.assignment, Arc::downgrade(&slot.alive));
+        let (settling, topic, partition) = (Arc::clone(&self.settling), Arc::clone(&from.topic), from.partition);
+        self.done.push(Box::pin(async move {
+            let dead = Dead { code: Code::Unreadable, reason, tries: 0 };
+            settling.bury_unread(((partition, offset), &topic), &record, &dead, epoch, alive).await;
+            Done::Settled { partition, assignment, serial }
+        }));
+    }
+}
