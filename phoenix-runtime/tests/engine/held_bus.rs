@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use phoenix_runtime::bus::{
-    Bus, BusError, Consumer, Happening, Offsets, Outgoing, Subscription, TopicPartition, Traits,
+    Bus, BusError, Consumer, Follower, Happening, Offsets, Outgoing, Subscription, TopicPartition, Traits,
 };
 use phoenix_runtime::domain::ports::BoxFuture;
 use tokio::sync::watch;
@@ -95,6 +95,14 @@ impl Bus for HeldBus {
             let inner = self.inner.subscribe(subscription).await?;
             Ok(Box::new(HeldConsumer { inner, held: self.held.subscribe() }) as Box<dyn Consumer>)
         })
+    }
+
+    fn follow(
+        &self,
+        partition: TopicPartition,
+        max_records: usize,
+    ) -> BoxFuture<'_, Result<Box<dyn Follower>, BusError>> {
+        self.inner.follow(partition, max_records)
     }
 
     fn offsets(&self, partition: TopicPartition, group: &str) -> BoxFuture<'_, Result<Offsets, BusError>> {
