@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use phoenix_runtime::bus::{Bus, EmbeddedBus};
 use phoenix_runtime::client::remote::{Every, Remote, RemoteOptions, Replies};
-use phoenix_runtime::delivery::{Delivery, DeliveryOptions, Parts};
+use phoenix_runtime::delivery::{Delivery, DeliveryOptions, Grade, Parts};
 use phoenix_runtime::domain::message::Command as _;
 use phoenix_runtime::domain::ports::Clock as _;
 use phoenix_runtime::event_store::letters::DeadFilter;
@@ -39,6 +39,9 @@ impl Wire {
         let Self { world, nodes, store, .. } = self;
         let Started { group, client, partitions, store } = nodes.start_apart(world, store).await;
         let options = DeliveryOptions {
+            grade: if world.once_in(2) { Grade::Inbox } else { Grade::Broker },
+            max_per_aggregate: 1 + usize::try_from(world.below(10)).unwrap(),
+            inbox_messages: if world.once_in(4) { 0 } else { 1 + world.below(60) },
             max_unfinished: 1 + usize::try_from(world.below(40)).unwrap(),
             max_records: 1 + usize::try_from(world.below(20)).unwrap(),
             max_tries: 1 + u32::try_from(world.below(4)).unwrap(),
