@@ -12,6 +12,7 @@ use super::slot::{Home, Stage};
 use super::work::{Done, Work};
 use crate::domain::ports::BoxFuture;
 use crate::engine::order::Order;
+use crate::event_store::letters::{InboxKey, InboxRow};
 
 /// For how long nothing else begins: one that is slow is no reason to stop the node.
 const QUIET: Duration = Duration::from_secs(1);
@@ -62,23 +63,25 @@ impl Work {
     }
 
     /// Counts a try durably; then it is made.
-    pub(super) fn do_alone(&mut self, job: Job, order: Order) {
+    pub(super) fn do_alone(&mut self, mut job: Job, order: Order) {
+        let (counted, uncounted) = (self.counting(&job, 1), self.counting(&job, 0));
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.settling += 1;
         self.alone = Some(Alone { partition: job.partition, assignment: job.assignment, serial: job.serial });
         self.be_quiet();
-        let counting = self.count(&job, 1);
+        job.uncounted = uncounted.map(Box::new);
+        let keeping = counted.map(|counted| self.keep(counted));
         self.done.push(Box::pin(async move {
-            if let Some(counting) = counting {
-                counting.await;
+            if let Some(keeping) = keeping {
+                keeping.await;
             }
             Done::Counted(Box::new(job), order)
         }));
     }
 
-    /// Keeps how often a command was tried alone, this time included or not. It is the number that is kept, and not one
-    /// more, so that an answer that is lost makes no difference.
-    fn count(&self, job: &Job, this: u32) -> Option<BoxFuture<'static, ()>> {
+    /// The row of a command, with how often it was tried alone, this time included or not. It is the number that is kept,
+    /// and not one more, so that an answer that is lost makes no difference.
+    fn counting(&self, job: &Job, this: u32) -> Option<(InboxKey, InboxRow)> {
         let slot = self.slots.get(&job.partition)?;
         let Home::Row(id) = slot.entries.get(&job.serial)?.home else { return None };
         let tries = slot.rows.get(id)?.facts.tries.max(ALONE).saturating_add(this);
@@ -89,24 +92,39 @@ impl Work {
         };
         let mut packer = Packer::one_by_one(place, stream(&job.call), tries);
         packer.push(job.offset, &job.record, job.serial);
-        let rows: Vec<_> = packer.into_rows().into_iter().map(|(row, _)| row).collect();
-        let name = key(&slot.partition, id);
+        let (row, _) = packer.into_rows().pop()?;
+        Some((key(&slot.partition, id), row))
+    }
+
+    /// Keeps a row as it is here, unless it is gone: then its command has an outcome.
+    fn keep(&self, (name, row): (InboxKey, InboxRow)) -> BoxFuture<'static, ()> {
         let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
-        Some(Box::pin(async move {
+        Box::pin(async move {
             until_done(&*store, &*clock, "count a try of a command", |letters| {
-                let replacing = letters.replace(name.clone(), rows.clone());
-                // one that is not there has its outcome
+                let replacing = letters.replace(name.clone(), vec![row.clone()]);
                 Box::pin(async move { replacing.await.map(drop) })
             })
             .await;
-        }))
+        })
+    }
+
+    /// A command is another node's by now, and this process lives: so the try has not ended it. Where the other node has
+    /// counted one of its own meanwhile, that one is lost, which only makes a suspect live longer.
+    pub(super) fn take_back(&mut self, mut job: Job) {
+        if let Some(uncounted) = job.uncounted.take() {
+            let keeping = self.keep(*uncounted);
+            self.done.push(Box::pin(async move {
+                keeping.await;
+                Done::TakenBack
+            }));
+        }
     }
 
     /// A try is counted: it is made, unless its partition is about to go.
     pub(super) fn counted(&mut self, job: Job, order: Order) {
         if !self.is_current(&job) {
-            self.alone = None;
-            return;
+            self.no_more_alone(&job);
+            return self.take_back(job);
         }
         let slot = self.slots.get_mut(&job.partition);
         let runs = slot.is_some_and(|slot| {
@@ -131,14 +149,15 @@ impl Work {
     }
 
     /// Takes back a try that has not ended the process; then it may be tried again.
-    pub(super) fn acquit(&mut self, job: Job) {
+    pub(super) fn acquit(&mut self, mut job: Job) {
         self.no_more_alone(&job);
-        let Some(counting) = self.count(&job, 0) else { return self.comes_back(job) };
+        let Some(uncounted) = job.uncounted.take() else { return self.comes_back(job) };
+        let keeping = self.keep(*uncounted);
         if let Some(slot) = self.slots.get_mut(&job.partition) {
             slot.settling += 1;
         }
         self.done.push(Box::pin(async move {
-            counting.await;
+            keeping.await;
             Done::Acquitted(Box::new(job))
         }));
     }

@@ -95,7 +95,7 @@ impl Work {
     pub(super) fn answered(&mut self, mut job: Job, answer: NamedAnswer) {
         self.no_more_alone(&job);
         if !self.is_current(&job) {
-            return;
+            return self.take_back(job);
         }
         let now = self.parts.clock.monotonic();
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };

@@ -7,7 +7,7 @@ use crate::bus::envelope::{Call, CallKind};
 use crate::bus::port::Record;
 use crate::domain::id::AggregateId;
 use crate::domain::metadata::Envelope;
-use crate::event_store::letters::MOST_NAME_BYTES;
+use crate::event_store::letters::{InboxKey, InboxRow, MOST_NAME_BYTES};
 use crate::event_store::port::{Epoch, StreamId};
 
 /// A call that was taken from a partition.
@@ -37,6 +37,8 @@ pub(super) struct Job {
     pub(super) cleared: bool,
     /// Whether it may be what ended the process: then it is done while nothing else begins.
     pub(super) suspect: bool,
+    /// The row of one that is tried alone, without this try.
+    pub(super) uncounted: Option<Box<(InboxKey, InboxRow)>>,
     /// The epoch of its partition when it went to the engine.
     pub(super) epoch: Option<Epoch>,
 }

@@ -148,6 +148,7 @@ impl Slot {
             tries: 0,
             cleared: false,
             suspect: false,
+            uncounted: None,
             epoch: None,
         }
     }

@@ -59,6 +59,8 @@ pub(super) enum Done {
     Counted(Box<Job>, Order),
     /// A try is counted no more.
     Acquitted(Box<Job>),
+    /// A try is taken back of a command that is another node's.
+    TakenBack,
 }
 
 pub(super) struct Work {
@@ -256,6 +258,7 @@ impl Work {
             Done::Row { partition, assignment, lane, id, row } => self.row((partition, assignment), lane, id, row),
             Done::Counted(job, order) => self.counted(*job, order),
             Done::Acquitted(job) => self.acquitted(*job),
+            Done::TakenBack => {}
             Done::Settled { partition, assignment, serial } => {
                 if let Some(slot) = self.slots.get_mut(&partition)
                     && slot.assignment == assignment
