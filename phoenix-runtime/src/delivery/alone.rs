@@ -108,9 +108,9 @@ impl Work {
         })
     }
 
-    /// A command is another node's by now, and this process lives: so the try has not ended it. Where the other node has
-    /// counted one of its own meanwhile, that one is lost, which only makes a suspect live longer.
-    pub(super) fn take_back(&mut self, mut job: Job) {
+    /// A try has not ended the process. Where another node has the command by now, and has counted one of its own, that one
+    /// is lost, which only makes a suspect live longer.
+    pub(super) fn take_back(&mut self, job: &mut Job) {
         if let Some(uncounted) = job.uncounted.take() {
             let keeping = self.keep(*uncounted);
             self.done.push(Box::pin(async move {
@@ -121,10 +121,10 @@ impl Work {
     }
 
     /// A try is counted: it is made, unless its partition is about to go.
-    pub(super) fn counted(&mut self, job: Job, order: Order) {
+    pub(super) fn counted(&mut self, mut job: Job, order: Order) {
         if !self.is_current(&job) {
             self.no_more_alone(&job);
-            return self.take_back(job);
+            return self.take_back(&mut job);
         }
         let slot = self.slots.get_mut(&job.partition);
         let runs = slot.is_some_and(|slot| {

@@ -95,7 +95,7 @@ impl Work {
     pub(super) fn answered(&mut self, mut job: Job, answer: NamedAnswer) {
         self.no_more_alone(&job);
         if !self.is_current(&job) {
-            return self.take_back(job);
+            return self.take_back(&mut job);
         }
         let now = self.parts.clock.monotonic();
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
@@ -168,7 +168,9 @@ impl Work {
     }
 
     /// Tells the outcome, or keeps the dead letter; then the record is finished.
-    pub(super) fn settle(&mut self, job: Job, answer: NamedAnswer, dead: Option<Dead>) {
+    pub(super) fn settle(&mut self, mut job: Job, answer: NamedAnswer, dead: Option<Dead>) {
+        // the partition may go before its row does
+        self.take_back(&mut job);
         let topic = Arc::clone(&self.parts.topic);
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.tidy(job.lane);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::TICK;
-use super::examine::{Examined, Findings, Verdict, examine};
+use super::examine::{ALONE, Examined, Findings, Verdict, examine};
 use super::job::Job;
 use super::rows::{Cursor, Facts, RowId, State, before, id_of, key, until_done};
 use super::settle::Dead;
@@ -15,12 +16,14 @@ use crate::bus::envelope::Message;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::identity_hash;
 use crate::domain::ports::Clock;
-use crate::event_store::letters::Due;
+use crate::event_store::letters::{Due, InboxRow, Letters};
 use crate::event_store::port::{EventStore, StoreError};
 
 /// How many rows, and bytes of them, are read at once.
 const PAGE_ROWS: usize = 8;
 const PAGE_BYTES: usize = 1 << 20;
+/// For how long a command rests that was tried alone: by then a node that lives, and tried it, has said so.
+const REST: Duration = Duration::from_secs(5);
 
 /// Rows that were read in their order.
 #[derive(Debug)]
@@ -345,6 +348,21 @@ impl Slot {
     }
 }
 
+/// Rows as they are once a node that tried one of them alone, and lives, has taken its try back. Those of `own` are this
+/// node's.
+async fn at_rest(
+    (letters, clock): (&dyn Letters, &dyn Clock),
+    question: Due,
+    own: impl Fn(RowId) -> bool,
+) -> Result<Vec<InboxRow>, StoreError> {
+    let rows = letters.due(question.clone()).await?;
+    if rows.iter().any(|row| row.tries > ALONE && !own(id_of(&row.key()))) {
+        clock.sleep(REST).await;
+        return letters.due(question).await;
+    }
+    Ok(rows)
+}
+
 /// Rows from the cursor on. `left` are those that this node has put and left there, `known` all others that it knows.
 async fn page(
     (store, clock): (&dyn EventStore, &dyn Clock),
@@ -355,7 +373,7 @@ async fn page(
     let Some(letters) = store.letters() else {
         return Ok(Page { last: None, found: BTreeSet::new(), findings: Findings::default() });
     };
-    let rows = letters.due(question).await?;
+    let rows = at_rest((letters, clock), question, |id| left.contains(&id) || known.contains(&id)).await?;
     let last = rows.last().map(|row| id_of(&row.key()));
     let found = rows.iter().map(|row| id_of(&row.key())).collect();
     let unknown = rows.into_iter().filter(|row| !known.contains(&id_of(&row.key())));
@@ -385,7 +403,7 @@ async fn one(
     max_tries: u32,
 ) -> Result<Findings, StoreError> {
     let Some(letters) = store.letters() else { return Ok(Findings::default()) };
-    let mut rows = letters.due(question).await?;
+    let mut rows = at_rest((letters, clock), question, |_| fresh).await?;
     rows.retain(|row| id_of(&row.key()) == id);
     examine((store, clock), rows, |_| fresh, max_tries).await
 }
