@@ -39,13 +39,15 @@ impl Wire {
     async fn start(&self) {
         let Self { world, nodes, store, .. } = self;
         let Started { group, client, partitions, store } = nodes.start_apart(world, store).await;
+        let grade = if world.once_in(2) { Grade::Inbox } else { Grade::Broker };
         let options = DeliveryOptions {
-            grade: if world.once_in(2) { Grade::Inbox } else { Grade::Broker },
+            grade,
             max_per_aggregate: 1 + usize::try_from(world.below(10)).unwrap(),
-            inbox_messages: if world.once_in(4) { 0 } else { 1 + world.below(60) },
+            inbox_messages: if grade == Grade::Broker && world.once_in(4) { 0 } else { 1 + world.below(60) },
             max_unfinished: 1 + usize::try_from(world.below(40)).unwrap(),
             max_records: 1 + usize::try_from(world.below(20)).unwrap(),
-            max_tries: 1 + u32::try_from(world.below(4)).unwrap(),
+            // of tries that were made alone, one may be counted that a late write has brought back
+            max_tries: 4 + u32::try_from(world.below(3)).unwrap(),
             first_pause: Duration::from_millis(1 + world.below(20)),
             max_pause: Duration::from_millis(200),
             max_resends: 1 + usize::try_from(world.below(10)).unwrap(),
