@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::rdkafka::ClientConfig;
 use ::rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -20,7 +20,7 @@ use crate::bus::{BusError, Offsets, TopicPartition};
 /// How many groups may be asked about in turn without a new client each time.
 const MAX_GROUPS: usize = 4;
 
-/// The pause before a topic that was made is looked for again.
+/// The pause before a topic that was made, or the leader of its partitions, is looked for again.
 const PROPAGATION: Duration = Duration::from_millis(50);
 
 impl ConsumerContext for Context {}
@@ -198,8 +198,8 @@ pub(super) fn ends<C: ConsumerContext>(
     if found.is_empty() {
         return Ok(found);
     }
-    let committed = client.committed_offsets(list(partitions, Offset::Invalid)?, limit);
-    let committed = committed.map_err(|error| of_question(&error))?;
+    let wanted = list(partitions, Offset::Invalid)?;
+    let committed = patiently(limit, || client.committed_offsets(wanted.clone(), limit))?;
     for (partition, offsets) in &mut found {
         offsets.committed = offset(&committed, partition)?;
     }
@@ -216,7 +216,8 @@ pub(super) fn bounds<C: ConsumerContext>(
         return Ok(Vec::new());
     }
     let at = |place: Offset| {
-        client.offsets_for_times(list(partitions, place)?, limit).map_err(|error: KafkaError| of_question(&error))
+        let wanted = list(partitions, place)?;
+        patiently(limit, || client.offsets_for_times(wanted.clone(), limit))
     };
     let (earliest, end) = (at(Offset::Beginning)?, at(Offset::End)?);
     let found = partitions.iter().map(|partition| {
@@ -226,6 +227,27 @@ pub(super) fn bounds<C: ConsumerContext>(
         Ok((partition.clone(), Offsets { earliest, end, committed: None }))
     });
     found.collect()
+}
+
+/// Asks again, for a while, where the brokers say that somebody else would know: a partition that was just made has no leader
+/// for a moment, and a group that was never heard of no coordinator.
+fn patiently<T>(limit: Duration, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, BusError> {
+    use RDKafkaErrorCode as Code;
+    let until = Instant::now() + limit / 2;
+    loop {
+        let found = ask();
+        let code = found.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        match code {
+            Some(
+                Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::NotCoordinator
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress,
+            ) if Instant::now() < until => std::thread::sleep(PROPAGATION),
+            _ => return found.map_err(|error| of_question(&error)),
+        }
+    }
 }
 
 fn list(partitions: &[TopicPartition], place: Offset) -> Result<TopicPartitionList, BusError> {
