@@ -7,12 +7,12 @@ use phoenix_test_servers::{Kind, Server, shared, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let measured = |kind, scheme: &'static str| {
-        trial(kind, format!("{kind}: {scheme}:// measured beside a bare loop"), move |broker| measured(broker, scheme))
+        trial(kind, format!("{kind}: measured over a bus, {scheme}://"), move |broker| measured(broker, scheme))
     };
     if cfg!(feature = "kafka") {
         vec![measured(Kind::Kafka, "rdkafka"), measured(Kind::Kafka, "kafka"), measured(Kind::Kafka4, "rdkafka")]
     } else {
-        vec![Trial::test("bench --bus: a build without buses says how to make one with them", not_built)]
+        vec![Trial::test("over a bus: a build without buses says how to make one with them", not_built)]
     }
 }
 

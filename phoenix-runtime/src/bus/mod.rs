@@ -7,6 +7,7 @@
 //! - `rdkafka`: Kafka 3.9 and 4, by librdkafka (feature `rdkafka`)
 //! - [`options`]: what can be chosen about both
 //! - `hand_over`: between a thread that reads from a broker and a consumer
+//! - [`headers`]: names and values of a record
 //! - [`envelope`]: messages as they travel
 //! - [`sender`]: sends records until they are acknowledged
 
@@ -14,6 +15,7 @@ pub mod embedded;
 pub mod envelope;
 #[cfg(any(feature = "kafka", feature = "rdkafka"))]
 mod hand_over;
+pub mod headers;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod options;
@@ -23,6 +25,7 @@ pub mod rdkafka;
 pub mod sender;
 
 pub use embedded::{EmbeddedBus, EmbeddedOptions};
+pub use headers::Headers;
 pub use port::{
     Bus, BusError, Consumer, Happening, Offsets, Outgoing, Received, Record, Subscription, TopicPartition, Traits,
 };

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phoenix_runtime::bus::Bus;
 use phoenix_runtime::domain::ports::Clock;
@@ -98,9 +98,16 @@ impl Broker {
 
     /// What a record survives that was acknowledged: by how many brokers a topic is kept, and whether they sync it.
     pub(super) async fn durability(&self, topic: &str) -> Result<String, BenchError> {
-        let metadata = self.admin.inner().fetch_metadata(Some(topic), Timeout::After(LIMIT))?;
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        let replicas = partitions.map(|partition| partition.replicas().len()).min().unwrap_or(0);
+        let began = Instant::now();
+        // a topic that was just made is not seen at once
+        let replicas = loop {
+            let metadata = self.admin.inner().fetch_metadata(Some(topic), Timeout::After(LIMIT))?;
+            let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            match partitions.map(|partition| partition.replicas().len()).min() {
+                None if began.elapsed() < LIMIT => tokio::time::sleep(Duration::from_millis(20)).await,
+                replicas => break replicas.unwrap_or(0),
+            }
+        };
         let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await?;
         let mut entries = described.into_iter().flatten().flat_map(|resource| resource.entries);
         let flush = entries.find(|entry| entry.name == "flush.messages").and_then(|entry| entry.value);

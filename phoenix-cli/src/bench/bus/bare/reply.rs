@@ -66,7 +66,7 @@ pub(super) struct Binary {
 impl Binary {
     pub(super) fn new() -> Self {
         let record = example().into_record(None, traits(true));
-        let headers = record.headers.into_iter().map(|(name, value)| (name, Part::of(&value))).collect();
+        let headers = record.headers.iter().map(|(name, value)| (name.to_owned(), Part::of(value))).collect();
         Self { headers, value: record.value }
     }
 
