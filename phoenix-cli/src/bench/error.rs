@@ -35,7 +35,9 @@ pub(crate) enum BenchError {
         reason: String,
     },
     /// A build without buses.
-    #[error("this program was built without buses: build it with `--features kafka` (`cargo run --release -p phoenix-cli --features kafka -- bench --bus ...`)")]
+    #[error(
+        "this program was built without buses: build it with `--features kafka` (`cargo run --release -p phoenix-cli --features kafka -- bench --bus ...`)"
+    )]
     #[cfg(not(feature = "kafka"))]
     NoBus,
     /// A bus that is no broker of Kafka.

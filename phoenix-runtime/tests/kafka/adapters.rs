@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use phoenix_runtime::bus::kafka::{KafkaBus, KafkaOptions};
-use phoenix_runtime::bus::{Bus, BusError, Happening, Headers, Outgoing, Received, Record, Subscription, TopicPartition};
+use phoenix_runtime::bus::{
+    Bus, BusError, Happening, Headers, Outgoing, Received, Record, Subscription, TopicPartition,
+};
 use phoenix_test_servers::{Kind, Private, Server, trial};
 use tokio::time::timeout;
 

@@ -31,8 +31,11 @@ pub(super) fn write(attributes: &Attributes<'_>, payload: &[u8]) -> Vec<u8> {
         put(name.as_str(), value);
     }
     if !attributes.headers().is_empty() {
-        let own: serde_json::Map<String, Value> =
-            attributes.headers().iter().map(|(name, value)| (name.as_ref().to_owned(), Value::from(&**value))).collect();
+        let own: serde_json::Map<String, Value> = attributes
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_ref().to_owned(), Value::from(&**value)))
+            .collect();
         put(OWN, &Value::from(own).to_string());
     }
     json.extend_from_slice(b",\"data\":");

@@ -6,7 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::case::{Failure, Place};
-use crate::bus::{Bus, BusError, Consumer, Happening, Headers, Outgoing, Received, Record, Subscription, TopicPartition};
+use crate::bus::{
+    Bus, BusError, Consumer, Happening, Headers, Outgoing, Received, Record, Subscription, TopicPartition,
+};
 
 pub(super) type Checked = Result<(), Failure>;
 

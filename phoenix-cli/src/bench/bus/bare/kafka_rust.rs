@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kafka::client::{
-    CommitOffset, FetchPartition, GroupOffsetStorage, KafkaClient, ProduceMessage, RequiredAcks,
-};
+use kafka::client::{CommitOffset, FetchPartition, GroupOffsetStorage, KafkaClient, ProduceMessage, RequiredAcks};
 use serde::Deserialize;
 
 use super::reply::Structured;
