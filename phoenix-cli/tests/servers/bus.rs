@@ -3,17 +3,24 @@
 use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
+#[cfg(feature = "kafka")]
 use phoenix_test_servers::{Kind, Server, shared, trial};
+#[cfg(feature = "kafka")]
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+#[cfg(feature = "kafka")]
+use rdkafka::metadata::MetadataTopic;
 
+#[cfg(feature = "kafka")]
 pub(crate) fn trials() -> Vec<Trial> {
     let measured = |kind, scheme: &'static str| {
         trial(kind, format!("{kind}: measured over a bus, {scheme}://"), move |broker| measured(broker, scheme))
     };
-    if cfg!(feature = "kafka") {
-        vec![measured(Kind::Kafka, "rdkafka"), measured(Kind::Kafka, "kafka"), measured(Kind::Kafka4, "rdkafka")]
-    } else {
-        vec![Trial::test("over a bus: a build without buses says how to make one with them", not_built)]
-    }
+    vec![measured(Kind::Kafka, "rdkafka"), measured(Kind::Kafka, "kafka"), measured(Kind::Kafka4, "rdkafka")]
+}
+
+#[cfg(not(feature = "kafka"))]
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![Trial::test("over a bus: a build without buses says how to make one with them", not_built)]
 }
 
 fn bench() -> Command {
@@ -22,6 +29,7 @@ fn bench() -> Command {
     command
 }
 
+#[cfg(not(feature = "kafka"))]
 fn not_built() -> Result<(), Failed> {
     let output = bench().args(["--bus", "rdkafka://127.0.0.1:1"]).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -31,6 +39,7 @@ fn not_built() -> Result<(), Failed> {
     Ok(())
 }
 
+#[cfg(feature = "kafka")]
 fn measured(broker: &Server, scheme: &str) -> Result<(), Failed> {
     let bus = format!("{scheme}://{}", broker.url());
     // where there is no PostgreSQL there is nothing that rows could be inserted into from outside
@@ -59,16 +68,9 @@ fn measured(broker: &Server, scheme: &str) -> Result<(), Failed> {
 
 #[cfg(feature = "kafka")]
 fn nothing_left(broker: &Server) -> Result<(), Failed> {
-    use rdkafka::consumer::{BaseConsumer, Consumer as _};
-
     let client: BaseConsumer = rdkafka::ClientConfig::new().set("bootstrap.servers", broker.url()).create()?;
     let metadata = client.fetch_metadata(None, std::time::Duration::from_secs(10))?;
-    let names = metadata.topics().iter().map(|topic| topic.name());
+    let names = metadata.topics().iter().map(MetadataTopic::name);
     let left: Vec<_> = names.filter(|name| name.starts_with("phoenix-bench-")).collect();
     if left.is_empty() { Ok(()) } else { Err(format!("topics are left: {left:?}").into()) }
-}
-
-#[cfg(not(feature = "kafka"))]
-fn nothing_left(_: &Server) -> Result<(), Failed> {
-    Ok(())
 }

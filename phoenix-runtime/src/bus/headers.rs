@@ -85,7 +85,9 @@ impl fmt::Debug for Headers {
 impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
         let mut headers = Self::new();
-        pairs.into_iter().for_each(|(name, value)| headers.push(name.as_ref(), value.as_ref()));
+        for (name, value) in pairs {
+            headers.push(name.as_ref(), value.as_ref());
+        }
         headers
     }
 }

@@ -12,7 +12,7 @@ use crate::bench::error::BenchError;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Without a reply for so long nothing is expected any more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until so many replies are in a partition that had none; how many a second, from the first that was seen on: before
 /// that consumers join their group.

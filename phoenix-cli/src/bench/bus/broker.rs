@@ -12,6 +12,7 @@ use phoenix_runtime::node::config::BusUrl;
 use phoenix_runtime::node::messaging::open_bus;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{ClientConfig, util::Timeout};
 
 use crate::bench::error::BenchError;
@@ -102,7 +103,7 @@ impl Broker {
         // a topic that was just made is not seen at once
         let replicas = loop {
             let metadata = self.admin.inner().fetch_metadata(Some(topic), Timeout::After(LIMIT))?;
-            let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
             match partitions.map(|partition| partition.replicas().len()).min() {
                 None if began.elapsed() < LIMIT => tokio::time::sleep(Duration::from_millis(20)).await,
                 replicas => break replicas.unwrap_or(0),

@@ -163,7 +163,7 @@ impl<'a> Attributes<'a> {
         self.set(Name::Id, call.id.to_string());
         self.set(Name::Aggregate, &call.aggregate);
         self.set(Name::Subject, &call.subject);
-        self.set(Name::Name, &call.name);
+        self.set(Name::Message, &call.name);
         self.set_some(Name::Key, call.idempotency_key.as_deref());
         self.set_some(Name::ReplyTo, call.reply_to.as_ref().map(ToString::to_string));
         let priority = match call.priority {
@@ -183,7 +183,7 @@ impl<'a> Attributes<'a> {
             id: self.id(Name::Id)?,
             aggregate: self.text(Name::Aggregate)?,
             subject: self.text(Name::Subject)?,
-            name: self.text(Name::Name)?,
+            name: self.text(Name::Message)?,
             idempotency_key: self.take_some(Name::Key).map(Cow::into_owned),
             reply_to: self.read(Name::ReplyTo)?,
             priority: match self.take_some(Name::Priority).as_deref() {
@@ -208,7 +208,7 @@ impl<'a> Attributes<'a> {
         self.set(Name::ReplyOf, reply.to.to_string());
         self.set(Name::Aggregate, &reply.aggregate);
         self.set(Name::Subject, &reply.subject);
-        self.set(Name::Name, &reply.name);
+        self.set(Name::Message, &reply.name);
         let (outcome, code) = match reply.outcome {
             ReplyOutcome::Replied => ("replied", None),
             ReplyOutcome::Rejected => ("rejected", None),
@@ -237,7 +237,7 @@ impl<'a> Attributes<'a> {
             to: self.id(Name::ReplyOf)?,
             aggregate: self.text(Name::Aggregate)?,
             subject: self.text(Name::Subject)?,
-            name: self.text(Name::Name)?,
+            name: self.text(Name::Message)?,
             outcome,
             version: self.read(Name::StreamVersion)?,
             replayed: self.read(Name::Replayed)?.unwrap_or(false),

@@ -44,7 +44,7 @@ names! {
     Code "phxcode"
     Deadline "phxdeadline"
     Key "phxkey"
-    Name "phxname"
+    Message "phxname"
     Outcome "phxoutcome"
     Priority "phxpriority"
     Replayed "phxreplayed"

@@ -90,7 +90,9 @@ pub(super) fn read(value: &[u8]) -> Result<(Attributes<'_>, Vec<u8>), Unreadable
     if let Some(own) = own {
         let own: BTreeMap<String, String> = serde_json::from_str(&own)
             .map_err(|e| Unreadable::Attribute { name: OWN.to_owned(), reason: e.to_string() })?;
-        own.into_iter().for_each(|(name, value)| attributes.add_header(name, value));
+        for (name, value) in own {
+            attributes.add_header(name, value);
+        }
     }
     Ok((attributes, data.get().as_bytes().to_vec()))
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use kafka::client::fetch::{Response, Topic};
 use kafka::client::{CommitOffset, FetchPartition, GroupOffsetStorage, KafkaClient, ProduceMessage, RequiredAcks};
 use serde::Deserialize;
 
@@ -50,7 +51,7 @@ impl Reader {
     fn fetch(&mut self) -> Result<(), BenchError> {
         let asked = (0..).zip(&self.next).map(|(partition, next)| FetchPartition::new(&self.topic, partition, *next));
         let answers = self.client.fetch_messages(asked)?;
-        for partition in answers.iter().flat_map(|answer| answer.topics()).flat_map(|topic| topic.partitions()) {
+        for partition in answers.iter().flat_map(Response::topics).flat_map(Topic::partitions) {
             let number = partition.partition();
             let data = partition.data().map_err(|error| BenchError::Bare(error.to_string()))?;
             let Some(next) = usize::try_from(number).ok().and_then(|at| self.next.get_mut(at)) else { continue };

@@ -31,7 +31,7 @@ const READ_AHEAD: usize = 4;
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 
 /// Without a command, or an acknowledgement, for so long nothing is expected any more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A command, as far as the loop needs it.
 #[derive(Debug)]
