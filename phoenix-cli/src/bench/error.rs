@@ -34,6 +34,24 @@ pub(crate) enum BenchError {
         what: String,
         reason: String,
     },
+    /// A build without buses.
+    #[error(
+        "this program was built without buses: build it with `--features kafka` (`cargo run --release -p phoenix-cli --features kafka -- bench --bus ...`)"
+    )]
+    #[cfg(not(feature = "kafka"))]
+    NoBus,
+    /// A bus that is no broker of Kafka.
+    #[error("`{0}` is measured with no broker: write `rdkafka://HOST:PORT`, or `kafka://HOST:PORT` (Kafka up to 3.9)")]
+    #[cfg(feature = "kafka")]
+    NotABroker(String),
+    /// The bus can't be worked with.
+    #[error(transparent)]
+    #[cfg(feature = "kafka")]
+    Bus(#[from] phoenix_runtime::node::messaging::MessagingError),
+    /// A broker does not do what is needed around a measurement.
+    #[error("a client of the broker failed: {0}")]
+    #[cfg(feature = "kafka")]
+    Broker(String),
     /// A command or its caller failed.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -57,6 +75,34 @@ pub(crate) enum BenchError {
     /// Somebody does not want to wait any longer.
     #[error("interrupted: what was made for the measurement is removed")]
     Interrupted,
+}
+
+#[cfg(feature = "kafka")]
+impl From<phoenix_runtime::bus::BusError> for BenchError {
+    fn from(error: phoenix_runtime::bus::BusError) -> Self {
+        Self::Bus(error.into())
+    }
+}
+
+#[cfg(feature = "kafka")]
+impl From<phoenix_runtime::delivery::DeliveryError> for BenchError {
+    fn from(error: phoenix_runtime::delivery::DeliveryError) -> Self {
+        Self::Bus(error.into())
+    }
+}
+
+#[cfg(feature = "kafka")]
+impl From<rdkafka::error::KafkaError> for BenchError {
+    fn from(error: rdkafka::error::KafkaError) -> Self {
+        Self::Broker(error.to_string())
+    }
+}
+
+#[cfg(feature = "kafka")]
+impl From<kafka::Error> for BenchError {
+    fn from(error: kafka::Error) -> Self {
+        Self::Broker(error.to_string())
+    }
 }
 
 impl From<rusqlite::Error> for BenchError {

@@ -3,12 +3,18 @@
 //! # Layout
 //! - [`workload`]: the aggregate and its messages; [`prefill`]: events that are there beforehand
 //! - [`whole`]: client, engine and store; [`subject`]: which store, and the same rows without client and engine
+//! - [`bus`]: the whole path over a bus, beside a loop of the same client library (feature `kafka`)
 //! - [`cold`]: activation and replay; [`idle`]: memory of idle aggregates; [`mod@macros`]: what a build costs
 //! - [`suite`]: what is run in which order; [`mod@run`]: one run; [`goals`]: what is to be reached
 //! - [`error`]: why there are no figures
 //!
 //! Callers, latencies and tables are those of [`phoenix_bench`], which peers are measured with as well.
 
+#[cfg(feature = "kafka")]
+mod bus;
+#[cfg(not(feature = "kafka"))]
+#[path = "no_bus.rs"]
+mod bus;
 mod cold;
 mod error;
 mod goals;
@@ -26,9 +32,11 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use phoenix_bench::{Callers, Markdown, Report};
+use phoenix_runtime::node::config::BusUrl;
 use phoenix_runtime::telemetry::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
 
+use bus::Broker;
 use error::BenchError;
 use subject::{Named, Place, Subject};
 use suite::Plan;
@@ -38,6 +46,8 @@ use suite::Plan;
 /// Reports with the durability setting: throughput and latency of the whole path (typed client, engine, store, reply),
 /// bare inserts of the same rows into the same table, activation, replay, and the memory of idle aggregates. On a server
 /// it makes databases of its own, and removes them in the end. Build it with `--release`.
+///
+/// With `--bus` it measures the path over a bus instead: commands of a topic, durable in the store, replies on a topic.
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Options {
@@ -45,6 +55,18 @@ pub(crate) struct Options {
     /// `postgres://USER@HOST/DATABASE`, `mysql://USER@HOST/DATABASE` [default: memory, and SQLite with files in ./target]
     #[arg(long, value_name = "STORE")]
     store: Vec<Named>,
+    /// Over the brokers of `rdkafka://HOST:PORT,...` or `kafka://HOST:PORT,...` (up to Kafka 3.9, by kafka-rust), on topics
+    /// that are removed in the end. Needs a build with `--features kafka` [default store: SQLite with files in ./target]
+    #[arg(long, value_name = "BUS")]
+    bus: Option<BusUrl>,
+    /// How many partitions the topic of commands has, several times for several [default: 1 and 16]
+    #[cfg(feature = "kafka")]
+    #[arg(long, value_name = "N", requires = "bus", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    partitions: Vec<u16>,
+    /// How many commands wait on the topic of commands before they are drained
+    #[cfg(feature = "kafka")]
+    #[arg(long, value_name = "N", requires = "bus", default_value_t = 200_000)]
+    backlog: usize,
     /// How long each measurement takes, in seconds
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -142,8 +164,13 @@ async fn macros(options: &Options, progress: &ProgressBar) -> Result<Report, Ben
 
 async fn stores(options: &Options, progress: &ProgressBar) -> Result<Report, BenchError> {
     let plan = plan(options)?;
-    let stores = if options.store.is_empty() { Named::defaults() } else { options.store.clone() };
+    let stores = match &*options.store {
+        [] if options.bus.is_some() => vec![Named::durable()],
+        [] => Named::defaults(),
+        named => named.to_vec(),
+    };
     let name = name();
+    let broker = options.bus.as_ref().map(|url| Broker::new(url, &name)).transpose()?;
     let mut folders = Vec::new();
     let mut subjects = Vec::new();
     for store in &stores {
@@ -155,11 +182,17 @@ async fn stores(options: &Options, progress: &ProgressBar) -> Result<Report, Ben
         subject.prepare().await?;
     }
     let measured = tokio::select! {
-        measured = suite::measure(&plan, &subjects, progress) => measured,
+        measured = async { match &broker {
+            None => suite::measure(&plan, &subjects, progress).await,
+            Some(broker) => bus::measure(options, &plan, broker, &subjects, progress).await,
+        }} => measured,
         () = interrupted() => Err(BenchError::Interrupted),
     };
     progress.set_message("cleaning up");
-    let removed = remove(&subjects).await;
+    let mut removed = remove(&subjects).await;
+    if let Some(broker) = &broker {
+        removed = removed.and(broker.remove().await);
+    }
     for folder in folders {
         // the folder is ours; what others put there meanwhile stays
         let _ = std::fs::remove_dir(&folder);

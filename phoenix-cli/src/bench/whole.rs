@@ -84,7 +84,7 @@ pub(crate) fn cpu_micros() -> Option<f64> {
 
 /// Commits since the process began, from the metrics: those of a store that puts batches together, or batches.
 #[derive(Clone, Copy)]
-struct Commits {
+pub(super) struct Commits {
     put_together: Sum,
     batches: Sum,
 }
@@ -96,7 +96,7 @@ struct Sum {
 }
 
 impl Commits {
-    fn now() -> Self {
+    pub(super) fn now() -> Self {
         let text = Metrics::install().render().unwrap_or_default();
         let value = |name: String| {
             let line = text.lines().find_map(|line| line.strip_prefix(name.as_str())?.strip_prefix(' '));
@@ -106,7 +106,7 @@ impl Commits {
         Self { put_together: sum("phoenix_commit_records"), batches: sum("phoenix_batch_records") }
     }
 
-    fn since(self, before: Self) -> Option<f64> {
+    pub(super) fn since(self, before: Self) -> Option<f64> {
         self.put_together.since(before.put_together).or_else(|| self.batches.since(before.batches))
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! # Layout
 //! - `bench`: measures servers, and leaves nothing behind
+//! - `bus`: measures brokers, and leaves nothing behind
 //! - `slices`: moves slices between two databases
 
 mod bench;
+mod bus;
 mod slices;
 
 use libtest_mimic::Arguments;
@@ -13,6 +15,6 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // databases are counted, and two cores are shared
     arguments.test_threads = Some(1);
-    let trials = bench::trials().into_iter().chain(slices::trials());
+    let trials = bench::trials().into_iter().chain(bus::trials()).chain(slices::trials());
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }

@@ -2,6 +2,10 @@
 //!
 //! The consumer says what it wants (pauses, seeks), the thread brings its client to that and pushes what it reads. A
 //! partition's `seeks` tell the two apart: what was read before a seek is not taken after it.
+//!
+//! A partition that is paused for a moment, because somebody has enough of it, is read ahead as far as the bounds go: a client
+//! that stops reading it forgets what it has fetched, and would fetch it again each time. One that stays paused is left alone,
+//! and gives up what waits where another has nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,6 +25,9 @@ pub(super) struct Bounds {
     /// The same, of bytes.
     pub(super) bytes: usize,
 }
+
+/// How long a partition may be paused before nothing of it is read any more.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What the consumer wants of one partition.
 #[derive(Debug, Clone)]
@@ -48,7 +55,10 @@ struct Part {
     queue: VecDeque<Received>,
     position: u64,
     seeks: u64,
-    paused: bool,
+    /// Since when nothing of it may be given.
+    paused: Option<Instant>,
+    /// It was paused for so long that the thread reads no more of it.
+    resting: bool,
     /// It goes to another consumer.
     revoking: bool,
     /// It waits for a seek.
@@ -56,8 +66,14 @@ struct Part {
 }
 
 impl Part {
+    /// Whether records of it may be given.
+    const fn gives(&self) -> bool {
+        self.paused.is_none() && !self.is_still()
+    }
+
+    /// Whether nothing of it is to be read.
     const fn is_still(&self) -> bool {
-        self.paused || self.revoking || self.adrift
+        self.resting || self.revoking || self.adrift
     }
 
     /// Forgets what waits; it is read again.
@@ -82,7 +98,7 @@ struct State {
     failure: Option<BusError>,
     /// Told for ever.
     end: Option<BusError>,
-    /// Records and bytes that wait in partitions that are not still.
+    /// Records and bytes that wait.
     waiting: (usize, usize),
     /// The partition that records were given of last.
     last: Option<TopicPartition>,
@@ -97,9 +113,29 @@ struct State {
 impl State {
     fn count(&mut self) {
         self.waiting = (0, 0);
-        for part in self.parts.values().filter(|part| !part.is_still()) {
+        for part in self.parts.values() {
             let (records, bytes) = part.size();
             self.waiting = (self.waiting.0 + records, self.waiting.1 + bytes);
+        }
+    }
+
+    const fn has_room(&self, bounds: Bounds) -> bool {
+        self.waiting.0 < bounds.records && self.waiting.1 < bounds.bytes
+    }
+
+    /// Leaves partitions alone that are paused for long; those that take the room of others at once, and what waits of them
+    /// is given up.
+    fn rest(&mut self, bounds: Bounds) {
+        let starving = !self.has_room(bounds) && self.parts.values().any(|part| part.gives() && part.queue.is_empty());
+        for part in self.parts.values_mut() {
+            let Some(since) = part.paused else { continue };
+            part.resting |= starving || since.elapsed() > PATIENCE;
+            if starving {
+                part.rewind();
+            }
+        }
+        if starving {
+            self.count();
         }
     }
 
@@ -110,7 +146,7 @@ impl State {
     }
 
     fn records(&mut self, max: usize) -> Option<Happening> {
-        let ready = |part: &Part| !part.is_still() && !part.queue.is_empty();
+        let ready = |part: &Part| part.gives() && !part.queue.is_empty();
         let after = self.parts.iter().filter(|(partition, part)| self.last.as_ref() < Some(*partition) && ready(part));
         let first = after.map(|(partition, _)| partition).next();
         let first =
@@ -218,13 +254,15 @@ impl HandOver {
 
     /// What the consumer wants.
     pub(super) fn wants(&self) -> Vec<Want> {
+        let mut state = self.state();
+        state.rest(self.bounds);
         let want = |(partition, part): (&TopicPartition, &Part)| Want {
             partition: partition.clone(),
             seeks: part.seeks,
             position: part.position,
             still: part.is_still(),
         };
-        self.state().parts.iter().map(want).collect()
+        state.parts.iter().map(want).collect()
     }
 
     /// Records that were read of a partition since its last seek but this; those that are not wanted any more are dropped,
@@ -235,8 +273,8 @@ impl HandOver {
         if part.seeks != seeks || part.revoking || part.adrift {
             return false;
         }
-        if part.paused {
-            // what was on its way when it was paused is read again later, so that paused partitions hold nothing
+        if part.resting {
+            // what was on its way when it was left alone is read again later
             part.seeks += 1;
             return false;
         }
@@ -256,6 +294,13 @@ impl HandOver {
         let mut state = self.state();
         let Some(part) = state.parts.get_mut(partition) else { return };
         if part.seeks != seeks || part.adrift {
+            return;
+        }
+        if part.paused.is_some() {
+            // told once it is read again; what waits is read again as well, as it can't be given now
+            part.rewind();
+            part.resting = true;
+            state.count();
             return;
         }
         part.adrift = true;
@@ -284,8 +329,7 @@ impl HandOver {
 
     /// Whether more may be read.
     pub(super) fn has_room(&self) -> bool {
-        let state = self.state();
-        state.waiting.0 < self.bounds.records && state.waiting.1 < self.bounds.bytes
+        self.state().has_room(self.bounds)
     }
 
     /// Whether the consumer is gone.
@@ -334,12 +378,9 @@ impl HandOver {
         let mut state = self.state();
         for partition in partitions {
             let Some(part) = state.parts.get_mut(partition) else { continue };
-            part.paused = paused;
-            if paused {
-                part.rewind();
-            }
+            part.paused = paused.then(|| part.paused.unwrap_or_else(Instant::now));
+            part.resting &= paused;
         }
-        state.count();
         self.poke_with(state);
         self.told.notify_one();
     }
@@ -428,5 +469,90 @@ impl HandOver {
     /// Wakes the thread.
     pub(super) fn poke(&self) {
         self.poke_with(self.state());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::port::Record;
+
+    const BOUNDS: Bounds = Bounds { max_records: 100, records: 10, bytes: usize::MAX };
+
+    fn partition(number: u16) -> TopicPartition {
+        TopicPartition::new("t", number)
+    }
+
+    fn records(of: u16, offsets: std::ops::Range<u64>) -> Vec<Received> {
+        offsets.map(|offset| Received { from: partition(of), offset, record: Record::default() }).collect()
+    }
+
+    /// Two partitions, the first of which has these records and is paused.
+    fn paused(count: u64) -> HandOver {
+        let hand_over = HandOver::new(BOUNDS);
+        let start = |number| Start { partition: partition(number), committed: None, earliest: 0, end: 100 };
+        hand_over.assign(vec![start(0), start(1)]);
+        assert!(matches!(hand_over.take(), Some(Ok(Happening::Assigned(_)))));
+        assert!(hand_over.push(&partition(0), 0, records(0, 0..count)));
+        hand_over.pause(&[partition(0)], true);
+        hand_over
+    }
+
+    fn taken(hand_over: &HandOver) -> Vec<(u16, u64)> {
+        match hand_over.take() {
+            Some(Ok(Happening::Records(records))) => records.iter().map(|r| (r.from.partition, r.offset)).collect(),
+            None => Vec::new(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_a_short_pause_and_in_it_is_given_after_it() {
+        let hand_over = paused(2);
+        assert!(hand_over.wants().iter().all(|want| !want.still && want.seeks == 0));
+        assert!(hand_over.push(&partition(0), 0, records(0, 2..4)));
+        assert_eq!(taken(&hand_over), []);
+        hand_over.pause(&[partition(0)], false);
+        assert_eq!(taken(&hand_over), [(0, 0), (0, 1), (0, 2), (0, 3)]);
+        let wants = hand_over.wants();
+        assert_eq!((wants[0].seeks, wants[0].position), (0, 4), "nothing is fetched again");
+    }
+
+    #[test]
+    fn a_paused_partition_gives_up_the_room_that_another_has_need_of() {
+        let hand_over = paused(10);
+        assert!(!hand_over.has_room());
+        let wants = hand_over.wants();
+        assert_eq!((wants[0].still, wants[0].position, wants[1].still), (true, 0, false));
+        assert!(hand_over.has_room());
+        assert!(!hand_over.push(&partition(0), 0, records(0, 10..11)), "what was on its way comes again");
+        hand_over.pause(&[partition(0)], false);
+        let wants = hand_over.wants();
+        assert_eq!((wants[0].still, wants[0].position), (false, 0));
+        assert!(hand_over.push(&partition(0), wants[0].seeks, records(0, 0..1)));
+        assert_eq!(taken(&hand_over), [(0, 0)]);
+    }
+
+    #[test]
+    fn a_paused_partition_keeps_its_records_while_nobody_has_need_of_the_room() {
+        let hand_over = paused(10);
+        assert!(hand_over.push(&partition(1), 0, records(1, 0..1)));
+        assert!(!hand_over.wants()[0].still);
+        hand_over.pause(&[partition(1)], true);
+        assert!(!hand_over.wants()[0].still);
+        hand_over.pause(&[partition(0)], false);
+        assert_eq!(taken(&hand_over).len(), 10);
+    }
+
+    #[test]
+    fn an_offset_that_is_not_there_is_not_told_of_a_paused_partition() {
+        let hand_over = paused(2);
+        hand_over.out_of_range(&partition(0), 0, 50, 100);
+        assert!(hand_over.take().is_none());
+        hand_over.pause(&[partition(0)], false);
+        let want = hand_over.wants().remove(0);
+        assert_eq!((want.still, want.position), (false, 0));
+        hand_over.out_of_range(&partition(0), want.seeks, 50, 100);
+        assert!(matches!(hand_over.take(), Some(Ok(Happening::OutOfRange { wanted: 0, earliest: 50, end: 100, .. }))));
     }
 }

@@ -7,6 +7,7 @@
 //! - `rdkafka`: Kafka 3.9 and 4, by librdkafka (feature `rdkafka`)
 //! - [`options`]: what can be chosen about both
 //! - `hand_over`: between a thread that reads from a broker and a consumer; `followed`: and a follower
+//! - [`headers`]: names and values of a record
 //! - [`envelope`]: messages as they travel
 //! - [`claims`]: where bodies are that are too large for a bus
 //! - [`sender`]: sends records until they are acknowledged
@@ -19,6 +20,7 @@ pub mod envelope;
 mod followed;
 #[cfg(any(feature = "kafka", feature = "rdkafka"))]
 mod hand_over;
+pub mod headers;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod options;
@@ -29,6 +31,7 @@ pub mod sender;
 
 #[cfg(feature = "engine")]
 pub use embedded::{EmbeddedBus, EmbeddedOptions};
+pub use headers::Headers;
 pub use port::{
     Bus, BusError, Consumer, Follower, Happening, Offsets, Outgoing, Received, Record, Subscription, TopicPartition,
     Traits,

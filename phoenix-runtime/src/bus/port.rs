@@ -16,6 +16,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::headers::Headers;
 use crate::domain::ports::BoxFuture;
 
 /// A partition of a topic.
@@ -47,7 +48,7 @@ pub struct Record {
     /// The key: for tools and for compaction, never for choosing a partition.
     pub key: Option<Vec<u8>>,
     /// Names and values, in their order. Empty on a bus without headers ([`Traits::headers`]).
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Headers,
     /// The payload.
     pub value: Vec<u8>,
 }
@@ -56,8 +57,7 @@ impl Record {
     /// What it counts against the bounds of a bus.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.key.as_ref().map_or(0, Vec::len) + headers + self.value.len()
+        self.key.as_ref().map_or(0, Vec::len) + self.headers.bytes() + self.value.len()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::bus::headers::Headers;
 use crate::bus::port::Record;
 use crate::event_store::letters::{InboxRow, MOST_BODY_BYTES};
 use crate::event_store::port::{Partition, StreamId};
@@ -125,8 +126,8 @@ fn write(body: &mut Vec<u8>, offset: u64, record: &Record) {
         }
         None => number(body, 0),
     }
-    number(body, record.headers.len());
-    for (name, value) in &record.headers {
+    number(body, record.headers.iter().count());
+    for (name, value) in record.headers.iter() {
         bytes(body, name.as_bytes());
         bytes(body, value);
     }
@@ -159,10 +160,10 @@ impl<'a> Reader<'a> {
             None => None,
         };
         let count = self.number()?;
-        let mut headers = Vec::new();
+        let mut headers = Headers::default();
         for _ in 0..count {
-            let name = String::from_utf8(self.bytes()?.to_vec()).ok()?;
-            headers.push((name, self.bytes()?.to_vec()));
+            let name = std::str::from_utf8(self.bytes()?).ok()?;
+            headers.push(name, self.bytes()?);
         }
         Some((offset, Record { key, headers, value: self.bytes()?.to_vec() }))
     }

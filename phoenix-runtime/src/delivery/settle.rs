@@ -144,8 +144,8 @@ impl Settling {
         );
         let mut copy = record.clone();
         if self.bus.traits().headers {
-            copy.headers.push(("phx-dead-code".to_owned(), dead.code.as_str().as_bytes().to_vec()));
-            copy.headers.push(("phx-dead-from".to_owned(), format!("{topic}/{partition}/{offset}").into_bytes()));
+            copy.headers.push("phx-dead-code", dead.code.as_str().as_bytes());
+            copy.headers.push("phx-dead-from", format!("{topic}/{partition}/{offset}").as_bytes());
         }
         if let Err(error) = self.send(Outgoing { to: self.graveyard.clone(), record: copy }).await {
             // the store has it
@@ -256,7 +256,7 @@ fn kept(record: &Record) -> Vec<u8> {
 pub fn encode(record: &Record) -> Vec<u8> {
     let kept = Kept {
         key: record.key.as_deref().map(Bytes::of),
-        headers: record.headers.iter().map(|(name, value)| (name.clone(), Bytes::of(value))).collect(),
+        headers: record.headers.iter().map(|(name, value)| (name.to_owned(), Bytes::of(value))).collect(),
         value: Bytes::of(&record.value),
     };
     // texts and lists of them: nothing that JSON refuses

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use phoenix_runtime::bus::envelope::{Message, ReplyTo};
-use phoenix_runtime::bus::{Bus, Happening, Record, Subscription, TopicPartition};
+use phoenix_runtime::bus::{Bus, Happening, Headers, Record, Subscription, TopicPartition};
 use phoenix_runtime::client::door::Receipt;
 use phoenix_runtime::delivery::{DeliveryOptions, settle};
 use phoenix_runtime::domain::error::{AskError, Code};
@@ -145,7 +145,7 @@ fn what_nobody_can_read_or_do_is_a_dead_letter_with_its_bytes() {
         let _node = wired.node().await;
         let remote = wired.remote("a").await;
         let partition = partition_of("a");
-        let rubbish = Record { key: Some(vec![0xff, 1]), headers: Vec::new(), value: vec![0, 159, 146, 150] };
+        let rubbish = Record { key: Some(vec![0xff, 1]), headers: Headers::new(), value: vec![0, 159, 146, 150] };
         wired.put(partition, rubbish.clone()).await;
         let unknown = call("a", "no-such-command", serde_json::json!({}), 1);
         wired.put(partition, Message::Call(unknown).into_record(None, wired.bus.traits())).await;

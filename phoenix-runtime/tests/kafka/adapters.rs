@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use phoenix_runtime::bus::kafka::{KafkaBus, KafkaOptions};
-use phoenix_runtime::bus::{Bus, BusError, Happening, Outgoing, Received, Record, Subscription, TopicPartition};
+use phoenix_runtime::bus::{
+    Bus, BusError, Happening, Headers, Outgoing, Received, Record, Subscription, TopicPartition,
+};
 use phoenix_test_servers::{Kind, Private, Server, trial};
 use tokio::time::timeout;
 
@@ -55,7 +57,7 @@ pub(crate) fn trials(adapter: Adapter, kind: Kind, name: &str) -> Vec<Trial> {
 }
 
 pub(crate) fn numbered(topic: &Arc<str>, partition: u16, numbers: Range<u64>) -> Vec<Outgoing> {
-    let record = |n: u64| Record { key: None, headers: Vec::new(), value: n.to_string().into_bytes() };
+    let record = |n: u64| Record { key: None, headers: Headers::new(), value: n.to_string().into_bytes() };
     numbers.map(|n| Outgoing { to: TopicPartition::new(Arc::clone(topic), partition), record: record(n) }).collect()
 }
 

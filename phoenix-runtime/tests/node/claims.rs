@@ -68,7 +68,7 @@ async fn a_command_without_its_body_is_a_dead_letter_and_is_done_once_it_is_ther
     let claim = Claim::of(id, body);
     let bus = under.node.bus().expect("it has one");
     let mut record = Message::Call(call).into_record(None, bus.traits());
-    record.headers.push(("ce_dataref".to_owned(), claim.to_string().into_bytes()));
+    record.headers.push("ce_dataref", claim.to_string().as_bytes());
     let to = TopicPartition::new(TOPIC, Slice::of("account", "a").0 % 16);
     bus.produce(vec![Outgoing { to, record }]).await.remove(0).expect("the bus takes it");
 

@@ -171,7 +171,7 @@ async fn a_letter_of_an_older_release_is_upcast_and_done_once() {
         let text = String::from_utf8(changed.value).expect("JSON");
         changed.value = text.replace("\"amount\":0", "\"euros\":3").into_bytes();
         if headers {
-            changed.headers.push(("x-of-a-proxy".to_owned(), b"stays".to_vec()));
+            changed.headers.push("x-of-a-proxy", b"stays");
         }
         let fits = record(9, "a", "deposit", 1, headers);
         let foreign = record(10, "a", "never-heard-of", 1, headers);

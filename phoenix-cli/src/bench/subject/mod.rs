@@ -24,6 +24,7 @@ use phoenix_runtime::domain::ports::BoxFuture;
 use phoenix_runtime::event_store::EventStore;
 
 pub(crate) use self::named::{Kind, Named};
+pub(crate) use self::race::Rows;
 use super::error::BenchError;
 
 /// One of the stores that a subject has at once.
@@ -98,7 +99,14 @@ pub(crate) trait Subject: Send + Sync {
         Box::pin(ready(Ok(None)))
     }
 
-    /// The same without each index of the table, and without any.
+    /// The rows of the fresh store in batches of so many, and connections to a new table of the same columns and indexes.
+    /// `None` where nobody can insert them from outside.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only loops over a bus need it"))]
+    fn rows(&self, _: usize) -> BoxFuture<'_, Result<Option<Rows>, BenchError>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    /// The same as [`Subject::bare`] without each index of the table, and without any.
     fn without_indexes(&self, _: Loop) -> BoxFuture<'_, Result<Vec<Bare>, BenchError>> {
         Box::pin(ready(Ok(Vec::new())))
     }

@@ -70,6 +70,11 @@ impl Named {
         [(Kind::Sqlite, "target"), (Kind::Memory, "")].map(|(kind, at)| Self { kind, at: at.to_owned() }).to_vec()
     }
 
+    /// What is measured over a bus where nobody names a store.
+    pub(crate) fn durable() -> Self {
+        Self { kind: Kind::Sqlite, at: "target".to_owned() }
+    }
+
     /// The folder of this name in which its files are, if it has any.
     pub(crate) fn folder(&self, name: &str) -> Option<PathBuf> {
         matches!(self.kind, Kind::Sqlite | Kind::Log).then(|| Path::new(&self.at).join(name))

@@ -13,7 +13,7 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, query, query_as, query_scalar};
 
 use super::named::open;
-use super::race::{Inserts, race};
+use super::race::{Inserts, Rows, race};
 use super::server::Server;
 use super::{Bare, BenchError, Kind, Loop, Place, Subject};
 
@@ -53,23 +53,35 @@ impl Postgres {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Inserts the rows of the fresh store into a new table, after what `change` does to it.
-    async fn race(&self, how: Loop, drop_indexes: &[Index]) -> Result<Bare, BenchError> {
+    /// The rows of the fresh store in batches, and connections to a new table without these indexes, which has the first
+    /// row of each aggregate.
+    async fn load(
+        &self,
+        batch: usize,
+        alone: bool,
+        drop_indexes: &[Index],
+    ) -> Result<(Vec<Inserter>, Vec<Vec<Column>>), BenchError> {
         let options = self.options.clone().database(&self.server.database(Place::Fresh));
         let mut connection = options.connect().await?;
         let table = Table::create(&mut connection).await?;
         for index in drop_indexes {
             query(AssertSqlSafe(index.drop_statement())).execute(&mut connection).await?;
         }
-        let (first, batches) = table.batches(&mut connection, how.batch).await?;
+        let (first, batches) = table.batches(&mut connection, batch).await?;
         let mut connections = vec![Inserter { connection, statement: table.insert_statement() }];
         if let Some(inserter) = connections.first_mut() {
             inserter.insert(&first).await?;
         }
-        if !how.alone {
+        if !alone {
             let connection = options.connect().await?;
             connections.push(Inserter { connection, statement: table.insert_statement() });
         }
+        Ok((connections, batches))
+    }
+
+    /// Inserts the rows of the fresh store into a new table without these indexes.
+    async fn race(&self, how: Loop, drop_indexes: &[Index]) -> Result<Bare, BenchError> {
+        let (connections, batches) = self.load(how.batch, how.alone, drop_indexes).await?;
         let (seen, cpu_micros) = race(connections, batches, how.at_most).await?;
         let what = if how.alone { "bare single insert" } else { "bare UNNEST on two connections, that size" };
         Ok(Bare { what: what.to_owned(), seen, cpu_micros })
@@ -122,6 +134,13 @@ impl Subject for Postgres {
 
     fn bare(&self, how: Loop) -> BoxFuture<'_, Result<Option<Bare>, BenchError>> {
         Box::pin(async move { Ok(Some(self.race(how, &[]).await?)) })
+    }
+
+    fn rows(&self, batch: usize) -> BoxFuture<'_, Result<Option<Rows>, BenchError>> {
+        Box::pin(async move {
+            let (connections, batches) = self.load(batch, false, &[]).await?;
+            Ok(Some(Rows::new(connections, batches)))
+        })
     }
 
     fn without_indexes(&self, how: Loop) -> BoxFuture<'_, Result<Vec<Bare>, BenchError>> {

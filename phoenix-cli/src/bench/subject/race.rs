@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use phoenix_bench::{Latencies, Seen};
+use phoenix_runtime::domain::ports::BoxFuture;
 use tokio::task::JoinSet;
 
 use super::BenchError;
@@ -20,6 +21,45 @@ pub(super) trait Inserts: Send + 'static {
 
     /// Inserts them in one transaction.
     fn insert(&mut self, batch: &Self::Batch) -> impl Future<Output = Result<(), BenchError>> + Send;
+}
+
+/// Rows that are ready to be inserted in batches, and connections to do it: for loops that do something else besides.
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only loops over a bus need it"))]
+pub(crate) struct Rows {
+    /// How many rows each batch has.
+    pub(crate) sizes: Vec<usize>,
+    pub(crate) connections: Vec<Box<dyn InsertsBatch>>,
+}
+
+/// A connection that inserts batches by their numbers.
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "only loops over a bus need it"))]
+pub(crate) trait InsertsBatch: Send {
+    /// Inserts this batch in one transaction.
+    fn insert(&mut self, number: usize) -> BoxFuture<'_, Result<(), BenchError>>;
+}
+
+struct Numbered<I: Inserts> {
+    connection: I,
+    batches: Arc<Vec<I::Batch>>,
+}
+
+impl<I: Inserts> InsertsBatch for Numbered<I> {
+    fn insert(&mut self, number: usize) -> BoxFuture<'_, Result<(), BenchError>> {
+        Box::pin(async move {
+            let none = || BenchError::Bare(format!("there is no batch {number}"));
+            self.connection.insert(self.batches.get(number).ok_or_else(none)?).await
+        })
+    }
+}
+
+impl Rows {
+    pub(super) fn new<I: Inserts>(connections: Vec<I>, batches: Vec<I::Batch>) -> Self {
+        let sizes = batches.iter().map(I::len).collect();
+        let batches = Arc::new(batches);
+        let numbered = |connection| Numbered { connection, batches: Arc::clone(&batches) };
+        let boxed = |connection| Box::new(numbered(connection)) as Box<dyn InsertsBatch>;
+        Self { sizes, connections: connections.into_iter().map(boxed).collect() }
+    }
 }
 
 /// Each connection takes the next batch as soon as its last one is durable. Also says how many microseconds of a core

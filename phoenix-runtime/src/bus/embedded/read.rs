@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 use super::error::{damaged, failed};
 use super::schema::{offset, place};
 use super::writer::Reply;
+use crate::bus::headers::Headers;
 use crate::bus::port::{BusError, Received, Record, TopicPartition};
 
 /// The most bytes that are read at once; a single record is read whatever it has.
@@ -61,7 +62,7 @@ fn records(db: &Connection, path: &Path, read: &Read) -> Result<Vec<Received>, B
             let mut rows = statement.query(params![from, end, i64::try_from(left).unwrap_or(i64::MAX)])?;
             while let Some(row) = rows.next()? {
                 let headers: Option<Vec<u8>> = row.get(2)?;
-                let headers = match headers.map_or(Ok(Vec::new()), |bytes| postcard::from_bytes(&bytes)) {
+                let headers = match headers.map_or(Ok(Headers::new()), |bytes| postcard::from_bytes(&bytes)) {
                     Ok(headers) => headers,
                     Err(error) => return Ok(Err(error)),
                 };

@@ -13,6 +13,7 @@ use super::options::EmbeddedOptions;
 use super::schema::place;
 use super::shared::{Behind, Shared};
 use super::trim::{self, Limits};
+use crate::bus::headers::Headers;
 use crate::bus::port::{BusError, Record, TopicPartition};
 use crate::domain::ports::Clock;
 
@@ -401,7 +402,7 @@ impl Writer {
     }
 }
 
-fn encode(headers: &[(String, Vec<u8>)]) -> Result<Option<Vec<u8>>, postcard::Error> {
+fn encode(headers: &Headers) -> Result<Option<Vec<u8>>, postcard::Error> {
     if headers.is_empty() { Ok(None) } else { postcard::to_stdvec(headers).map(Some) }
 }
 

@@ -1,5 +1,6 @@
 //! A message as names and values: what both forms carry.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -7,6 +8,7 @@ use super::VERSION;
 use super::claim;
 use super::error::Unreadable;
 use super::message::{Call, CallKind, Message, Replied, ReplyOutcome};
+use super::name::Name;
 use crate::domain::error::Code;
 use crate::domain::id::MessageId;
 use crate::domain::metadata::{MAX_HEADER_BYTES, Metadata, Priority};
@@ -14,94 +16,107 @@ use crate::domain::metadata::{MAX_HEADER_BYTES, Metadata, Priority};
 /// The most bytes that the attributes of a message have together.
 pub const MAX_ATTRIBUTE_BYTES: usize = 16 * 1024 + MAX_HEADER_BYTES;
 
-pub(super) const COMMAND: &str = "phoenix.command";
-pub(super) const QUERY: &str = "phoenix.query";
-pub(super) const REPLY: &str = "phoenix.reply";
-
-/// Names of `CloudEvents`, and of its extensions; ours begin with `phx`.
-pub(super) mod name {
-    pub(crate) const ID: &str = "id";
-    pub(crate) const SOURCE: &str = "source";
-    pub(crate) const SPEC: &str = "specversion";
-    pub(crate) const TYPE: &str = "type";
-    pub(crate) const SUBJECT: &str = "subject";
-    pub(crate) const CORRELATION: &str = "correlationid";
-    pub(crate) const CAUSATION: &str = "causationid";
-    pub(crate) const TRACE: &str = "traceparent";
-    pub(crate) const VERSION: &str = "phxversion";
-    pub(crate) const AGGREGATE: &str = "phxaggregate";
-    pub(crate) const NAME: &str = "phxname";
-    pub(crate) const KEY: &str = "phxkey";
-    pub(crate) const REPLY_TO: &str = "phxreplyto";
-    pub(crate) const PRIORITY: &str = "phxpriority";
-    pub(crate) const DEADLINE: &str = "phxdeadline";
-    pub(crate) const ATTEMPT: &str = "phxattempt";
-    pub(crate) const REPLY_OF: &str = "phxreplyof";
-    pub(crate) const OUTCOME: &str = "phxoutcome";
-    pub(crate) const CODE: &str = "phxcode";
-    pub(crate) const STREAM_VERSION: &str = "phxstreamversion";
-    pub(crate) const REPLAYED: &str = "phxreplayed";
-    pub(crate) const DATA_REF: &str = "dataref";
-    pub(crate) const CLAIM_ERROR: &str = "phxclaimerror";
-    pub(crate) const VOLATILE: &str = "phxvolatile";
-}
+const COMMAND: &str = "phoenix.command";
+const QUERY: &str = "phoenix.query";
+const REPLY: &str = "phoenix.reply";
 
 /// What the specification of `CloudEvents` calls its version.
 const SPEC: &str = "1.0";
 
-/// A message but for its payload.
+type Text<'a> = Cow<'a, str>;
+
+/// A message but for its payload; borrowed, as far as possible, from the message or from the record.
 #[derive(Debug, Default)]
-pub(super) struct Attributes {
-    pub(super) said: BTreeMap<String, String>,
+pub(super) struct Attributes<'a> {
+    said: [Option<Text<'a>>; Name::ALL.len()],
     /// Further names and values of the caller.
-    pub(super) headers: BTreeMap<String, String>,
+    headers: Vec<(Text<'a>, Text<'a>)>,
+    /// How long all that was read is, also what nobody knows.
+    read: usize,
 }
 
-impl Attributes {
-    fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.said.insert(name.to_owned(), value.into());
+impl<'a> Attributes<'a> {
+    pub(super) fn set(&mut self, name: Name, value: impl Into<Text<'a>>) {
+        self.said[name as usize] = Some(value.into());
     }
 
-    fn set_some(&mut self, name: &str, value: Option<impl Into<String>>) {
-        if let Some(value) = value {
+    fn set_some(&mut self, name: Name, value: Option<impl Into<Text<'a>>>) {
+        self.said[name as usize] = value.map(Into::into);
+    }
+
+    /// Adds what was read under a name, which may be none of ours.
+    pub(super) fn add(&mut self, name: &str, value: Text<'a>) {
+        self.read += name.len() + value.len();
+        if let Some(name) = Name::of(name) {
             self.set(name, value);
         }
     }
 
-    fn take(&mut self, name: &'static str) -> Result<String, Unreadable> {
-        self.said.remove(name).ok_or(Unreadable::Missing(name))
+    /// Adds a header of the caller that was read.
+    pub(super) fn add_header(&mut self, name: impl Into<Text<'a>>, value: impl Into<Text<'a>>) {
+        let (name, value) = (name.into(), value.into());
+        self.read += name.len() + value.len();
+        self.headers.push((name, value));
     }
 
-    fn read<T: FromStr<Err: std::fmt::Display>>(&mut self, name: &'static str) -> Result<Option<T>, Unreadable> {
-        let Some(text) = self.said.remove(name) else { return Ok(None) };
+    /// What is said, by the order of the names.
+    pub(super) fn said(&self) -> impl Iterator<Item = (Name, &str)> {
+        let pairs = Name::ALL.into_iter().zip(&self.said);
+        pairs.filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+
+    /// Headers of the caller.
+    pub(super) fn headers(&self) -> &[(Text<'a>, Text<'a>)] {
+        &self.headers
+    }
+
+    /// What is said under a name.
+    pub(super) fn get(&self, name: Name) -> Option<&str> {
+        self.said[name as usize].as_deref()
+    }
+
+    pub(super) fn take_some(&mut self, name: Name) -> Option<Text<'a>> {
+        self.said[name as usize].take()
+    }
+
+    fn take(&mut self, name: Name) -> Result<Text<'a>, Unreadable> {
+        self.take_some(name).ok_or(Unreadable::Missing(name.as_str()))
+    }
+
+    fn text(&mut self, name: Name) -> Result<String, Unreadable> {
+        self.take(name).map(Cow::into_owned)
+    }
+
+    fn read<T: FromStr<Err: std::fmt::Display>>(&mut self, name: Name) -> Result<Option<T>, Unreadable> {
+        let Some(text) = self.take_some(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|reason: T::Err| wrong(name, reason.to_string()))
     }
 
-    fn id(&mut self, name: &'static str) -> Result<MessageId, Unreadable> {
+    fn id(&mut self, name: Name) -> Result<MessageId, Unreadable> {
         let text = self.take(name)?;
         let id = text.parse().map_err(|reason| wrong(name, format!("`{}` is no UUID: {reason}", shown(&text))))?;
         Ok(MessageId(id))
     }
 
     fn metadata(&mut self) -> Metadata {
-        Metadata {
-            correlation_id: self.said.remove(name::CORRELATION),
-            causation_id: self.said.remove(name::CAUSATION),
-            traceparent: self.said.remove(name::TRACE),
-            headers: std::mem::take(&mut self.headers),
-        }
+        let mut some = |name| self.take_some(name).map(Cow::into_owned);
+        let (correlation_id, causation_id, traceparent) =
+            (some(Name::Correlation), some(Name::Causation), some(Name::Trace));
+        let owned = |(name, value): (Text<'_>, Text<'_>)| (name.into_owned(), value.into_owned());
+        let headers: BTreeMap<_, _> = std::mem::take(&mut self.headers).into_iter().map(owned).collect();
+        Metadata { correlation_id, causation_id, traceparent, headers }
     }
 
-    fn set_metadata(&mut self, metadata: Metadata) {
-        self.set_some(name::CORRELATION, metadata.correlation_id);
-        self.set_some(name::CAUSATION, metadata.causation_id);
-        self.set_some(name::TRACE, metadata.traceparent);
-        self.headers = metadata.headers;
+    fn set_metadata(&mut self, metadata: &'a Metadata) {
+        self.set_some(Name::Correlation, metadata.correlation_id.as_deref());
+        self.set_some(Name::Causation, metadata.causation_id.as_deref());
+        self.set_some(Name::Trace, metadata.traceparent.as_deref());
+        self.headers = metadata.headers.iter().map(|(name, value)| (name.into(), value.into())).collect();
     }
 }
 
-fn wrong(name: &str, reason: String) -> Unreadable {
-    Unreadable::Attribute { name: name.to_owned(), reason }
+fn wrong(name: Name, reason: String) -> Unreadable {
+    Unreadable::Attribute { name: name.as_str().to_owned(), reason }
 }
 
 /// As much of a stranger's text as is repeated.
@@ -114,125 +129,128 @@ fn code_of(text: &str) -> Option<Code> {
 }
 
 impl Message {
-    pub(super) fn into_attributes(self) -> (Attributes, Vec<u8>) {
+    pub(super) fn attributes(&self) -> Attributes<'_> {
         let mut all = Attributes::default();
-        all.set(name::SPEC, SPEC);
-        all.set(name::SOURCE, "/phoenix");
-        all.set(name::VERSION, VERSION);
-        let payload = match self {
-            Self::Call(call) => {
-                all.set(name::TYPE, if call.kind == CallKind::Command { COMMAND } else { QUERY });
-                all.set(name::ID, call.id.to_string());
-                all.set(name::AGGREGATE, call.aggregate);
-                all.set(name::SUBJECT, call.subject);
-                all.set(name::NAME, call.name);
-                all.set_some(name::KEY, call.idempotency_key);
-                all.set_some(name::REPLY_TO, call.reply_to.map(|to| to.to_string()));
-                all.set_some(
-                    name::PRIORITY,
-                    match call.priority {
-                        Priority::High => Some("high"),
-                        Priority::Normal => None,
-                        Priority::Low => Some("low"),
-                    },
-                );
-                all.set_some(name::DEADLINE, call.deadline_millis.map(|at| at.to_string()));
-                all.set_some(name::ATTEMPT, (call.attempt > 0).then(|| call.attempt.to_string()));
-                all.set_metadata(call.metadata);
-                call.payload
-            }
-            Self::Reply(reply) => {
-                all.set(name::TYPE, REPLY);
-                all.set(name::ID, reply.id.to_string());
-                all.set(name::REPLY_OF, reply.to.to_string());
-                all.set(name::AGGREGATE, reply.aggregate);
-                all.set(name::SUBJECT, reply.subject);
-                all.set(name::NAME, reply.name);
-                let (outcome, code) = match reply.outcome {
-                    ReplyOutcome::Replied => ("replied", None),
-                    ReplyOutcome::Rejected => ("rejected", None),
-                    ReplyOutcome::NotFound => ("not-found", None),
-                    ReplyOutcome::Fault(code) => ("fault", Some(code.as_str())),
-                };
-                all.set(name::OUTCOME, outcome);
-                all.set_some(name::CODE, code);
-                all.set_some(name::STREAM_VERSION, reply.version.map(|version| version.to_string()));
-                all.set_some(name::REPLAYED, reply.replayed.then_some("true"));
-                all.set_some(name::VOLATILE, (!reply.durable).then_some("true"));
-                all.set_metadata(reply.metadata);
-                reply.payload
-            }
-        };
-        (all, payload)
+        all.set(Name::Spec, SPEC);
+        all.set(Name::Source, "/phoenix");
+        all.set(Name::Version, VERSION);
+        match self {
+            Self::Call(call) => all.set_call(call),
+            Self::Reply(reply) => all.set_reply(reply),
+        }
+        all
     }
 
-    pub(super) fn from_attributes(mut all: Attributes, payload: Vec<u8>) -> Result<Self, Unreadable> {
-        let pairs = all.said.iter().chain(&all.headers);
-        let bytes = pairs.map(|(name, value)| name.len() + value.len()).sum();
-        if bytes > MAX_ATTRIBUTE_BYTES {
-            return Err(Unreadable::TooLarge { bytes });
+    pub(super) fn from_attributes(mut all: Attributes<'_>, payload: Vec<u8>) -> Result<Self, Unreadable> {
+        if all.read > MAX_ATTRIBUTE_BYTES {
+            return Err(Unreadable::TooLarge { bytes: all.read });
         }
-        let spec = all.take(name::SPEC)?;
+        let spec = all.take(Name::Spec)?;
         if spec != SPEC {
-            return Err(Unreadable::NoEnvelope(format!("`{}` has the value `{}`", name::SPEC, shown(&spec))));
+            let text = format!("`{}` has the value `{}`", Name::Spec.as_str(), shown(&spec));
+            return Err(Unreadable::NoEnvelope(text));
         }
-        let found = all.take(name::VERSION)?;
+        let found = all.take(Name::Version)?;
         if found != VERSION {
             return Err(Unreadable::Version { found: shown(&found).to_owned() });
         }
-        if payload.is_empty() && all.said.contains_key(name::DATA_REF) {
+        if payload.is_empty() && all.get(Name::DataRef).is_some() {
             return Err(claim::unreadable(&mut all));
         }
-        let kind = match &*all.take(name::TYPE)? {
-            COMMAND => CallKind::Command,
-            QUERY => CallKind::Query,
-            REPLY => return all.reply(payload).map(Self::Reply),
-            other => return Err(wrong(name::TYPE, format!("`{}` is none of ours", shown(other)))),
+        match &*all.take(Name::Type)? {
+            COMMAND => all.call(CallKind::Command, payload).map(Self::Call),
+            QUERY => all.call(CallKind::Query, payload).map(Self::Call),
+            REPLY => all.reply(payload).map(Self::Reply),
+            other => Err(wrong(Name::Type, format!("`{}` is none of ours", shown(other)))),
+        }
+    }
+}
+
+impl<'a> Attributes<'a> {
+    fn set_call(&mut self, call: &'a Call) {
+        self.set(Name::Type, if call.kind == CallKind::Command { COMMAND } else { QUERY });
+        self.set(Name::Id, call.id.to_string());
+        self.set(Name::Aggregate, &call.aggregate);
+        self.set(Name::Subject, &call.subject);
+        self.set(Name::Message, &call.name);
+        self.set_some(Name::Key, call.idempotency_key.as_deref());
+        self.set_some(Name::ReplyTo, call.reply_to.as_ref().map(ToString::to_string));
+        let priority = match call.priority {
+            Priority::High => Some("high"),
+            Priority::Normal => None,
+            Priority::Low => Some("low"),
         };
-        Ok(Self::Call(Call {
+        self.set_some(Name::Priority, priority);
+        self.set_some(Name::Deadline, call.deadline_millis.map(|at| at.to_string()));
+        self.set_some(Name::Attempt, (call.attempt > 0).then(|| call.attempt.to_string()));
+        self.set_metadata(&call.metadata);
+    }
+
+    fn call(mut self, kind: CallKind, payload: Vec<u8>) -> Result<Call, Unreadable> {
+        Ok(Call {
             kind,
-            id: all.id(name::ID)?,
-            aggregate: all.take(name::AGGREGATE)?,
-            subject: all.take(name::SUBJECT)?,
-            name: all.take(name::NAME)?,
-            idempotency_key: all.said.remove(name::KEY),
-            reply_to: all.read(name::REPLY_TO)?,
-            priority: match all.said.remove(name::PRIORITY).as_deref() {
+            id: self.id(Name::Id)?,
+            aggregate: self.text(Name::Aggregate)?,
+            subject: self.text(Name::Subject)?,
+            name: self.text(Name::Message)?,
+            idempotency_key: self.take_some(Name::Key).map(Cow::into_owned),
+            reply_to: self.read(Name::ReplyTo)?,
+            priority: match self.take_some(Name::Priority).as_deref() {
                 None | Some("normal") => Priority::Normal,
                 Some("high") => Priority::High,
                 Some("low") => Priority::Low,
                 Some(other) => {
-                    return Err(wrong(name::PRIORITY, format!("`{}` is none of high, normal, low", shown(other))));
+                    let text = format!("`{}` is none of high, normal, low", shown(other));
+                    return Err(wrong(Name::Priority, text));
                 }
             },
-            deadline_millis: all.read(name::DEADLINE)?,
-            attempt: all.read(name::ATTEMPT)?.unwrap_or_default(),
-            metadata: all.metadata(),
+            deadline_millis: self.read(Name::Deadline)?,
+            attempt: self.read(Name::Attempt)?.unwrap_or_default(),
+            metadata: self.metadata(),
             payload,
-        }))
+        })
     }
-}
 
-impl Attributes {
+    fn set_reply(&mut self, reply: &'a Replied) {
+        self.set(Name::Type, REPLY);
+        self.set(Name::Id, reply.id.to_string());
+        self.set(Name::ReplyOf, reply.to.to_string());
+        self.set(Name::Aggregate, &reply.aggregate);
+        self.set(Name::Subject, &reply.subject);
+        self.set(Name::Message, &reply.name);
+        let (outcome, code) = match reply.outcome {
+            ReplyOutcome::Replied => ("replied", None),
+            ReplyOutcome::Rejected => ("rejected", None),
+            ReplyOutcome::NotFound => ("not-found", None),
+            ReplyOutcome::Fault(code) => ("fault", Some(code.as_str())),
+        };
+        self.set(Name::Outcome, outcome);
+        self.set_some(Name::Code, code);
+        self.set_some(Name::StreamVersion, reply.version.map(|version| version.to_string()));
+        self.set_some(Name::Replayed, reply.replayed.then_some("true"));
+        self.set_some(Name::Volatile, (!reply.durable).then_some("true"));
+        self.set_metadata(&reply.metadata);
+    }
+
     fn reply(mut self, payload: Vec<u8>) -> Result<Replied, Unreadable> {
-        let outcome = match &*self.take(name::OUTCOME)? {
+        let outcome = match &*self.take(Name::Outcome)? {
             "replied" => ReplyOutcome::Replied,
             "rejected" => ReplyOutcome::Rejected,
             "not-found" => ReplyOutcome::NotFound,
             // a code of a newer release is as good as none
-            "fault" => ReplyOutcome::Fault(code_of(&self.take(name::CODE)?).unwrap_or(Code::OutcomeUnknown)),
-            other => return Err(wrong(name::OUTCOME, format!("`{}` is none of ours", shown(other)))),
+            "fault" => ReplyOutcome::Fault(code_of(&self.take(Name::Code)?).unwrap_or(Code::OutcomeUnknown)),
+            other => return Err(wrong(Name::Outcome, format!("`{}` is none of ours", shown(other)))),
         };
         Ok(Replied {
-            id: self.id(name::ID)?,
-            to: self.id(name::REPLY_OF)?,
-            aggregate: self.take(name::AGGREGATE)?,
-            subject: self.take(name::SUBJECT)?,
-            name: self.take(name::NAME)?,
+            id: self.id(Name::Id)?,
+            to: self.id(Name::ReplyOf)?,
+            aggregate: self.text(Name::Aggregate)?,
+            subject: self.text(Name::Subject)?,
+            name: self.text(Name::Message)?,
             outcome,
-            version: self.read(name::STREAM_VERSION)?,
-            replayed: self.read(name::REPLAYED)?.unwrap_or(false),
-            durable: !self.read(name::VOLATILE)?.unwrap_or(false),
+            version: self.read(Name::StreamVersion)?,
+            replayed: self.read(Name::Replayed)?.unwrap_or(false),
+            durable: !self.read(Name::Volatile)?.unwrap_or(false),
             metadata: self.metadata(),
             payload,
         })

@@ -1,8 +1,10 @@
 //! Attributes as headers, the payload as the value: `CloudEvents`, Kafka protocol binding 1.0.2, section 3.2.
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md>
 
-use super::attributes::{Attributes, name};
+use super::attributes::Attributes;
 use super::error::Unreadable;
+use super::name::Name;
+use crate::bus::headers::Headers;
 
 /// Before the name of each attribute.
 pub(super) const PREFIX: &str = "ce_";
@@ -11,12 +13,19 @@ const OWN: &str = "phx-";
 const CONTENT_TYPE: &str = "content-type";
 const JSON: &str = "application/json";
 
-pub(super) fn write(attributes: Attributes) -> Vec<(String, Vec<u8>)> {
-    let Attributes { said, headers } = attributes;
-    let mut all = Vec::with_capacity(said.len() + headers.len() + 1);
-    all.push((CONTENT_TYPE.to_owned(), JSON.as_bytes().to_vec()));
-    all.extend(said.into_iter().map(|(name, value)| (format!("{PREFIX}{name}"), value.into_bytes())));
-    all.extend(headers.into_iter().map(|(name, value)| (format!("{OWN}{name}"), value.into_bytes())));
+pub(super) fn write(attributes: &Attributes<'_>) -> Headers {
+    let said = attributes.said().map(|(name, value)| name.header().len() + value.len());
+    let own = attributes.headers().iter().map(|(name, value)| OWN.len() + name.len() + value.len());
+    let sizes = said.chain(own).chain([CONTENT_TYPE.len() + JSON.len()]);
+    let (count, bytes) = sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
+    let mut all = Headers::with_capacity(count, bytes);
+    all.push(CONTENT_TYPE, JSON.as_bytes());
+    for (name, value) in attributes.said() {
+        all.push(name.header(), value.as_bytes());
+    }
+    for (name, value) in attributes.headers() {
+        all.push(&format!("{OWN}{name}"), value.as_bytes());
+    }
     all
 }
 
@@ -26,24 +35,22 @@ pub(super) fn is_ours(name: &str) -> bool {
 }
 
 /// `None` where there are none of ours.
-pub(super) fn read(headers: &[(String, Vec<u8>)]) -> Result<Option<Attributes>, Unreadable> {
-    let is_ours = |(name, _): &(String, Vec<u8>)| name.strip_prefix(PREFIX) == Some(name::SPEC);
-    if !headers.iter().any(is_ours) {
+pub(super) fn read(headers: &Headers) -> Result<Option<Attributes<'_>>, Unreadable> {
+    if !headers.iter().any(|(name, _)| name == Name::Spec.header()) {
         return Ok(None);
     }
     let mut all = Attributes::default();
-    for (name, value) in headers {
-        let (into, name) = if let Some(name) = name.strip_prefix(PREFIX) {
-            (&mut all.said, name)
-        } else if let Some(name) = name.strip_prefix(OWN) {
-            (&mut all.headers, name)
-        } else {
-            // of a proxy, or of a tracing library
-            continue;
+    for (name, value) in headers.iter() {
+        let text = |name: &str| {
+            let wrong = |_| Unreadable::Attribute { name: name.to_owned(), reason: "it is no UTF-8".to_owned() };
+            std::str::from_utf8(value).map_err(wrong)
         };
-        let value = std::str::from_utf8(value)
-            .map_err(|_| Unreadable::Attribute { name: name.to_owned(), reason: "it is no UTF-8".to_owned() })?;
-        into.insert(name.to_owned(), value.to_owned());
+        if let Some(name) = name.strip_prefix(PREFIX) {
+            all.add(name, text(name)?.into());
+        } else if let Some(name) = name.strip_prefix(OWN) {
+            all.add_header(name, text(name)?);
+        }
+        // others are of a proxy, or of a tracing library
     }
     Ok(Some(all))
 }

@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //! - [`message`]: [`Message`]: commands, queries and replies; [`attributes`]: a message as names and values
-//! - [`headers`], [`structured`]: the two forms
+//! - [`name`]: names of attributes; [`headers`], [`structured`]: the two forms
 //! - `claim`: a body that is kept elsewhere
 //! - [`error`]: what can't be read
 
@@ -15,6 +15,7 @@ pub(in crate::bus) mod claim;
 pub mod error;
 mod headers;
 pub mod message;
+mod name;
 mod structured;
 
 pub use attributes::MAX_ATTRIBUTE_BYTES;
@@ -22,6 +23,7 @@ pub use claim::without_body;
 pub use error::Unreadable;
 pub use message::{Call, CallKind, Message, Replied, ReplyOutcome, ReplyTo};
 
+use crate::bus::headers::Headers;
 use crate::bus::port::{Record, Traits};
 
 /// The version of the envelope; a reader parks what is newer.
@@ -31,11 +33,27 @@ impl Message {
     /// The record that carries it on a bus. Its key is the aggregate's id, unless the caller named one.
     #[must_use]
     pub fn into_record(self, key: Option<Vec<u8>>, traits: Traits) -> Record {
-        let (attributes, payload) = self.into_attributes();
+        let attributes = self.attributes();
         if traits.headers {
-            Record { key, headers: headers::write(attributes), value: payload }
+            let headers = headers::write(&attributes);
+            Record { key, headers, value: self.into_payload() }
         } else {
-            Record { key, headers: Vec::new(), value: structured::write(&attributes, &payload) }
+            let value = structured::write(&attributes, self.payload());
+            Record { key, headers: Headers::new(), value }
+        }
+    }
+
+    fn payload(&self) -> &[u8] {
+        match self {
+            Self::Call(call) => &call.payload,
+            Self::Reply(reply) => &reply.payload,
+        }
+    }
+
+    fn into_payload(self) -> Vec<u8> {
+        match self {
+            Self::Call(call) => call.payload,
+            Self::Reply(reply) => reply.payload,
         }
     }
 

@@ -14,7 +14,7 @@ use super::questions;
 use super::worker::{Shared, Worker};
 use crate::bus::followed::Followed;
 use crate::bus::hand_over::{Bounds, HandOver, Start, Want};
-use crate::bus::{BusError, Consumer, Happening, Received, Record, Subscription, TopicPartition};
+use crate::bus::{BusError, Consumer, Happening, Headers, Received, Record, Subscription, TopicPartition};
 use crate::domain::ports::BoxFuture;
 
 /// The largest record that is asked for.
@@ -245,7 +245,7 @@ impl Reader {
             let offset = u64::try_from(message.offset).ok().filter(|offset| *offset >= want.position)?;
             // protocol version 0 tells no missing key or value from an empty one
             let key = (!message.key.is_empty()).then(|| message.key.to_vec());
-            let record = Record { key, headers: Vec::new(), value: message.value.to_vec() };
+            let record = Record { key, headers: Headers::new(), value: message.value.to_vec() };
             Some(Received { from: want.partition.clone(), offset, record })
         });
         let records: Vec<_> = records.collect();

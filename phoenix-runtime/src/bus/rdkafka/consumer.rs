@@ -22,6 +22,9 @@ use crate::domain::ports::BoxFuture;
 /// The pause before a commit that met a rebalance is tried again.
 const REBALANCE: Duration = Duration::from_millis(50);
 
+/// How often a commit of a generation that is over is tried again, before its partitions are another consumer's.
+const STALE: u32 = 20;
+
 /// Reads as one of a group.
 pub(super) struct RdKafkaConsumer {
     hand_over: Arc<HandOver>,
@@ -105,11 +108,17 @@ impl Consumer for RdKafkaConsumer {
             let Some((first, _)) = offsets.first().cloned() else { return Ok(()) };
             let limit = self.limit;
             let keep = async {
+                let mut stale = 0;
                 loop {
                     self.hand_over.owned(offsets.iter().map(|(partition, _)| partition))?;
                     let Err(error) = self.keep(&offsets).await else { return Ok(()) };
                     match error.rdkafka_error_code() {
                         Some(RDKafkaErrorCode::RebalanceInProgress) => tokio::time::sleep(REBALANCE).await,
+                        // the group went on while it was under way, perhaps with this consumer
+                        Some(RDKafkaErrorCode::IllegalGeneration) if stale < STALE => {
+                            stale += 1;
+                            tokio::time::sleep(REBALANCE).await;
+                        }
                         Some(
                             RDKafkaErrorCode::UnknownMemberId
                             | RDKafkaErrorCode::IllegalGeneration

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ::rdkafka::consumer::{BaseConsumer, Consumer};
 use ::rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use ::rdkafka::message::{BorrowedMessage, Headers, Message};
+use ::rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use ::rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::context::of_question;
@@ -15,10 +15,13 @@ use super::group::{Member, Told};
 use super::questions;
 use crate::bus::hand_over::{HandOver, Start};
 use crate::bus::options::RdKafkaOptions;
-use crate::bus::{BusError, Received, Record, TopicPartition};
+use crate::bus::{BusError, Headers, Received, Record, TopicPartition};
 
 /// The most records that are taken before anything else is looked at.
 const ROUND: usize = 1000;
+
+/// What one of our own headers has, name and value.
+const HEADER_BYTES: usize = 40;
 
 /// How long a thread without anything to do waits at most.
 const IDLE: Duration = Duration::from_millis(100);
@@ -300,9 +303,11 @@ impl Reader {
 
     fn received(&self, message: &BorrowedMessage<'_>) -> Option<Received> {
         let from = self.client.context().named(message.topic(), message.partition())?;
-        let headers = message.headers().map_or_else(Vec::new, |headers| {
-            headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
-        });
+        let mut headers = Headers::new();
+        if let Some(all) = message.headers() {
+            headers = Headers::with_capacity(all.count(), all.count() * HEADER_BYTES);
+            all.iter().for_each(|header| headers.push(header.key, header.value.unwrap_or_default()));
+        }
         let record = Record {
             key: message.key().map(<[u8]>::to_vec),
             headers,

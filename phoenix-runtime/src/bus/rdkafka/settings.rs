@@ -133,7 +133,7 @@ pub(super) fn producer(base: &ClientConfig, options: &RdKafkaOptions) -> ClientC
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("compression.type", options.compression.word())
-        .set("linger.ms", options.linger.as_millis().to_string())
+        .set("linger.ms", (options.linger.as_secs_f64() * 1000.0).to_string())
         .set("message.max.bytes", (options.max_record_bytes + OVERHEAD).to_string())
         .set("message.timeout.ms", options.delivery_timeout.as_millis().to_string())
         .set("queue.buffering.max.messages", "1000000")

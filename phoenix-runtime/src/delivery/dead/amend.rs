@@ -132,6 +132,8 @@ pub(super) fn with_call(record: &Record, call: Call) -> Record {
     let traits = Traits { headers, rebalances: false, max_record_bytes: usize::MAX };
     let mut written = Message::Call(call).into_record(record.key.clone(), traits);
     let foreign = record.headers.iter().filter(|(name, _)| !headers || !is_ours(name));
-    written.headers.extend(foreign.cloned());
+    for (name, value) in foreign {
+        written.headers.push(name, value);
+    }
     written
 }

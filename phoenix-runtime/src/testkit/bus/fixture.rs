@@ -6,7 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::case::{Failure, Place};
-use crate::bus::{Bus, BusError, Consumer, Happening, Outgoing, Received, Record, Subscription, TopicPartition};
+use crate::bus::{
+    Bus, BusError, Consumer, Happening, Headers, Outgoing, Received, Record, Subscription, TopicPartition,
+};
 
 pub(super) type Checked = Result<(), Failure>;
 
@@ -32,7 +34,7 @@ pub(super) async fn within<T>(place: Place<'_>, what: &str, future: impl Future<
 }
 
 pub(super) fn record(value: impl Into<Vec<u8>>) -> Record {
-    Record { key: None, headers: Vec::new(), value: value.into() }
+    Record { key: None, headers: Headers::new(), value: value.into() }
 }
 
 pub(super) fn to(topic: &Arc<str>, partition: u16, record: Record) -> Outgoing {
