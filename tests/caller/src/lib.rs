@@ -55,12 +55,7 @@ impl Warehouse {
     ///
     /// # Errors
     /// Too few pieces, and faults.
-    pub async fn take(
-        &self,
-        place: Place,
-        pieces: Pieces,
-        order: &str,
-    ) -> Result<Pieces, AskError<TooFew>> {
+    pub async fn take(&self, place: Place, pieces: Pieces, order: &str) -> Result<Pieces, AskError<TooFew>> {
         self.0.of::<Shelf>().ask(Take { hall: place.0, shelf: place.1, pieces, order: order.to_owned() }).await
     }
 

@@ -32,7 +32,8 @@ async fn it_calls_a_service_by_its_messages() {
 
 /// Says what a package is built of where only it is built.
 fn tree(package: &str) -> String {
-    let arguments = ["tree", "--offline", "--locked", "--package", package, "--edges", "normal,build", "--prefix", "none"];
+    let arguments =
+        ["tree", "--offline", "--locked", "--package", package, "--edges", "normal,build", "--prefix", "none"];
     let said = Command::new(env!("CARGO")).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     String::from_utf8(said.stdout).unwrap()
