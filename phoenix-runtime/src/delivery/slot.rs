@@ -44,6 +44,7 @@ pub(super) struct Entry {
 
 /// A partition that this node has, with everything of it that has no outcome.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each says another thing, and they change apart")]
 pub(super) struct Slot {
     pub(super) partition: TopicPartition,
     /// Which assignment this is: what belongs to an earlier one does not count.

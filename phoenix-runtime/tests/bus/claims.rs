@@ -332,7 +332,7 @@ async fn what_is_no_claim_of_ours_is_not_fetched() -> Checked {
         for foreign in ["https://example.com/body", "file:///etc/passwd", "phoenix-claim:../../etc/passwd", &huge] {
             let mut outgoing = world.outgoing(1, Call { payload: b"1".to_vec(), ..call(2, SMALL) });
             if headers {
-                outgoing.record.headers.push(("ce_dataref".to_owned(), foreign.as_bytes().to_vec()));
+                outgoing.record.headers.push("ce_dataref", foreign.as_bytes());
                 outgoing.record.value.clear();
             } else {
                 let text = String::from_utf8(outgoing.record.value)?;
