@@ -195,7 +195,8 @@ mod tests {
         let bytes = || prop::collection::vec(any::<u8>(), 0..40);
         let headers = prop::collection::vec((".{0,8}", bytes()), 0..4);
         let record = (prop::option::of(bytes()), headers, bytes());
-        let record = record.prop_map(|(key, headers, value)| Record { key, headers, value });
+        let record =
+            record.prop_map(|(key, headers, value)| Record { key, headers: headers.into_iter().collect(), value });
         prop::collection::vec(record, 1..40)
     }
 
