@@ -83,10 +83,15 @@ impl Wire {
     }
 
     async fn remote(&self, number: u64) -> Remote {
+        let (timeout, pause) = (200 + self.world.below(5000), 20 + self.world.below(500));
+        self.remote_with(&number.to_string(), Duration::from_millis(timeout), Duration::from_millis(pause)).await
+    }
+
+    async fn remote_with(&self, name: &str, timeout: Duration, pause: Duration) -> Remote {
         let world = &self.world;
-        let mut options = RemoteOptions::new(TOPIC, Replies::Topic(format!("replies.{number}").into()));
-        options.ask_timeout = Duration::from_millis(200 + world.below(5000));
-        options.retry = Arc::new(Every { times: 3, pause: Duration::from_millis(20 + world.below(500)) });
+        let mut options = RemoteOptions::new(TOPIC, Replies::Topic(format!("replies.{name}").into()));
+        options.ask_timeout = timeout;
+        options.retry = Arc::new(Every { times: 3, pause });
         let spawn = world.spawner(world.group());
         loop {
             let (bus, clock) = (Arc::new(self.bus.clone()), Arc::new(world.clock()));
@@ -184,9 +189,9 @@ pub(crate) async fn scenario(world: Simulation) -> Vec<String> {
     let told = telling.await.unwrap_or_default();
     store.heal();
     wire.bus.heal();
-    if let Some(remote) = remotes.first() {
-        calls.settle(&Way::Far(remote.clone())).await;
-    }
+    // one that asks again and again before the answer can be there only makes it later
+    let patient = wire.remote_with("patient", GOOD_DAY, GOOD_DAY / 4).await;
+    calls.settle(&Way::Far(patient)).await;
     check_told(&wire, &witness, &ledger, &told).await;
     for letter in memory.letters().unwrap().dead(DeadFilter::default(), 0, 1000).await.unwrap() {
         // only what does harm, or takes too long, may come to no outcome, and what was at work each time a process ended
