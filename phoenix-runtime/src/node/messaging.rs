@@ -198,7 +198,9 @@ impl Messaging {
             options: config.delivery.clone(),
         };
         let (delivery, work) = Delivery::start(parts).await?;
-        let work = tokio::spawn(work);
+        // it waits for thousands of answers in one task: of those that are ready tokio would let it have 128 each time that it is
+        // polled, and have all others polled in vain
+        let work = tokio::spawn(tokio::task::unconstrained(work));
         let remote = if config.bus.is_shared() {
             let replies = options.replies.clone().unwrap_or_else(|| {
                 // nodes of one machine have gateways on different ports

@@ -79,18 +79,19 @@ impl Broker {
     /// Makes a topic with a name of its own.
     pub(super) async fn topic(&self, what: &str, partitions: u16) -> Result<Arc<str>, BenchError> {
         let name = self.unique(what);
-        self.made().push(name.clone());
-        let new = NewTopic::new(&name, i32::from(partitions), TopicReplication::Fixed(-1));
+        self.make(&name, partitions).await?;
+        Ok(name.into())
+    }
+
+    /// Makes a topic of this name, which begins with that of one of ours.
+    pub(super) async fn make(&self, name: &str, partitions: u16) -> Result<(), BenchError> {
+        self.made().push(name.to_owned());
+        let new = NewTopic::new(name, i32::from(partitions), TopicReplication::Fixed(-1));
         let made = self.admin.create_topics([&new], &options()).await?;
         for one in made {
             one.map_err(|(topic, code)| self.failed(format!("make the topic `{topic}`"), &code))?;
         }
-        Ok(name.into())
-    }
-
-    /// The rule by which delivery and clients name topics of their own, so that these are removed as well.
-    pub(super) fn also_made(&self, topic: String) {
-        self.made().push(topic);
+        Ok(())
     }
 
     fn made(&self) -> std::sync::MutexGuard<'_, Vec<String>> {

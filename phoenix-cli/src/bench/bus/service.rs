@@ -8,7 +8,7 @@ use phoenix_runtime::delivery::{Delivery, DeliveryOptions, Parts};
 use phoenix_runtime::domain::ports::SplitMix;
 use phoenix_runtime::engine::{Engine, EngineOptions, SystemClock};
 use phoenix_runtime::event_store::EventStore;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, unconstrained};
 
 use super::broker::Broker;
 use crate::bench::error::BenchError;
@@ -33,7 +33,8 @@ pub(super) struct Running {
 impl Service {
     pub(super) async fn new(broker: &Broker, subject: &dyn Subject, partitions: u16) -> Result<Self, BenchError> {
         let topic = broker.topic("commands", partitions).await?;
-        broker.also_made(format!("{topic}.dead"));
+        // delivery would make it, where its adapter can
+        broker.make(&format!("{topic}.dead"), 1).await?;
         let store = subject.open(Place::Fresh).await?;
         let options = EngineOptions { partitions, ..EngineOptions::default() };
         let engine = Engine::builder(Arc::clone(&store)).options(options).aggregate::<Account>().start().await?;
@@ -62,7 +63,7 @@ impl Service {
             options: DeliveryOptions::default(),
         };
         let (delivery, work) = Delivery::start(parts).await?;
-        Ok(Running { engine, delivery, work: tokio::spawn(work) })
+        Ok(Running { engine, delivery, work: tokio::spawn(unconstrained(work)) })
     }
 }
 

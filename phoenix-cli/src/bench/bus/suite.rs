@@ -6,8 +6,9 @@ use indicatif::ProgressBar;
 use phoenix_bench::report::medians;
 use phoenix_bench::{Bar, Callers as Load, Goal, Report, Row, load};
 use phoenix_runtime::bus::TopicPartition;
+use tokio::task::unconstrained;
 
-use super::backlog::drained;
+use super::backlog::{Start, drained};
 use super::bare;
 use super::broker::Broker;
 use super::callers::Callers;
@@ -85,14 +86,19 @@ impl Run<'_> {
         progress.set_message(format!("a backlog of {backlog} is made"));
         let own = broker.topic("filler", 1).await?;
         let filler = Callers::connect(broker.connect().await?, &commands, own).await?;
-        filler.fill(backlog, &replies).await?;
+        // of thousands of answers that come together tokio would let one task have 128 at a time
+        unconstrained(filler.fill(backlog, &replies)).await?;
         drop(filler);
 
         progress.set_message(format!("a backlog of {backlog} is drained"));
-        let bus = broker.connect().await?;
+        let (bus, start) = (broker.connect().await?, Start::default());
         let (commits, cpu) = (Commits::now(), cpu_micros());
         let running = service.start(bus.clone()).await?;
-        let whole = drained(&bus, &replies, backlog as u64).await?;
+        let begun = start.clone();
+        let watch = tokio::spawn(async move { begun.at_the_first_commit(commits).await });
+        let whole = drained(&bus, &replies, backlog as u64, &start).await;
+        watch.abort();
+        let whole = whole?;
         let (size, cost) = (Commits::now().since(commits), each(cpu, backlog));
         running.stop().await;
         let row = Row::rate(format!("backlog of {backlog}, {what}"), &durability, whole);
@@ -113,8 +119,9 @@ impl Run<'_> {
             let replies = TopicPartition::new(broker.topic("bare-replies", 1).await?, 0);
             let group = broker.unique("bare-group");
             let way = bare::Way { commands, partitions, replies: replies.topic.clone(), group };
-            let cpu = cpu_micros();
-            let (bare, done) = tokio::join!(drained(&bus, &replies, wanted as u64), bare::run(broker, &way, rows));
+            let (cpu, start) = (cpu_micros(), Start::default());
+            let told = drained(&bus, &replies, wanted as u64, &start);
+            let (bare, done) = tokio::join!(told, bare::run(broker, &way, rows, start.clone()));
             done?;
             let (bare, cost) = (bare?, each(cpu, wanted));
             let row = Row::rate("  bare loop, batches of that size".to_owned(), &durability, bare);

@@ -58,6 +58,8 @@ struct Inner {
     replies: TopicPartition,
     /// How many partitions each topic has.
     partitions: Mutex<BTreeMap<Arc<str>, u16>>,
+    /// Held by who asks for that: a thousand calls that begin together ask once.
+    asking: tokio::sync::Mutex<()>,
     /// Dropped with this, the tasks end.
     _stop: oneshot::Sender<()>,
 }
@@ -136,6 +138,7 @@ impl Remote {
             spawn,
             replies,
             partitions: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
             _stop: stop,
         })))
     }
@@ -176,18 +179,29 @@ impl Remote {
         &self.0.replies
     }
 
+    /// How many partitions a topic has, as far as it was asked for.
+    fn known(&self, topic: &Arc<str>) -> Option<u16> {
+        self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
+    }
+
+    async fn count(&self, topic: &Arc<str>) -> Result<u16, BusError> {
+        let _asking = self.0.asking.lock().await;
+        if let Some(count) = self.known(topic) {
+            return Ok(count);
+        }
+        let missing = || BusError::NoTopic(TopicPartition { topic: Arc::clone(topic), partition: 0 });
+        let found = self.0.bus.partitions(Arc::clone(topic)).await?.ok_or_else(missing)?;
+        self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(topic), found);
+        Ok(found)
+    }
+
     /// The partition of an aggregate: its slice modulo the partitions of its topic. Everybody computes it in this way, so
     /// that an aggregate has one door.
     async fn partition_of(&self, aggregate: &str, subject: &str) -> Result<TopicPartition, BusError> {
         let topic = self.0.options.topic_of(aggregate);
-        let known = self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
-        let count = if let Some(count) = known {
-            count
-        } else {
-            let missing = || BusError::NoTopic(TopicPartition { topic: Arc::clone(topic), partition: 0 });
-            let found = self.0.bus.partitions(Arc::clone(topic)).await?.ok_or_else(missing)?;
-            let mut partitions = self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-            *partitions.entry(Arc::clone(topic)).or_insert(found)
+        let count = match self.known(topic) {
+            Some(count) => count,
+            None => self.count(topic).await?,
         };
         let partition = Slice::of(aggregate, subject).0 % count.max(1);
         Ok(TopicPartition { topic: Arc::clone(topic), partition })

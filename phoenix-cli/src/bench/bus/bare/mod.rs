@@ -20,6 +20,7 @@ use phoenix_bench::LoadError;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
+use super::backlog::Start;
 use super::broker::{Broker, Library};
 use crate::bench::error::BenchError;
 use crate::bench::subject::Rows;
@@ -87,7 +88,7 @@ pub(super) struct Way {
 }
 
 /// Does it until all rows are inserted and all replies acknowledged.
-pub(super) async fn run(broker: &Broker, way: &Way, rows: Rows) -> Result<(), BenchError> {
+pub(super) async fn run(broker: &Broker, way: &Way, rows: Rows, start: Start) -> Result<(), BenchError> {
     let (reads, replies): (Box<dyn Reads>, Arc<dyn Replies>) = match broker.library {
         Library::RdKafka => (
             Box::new(librdkafka::Reader::new(&broker.hosts, way)?),
@@ -100,7 +101,7 @@ pub(super) async fn run(broker: &Broker, way: &Way, rows: Rows) -> Result<(), Be
     };
     let (batches, next) = mpsc::channel(READ_AHEAD);
     let Rows { sizes, connections } = rows;
-    let reading = tokio::task::spawn_blocking(move || read(reads, &sizes, &batches));
+    let reading = tokio::task::spawn_blocking(move || read(reads, &sizes, &batches, &start));
     let next = Arc::new(Mutex::new(next));
     let mut inserting = JoinSet::new();
     for mut connection in connections {
@@ -122,7 +123,12 @@ pub(super) async fn run(broker: &Broker, way: &Way, rows: Rows) -> Result<(), Be
 }
 
 /// Reads as many commands as there are rows, batch by batch, and commits what is done.
-fn read(mut reads: Box<dyn Reads>, sizes: &[usize], batches: &mpsc::Sender<Arc<Batch>>) -> Result<(), BenchError> {
+fn read(
+    mut reads: Box<dyn Reads>,
+    sizes: &[usize],
+    batches: &mpsc::Sender<Arc<Batch>>,
+    start: &Start,
+) -> Result<(), BenchError> {
     let mut done = Done::default();
     for (number, size) in sizes.iter().enumerate() {
         let mut commands = Vec::with_capacity(*size);
@@ -131,6 +137,7 @@ fn read(mut reads: Box<dyn Reads>, sizes: &[usize], batches: &mpsc::Sender<Arc<B
             let before = commands.len();
             reads.take(&mut commands, *size)?;
             if commands.len() > before {
+                start.now();
                 last = Instant::now();
             }
             silent(last, "a command")?;
