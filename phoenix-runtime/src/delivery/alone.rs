@@ -1,5 +1,6 @@
 //! Commands that may be what ended the process: one at a time in the node, and while nothing else begins.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,25 +22,51 @@ pub(super) struct Alone {
     partition: u16,
     assignment: u64,
     serial: u64,
-    /// Until then nothing else begins.
-    until: Duration,
 }
 
 impl Work {
-    /// Whether nothing else begins now.
-    pub(super) fn is_alone(&self) -> bool {
-        self.alone.as_ref().is_some_and(|alone| {
-            let is_here = self.slots.get(&alone.partition).is_some_and(|slot| slot.assignment == alone.assignment);
-            is_here && self.parts.clock.monotonic() < alone.until
-        })
+    /// Whether nothing begins now but what is done alone.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.parts.clock.monotonic() < self.quiet_until
+    }
+
+    /// For a while nothing else begins.
+    pub(super) fn be_quiet(&mut self) {
+        self.quiet_until = self.parts.clock.monotonic().saturating_add(QUIET);
+    }
+
+    /// Puts what is to be done alone, and is the next of a partition, where it waits for its turn.
+    pub(super) fn hold_suspects(&mut self, partition: u16) {
+        let now = self.parts.clock.monotonic();
+        let Some(slot) = self.slots.get_mut(&partition).filter(|slot| !slot.looks) else { return };
+        let (mut suspects, mut rest) = (Vec::new(), VecDeque::new());
+        // only what nothing of its lane is in front of
+        let mut lanes = BTreeSet::new();
+        for job in std::mem::take(&mut slot.backlog) {
+            if job.suspect && !job.cleared && !lanes.contains(&job.lane) {
+                suspects.push(job);
+            } else {
+                lanes.insert(job.lane);
+                rest.push_back(job);
+            }
+        }
+        slot.backlog = rest;
+        let mut due = None;
+        for job in suspects {
+            let lane = slot.lanes.of(job.lane);
+            // it is held, for it is a suspect
+            drop(lane.enter(job));
+            due = lane.rest(now, false, |_| Duration::ZERO).or(due);
+        }
+        self.resend_at(due);
     }
 
     /// Counts a try durably; then it is made.
     pub(super) fn do_alone(&mut self, job: Job, order: Order) {
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.settling += 1;
-        let until = self.parts.clock.monotonic().saturating_add(QUIET);
-        self.alone = Some(Alone { partition: job.partition, assignment: job.assignment, serial: job.serial, until });
+        self.alone = Some(Alone { partition: job.partition, assignment: job.assignment, serial: job.serial });
+        self.be_quiet();
         let counting = self.count(&job, 1);
         self.done.push(Box::pin(async move {
             if let Some(counting) = counting {
@@ -128,9 +155,6 @@ impl Work {
 
     /// Lets go on what waited for a command that is done alone, if its time is over.
     pub(super) fn go_on(&mut self) {
-        if self.is_alone() {
-            return;
-        }
         let is_gone =
             |alone: &Alone| self.slots.get(&alone.partition).is_none_or(|slot| slot.assignment != alone.assignment);
         if self.alone.as_ref().is_some_and(is_gone) {

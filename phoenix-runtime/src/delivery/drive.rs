@@ -24,12 +24,12 @@ const fn is_elsewhere(code: Code) -> bool {
 impl Work {
     /// Sends what waits in a partition to the engine.
     pub(super) fn dispatch(&mut self, partition: u16) {
-        if self.is_alone() {
-            return;
+        if self.is_quiet() {
+            return self.hold_suspects(partition);
         }
         let now = self.parts.clock.monotonic();
         while let Some(slot) = self.slots.get_mut(&partition) {
-            if slot.blocked || slot.stage != Stage::Running {
+            if slot.blocked || slot.looks || slot.stage != Stage::Running {
                 return;
             }
             let Some(job) = slot.backlog.pop_front() else { return };
@@ -163,7 +163,7 @@ impl Work {
         self.resend_at(due);
     }
 
-    fn resend_at(&mut self, due: Option<Duration>) {
+    pub(super) fn resend_at(&mut self, due: Option<Duration>) {
         self.next_resend = self.next_resend.into_iter().chain(due).min();
     }
 
@@ -213,7 +213,7 @@ impl Work {
         let (mut due, mut next, mut suspect) = (Vec::new(), None, None);
         let is_busy = self.alone.is_some();
         for (number, slot) in &mut self.slots {
-            let ready = slot.stage == Stage::Running && !slot.blocked;
+            let ready = slot.stage == Stage::Running && !slot.blocked && !slot.looks;
             for (_, lane) in slot.lanes.iter_mut() {
                 let Some(at) = lane.due() else { continue };
                 let may = ready && at <= now && due.len() < self.parts.options.max_resends.max(1);

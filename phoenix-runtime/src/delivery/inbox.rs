@@ -27,6 +27,8 @@ const PAGE_BYTES: usize = 1 << 20;
 pub(super) struct Page {
     /// The last of them; `None` where there are no more.
     last: Option<RowId>,
+    /// All of them.
+    found: BTreeSet<RowId>,
     findings: Findings,
     /// Those that are held for an aggregate, each with the hash of its lane.
     held: Vec<(u64, RowId, Facts)>,
@@ -121,6 +123,9 @@ impl Work {
             slot.make_way(&self.bounds);
             lanes.extend(slot.spilled.iter().map(|lane| (*number, *lane)));
             let has_room = slot.has_room((self.bounds.unfinished / 2).max(1));
+            if slot.rows.cursor == Cursor::End || !has_room {
+                slot.looks = false;
+            }
             if slot.rows.cursor == Cursor::End || slot.rows.reading || slot.rows.putting || !has_room {
                 continue;
             }
@@ -158,9 +163,12 @@ impl Work {
     pub(super) fn page(&mut self, partition: u16, assignment: u64, page: Result<Page, StoreError>) {
         let Some(slot) = self.slots.get_mut(&partition).filter(|slot| slot.assignment == assignment) else { return };
         slot.rows.reading = false;
-        let Ok(Page { last, findings, held }) = page else { return };
+        let Ok(Page { last, found, findings, held }) = page else { return };
         if slot.stage != Stage::Running {
             return;
+        }
+        if slot.rows.forget_missing(last, &found) {
+            return slot.look_again();
         }
         slot.rows.cursor = last.map_or(Cursor::End, Cursor::Behind);
         for (hash, id, facts) in held {
@@ -170,9 +178,6 @@ impl Work {
             }
         }
         self.load(partition, findings, None);
-        if let Some(slot) = self.slots.get_mut(&partition) {
-            slot.rows.forget_passed();
-        }
         self.dispatch(partition);
     }
 
@@ -213,13 +218,13 @@ impl Work {
         let lane = slot.lanes.of(hash);
         lane.reading = false;
         let Ok(findings) = row else { return };
-        if slot.stage != Stage::Running {
+        if matches!(slot.stage, Stage::Leaving { .. }) {
             return;
         }
         lane.stored.remove(&id);
         if findings.rows.is_empty() && findings.cut.is_empty() {
-            // somebody has removed it
             slot.rows.gone(id);
+            return slot.look_again();
         }
         self.load(partition, findings, Some(hash));
         self.refill(partition, hash);
@@ -227,6 +232,9 @@ impl Work {
 
     /// Records of rows come into memory.
     fn load(&mut self, partition: u16, findings: Findings, of: Option<u64>) {
+        if findings.rows.iter().any(|row| row.verdict == Verdict::DoAlone) {
+            self.be_quiet();
+        }
         let Some(slot) = self.slots.get_mut(&partition) else { return };
         let mut dead = Vec::new();
         let is_cut = !findings.cut.is_empty();
@@ -288,11 +296,20 @@ impl Work {
 }
 
 impl Slot {
+    /// A row is not there that should be. Perhaps a former owner, which did not know it yet, has put its records into
+    /// others: these are found before anything behind it is done.
+    fn look_again(&mut self) {
+        self.rows.cursor = Cursor::Start;
+        self.looks = true;
+    }
+
     /// Brings what waits in memory behind an aggregate's commands to the front, or says which row is to be read.
     fn refill(&mut self, hash: u64, bounds: &Bounds) -> Option<RowId> {
         let has_room = self.has_room(bounds.unfinished);
-        if self.stage != Stage::Running || !self.lanes.has(hash) {
+        if !self.lanes.has(hash) {
             self.spilled.remove(&hash);
+        }
+        if self.stage != Stage::Running || !self.lanes.has(hash) {
             return None;
         }
         let lane = self.lanes.of(hash);
@@ -300,7 +317,7 @@ impl Slot {
             return None;
         }
         if let Some(first) = lane.stored.first().copied() {
-            lane.reading = has_room && lane.front <= bounds.per_aggregate / 2;
+            lane.reading = has_room && self.rows.was_passed(first) && lane.front <= bounds.per_aggregate / 2;
             return lane.reading.then_some(first);
         }
         if lane.putting > 0 {
@@ -330,10 +347,11 @@ async fn page(
     max_tries: u32,
 ) -> Result<Page, StoreError> {
     let Some(letters) = store.letters() else {
-        return Ok(Page { last: None, findings: Findings::default(), held: Vec::new() });
+        return Ok(Page { last: None, found: BTreeSet::new(), findings: Findings::default(), held: Vec::new() });
     };
     let rows = letters.due(question).await?;
     let last = rows.last().map(|row| id_of(&row.key()));
+    let found = rows.iter().map(|row| id_of(&row.key())).collect();
     let unknown = rows.into_iter().filter(|row| !known.contains(&id_of(&row.key())));
     let (mut held, mut rows) = (Vec::new(), Vec::new());
     for row in unknown {
@@ -345,7 +363,7 @@ async fn page(
         }
     }
     let findings = examine((store, clock), rows, |id| left.contains(&id), max_tries).await?;
-    Ok(Page { last, findings, held })
+    Ok(Page { last, found, findings, held })
 }
 
 /// One row.

@@ -144,19 +144,26 @@ impl Rows {
         }
     }
 
-    /// Rows that were left behind the cursor, which has passed them: if they were there they would have been read.
-    pub(super) fn forget_passed(&mut self) {
-        let cursor = self.cursor;
-        let passed = |id: RowId| match cursor {
+    /// Whether a row is where the inbox was read already.
+    pub(super) fn was_passed(&self, id: RowId) -> bool {
+        match self.cursor {
             Cursor::End => true,
             Cursor::Behind(last) => id <= last,
             Cursor::Start => false,
-        };
-        let gone = self.known.iter().filter(|(id, row)| row.state == State::Left && passed(**id));
-        let gone: Vec<RowId> = gone.map(|(id, _)| *id).collect();
-        for id in gone {
-            self.gone(id);
         }
+    }
+
+    /// Forgets rows up to this one that were left in the store and are not there any more, and says whether there are any.
+    /// Whoever believed to own the partition has put their records into other rows.
+    pub(super) fn forget_missing(&mut self, last: Option<RowId>, found: &BTreeSet<RowId>) -> bool {
+        let is_missing = |(id, row): &(&RowId, &Row)| {
+            row.state == State::Left && last.is_none_or(|last| **id <= last) && !found.contains(*id)
+        };
+        let missing: Vec<RowId> = self.known.iter().filter(is_missing).map(|(id, _)| *id).collect();
+        for id in &missing {
+            self.gone(*id);
+        }
+        !missing.is_empty()
     }
 
     /// One more of its records is in memory.

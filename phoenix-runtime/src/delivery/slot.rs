@@ -74,6 +74,8 @@ pub(super) struct Slot {
     pub(super) spilled: BTreeSet<u64>,
     /// How many wait in memory to be put there, behind what is there.
     pub(super) waiting: usize,
+    /// Whether it looks at what was found in the inbox, before anything of it is done.
+    pub(super) looks: bool,
     /// Whether the commands of this node have as many bytes as they may.
     pub(super) crowded: bool,
     /// Offsets of what ended the process and was given up: other rows may have it as well.
@@ -106,6 +108,7 @@ impl Slot {
             moving: BTreeSet::new(),
             spilled: BTreeSet::new(),
             waiting: 0,
+            looks: false,
             crowded: false,
             given_up: BTreeSet::new(),
             at_work: 0,

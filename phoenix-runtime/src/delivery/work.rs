@@ -81,6 +81,8 @@ pub(super) struct Work {
     pub(super) removing: bool,
     /// What is done while nothing else begins.
     pub(super) alone: Option<Alone>,
+    /// Until then nothing else begins.
+    pub(super) quiet_until: Duration,
     next_look: Duration,
 }
 
@@ -124,6 +126,7 @@ impl Work {
             putting: false,
             removing: false,
             alone: None,
+            quiet_until: Duration::ZERO,
             next_look: Duration::ZERO,
         }
     }
@@ -220,6 +223,7 @@ impl Work {
                     {
                         slot.stage = Stage::Running;
                         slot.rows.found(backlog);
+                        slot.looks = backlog.rows > 0;
                         self.dispatch(partition);
                     }
                 }
