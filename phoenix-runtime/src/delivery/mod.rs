@@ -123,6 +123,13 @@ impl Delivery {
                 let reason = "this event store keeps no inbox";
                 return Err(DeliveryError::NoInbox { reason, remedy: "choose another store" });
             }
+            if parts.bus.traits().max_record_bytes > pack::MOST_RECORD_BYTES {
+                let reason = "the bus takes records that are larger than a row of the inbox";
+                return Err(DeliveryError::NoInbox {
+                    reason,
+                    remedy: "set the bus's `max_record_bytes` to 3MiB or less",
+                });
+            }
             if parts.options.inbox_messages == 0 || parts.options.inbox_bytes == 0 {
                 let reason = "nothing may be put there";
                 let remedy = "raise `delivery.inbox_messages` and `delivery.inbox_bytes`";

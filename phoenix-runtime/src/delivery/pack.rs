@@ -16,6 +16,9 @@ const CODEC: u8 = 1;
 const ROW_MESSAGES: u32 = 512;
 const ROW_BYTES: usize = 256 << 10;
 
+/// The largest record that fits into a row for certain, however many headers it has.
+pub(super) const MOST_RECORD_BYTES: usize = 3 << 20;
+
 /// What the rows of a partition have in common.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -32,6 +35,8 @@ pub(super) struct Packer {
     tries: u32,
     /// How many records a row may have.
     most: u32,
+    /// Whether the next record begins a row.
+    is_cut: bool,
     /// The rows, each with the serial numbers of its records.
     rows: Vec<(InboxRow, Vec<u64>)>,
 }
@@ -49,17 +54,24 @@ pub(super) fn fits(record: &Record) -> bool {
 
 impl Packer {
     pub(super) fn new(place: Place, hold: Option<StreamId>) -> Self {
-        Self { place, hold, tries: 0, most: ROW_MESSAGES, rows: Vec::new() }
+        Self { place, hold, tries: 0, most: ROW_MESSAGES, is_cut: false, rows: Vec::new() }
     }
 
     /// A row for each record, each tried as often.
     pub(super) fn one_by_one(place: Place, hold: Option<StreamId>, tries: u32) -> Self {
-        Self { place, hold, tries, most: 1, rows: Vec::new() }
+        Self { place, hold, tries, most: 1, is_cut: false, rows: Vec::new() }
+    }
+
+    /// What comes now does not follow what came before.
+    pub(super) fn cut(&mut self) {
+        self.is_cut = true;
     }
 
     pub(super) fn push(&mut self, offset: u64, record: &Record, serial: u64) {
+        let is_cut = std::mem::take(&mut self.is_cut);
         let room = |(row, _): &&mut (InboxRow, Vec<u64>)| {
-            row.messages < self.most
+            !is_cut
+                && row.messages < self.most
                 && row.body.len() < ROW_BYTES
                 && row.body.len() + size(record) <= MOST_BODY_BYTES
                 && row.last < offset

@@ -5,8 +5,11 @@
 //!   bus is not to keep the whole partition for one aggregate.
 //! - What holds back the offset of everything that has overtaken it.
 //!
-//! A lane's rows are put in its order, and what is in front of others with them or before them. So a later command of an
-//! aggregate is never there without the earlier ones, unless these have their outcomes.
+//! Whoever takes the partition reads rows by their first offsets, so that order has to be right, whatever is there twice:
+//! - Of each aggregate a row has commands that follow each other, without one in between that has no outcome and is not in
+//!   it. So what was read from different rows is put into different rows again.
+//! - What is in front of others is put with them or before them: a later command is never there without the earlier ones,
+//!   unless these have their outcomes.
 
 use super::job::{Job, stream};
 use super::options::{DeliveryOptions, Grade};
@@ -164,10 +167,12 @@ impl Slot {
         let lane = self.lanes.of(hash);
         let tail = lane.tail.front().map_or(u64::MAX, |job| job.serial);
         let front = self.entries.range(..tail.min(fresh)).filter(|(_, entry)| entry.lane == Some(hash));
-        let front: Vec<_> = front
-            .filter(|(_, entry)| entry.home == Home::Bus && fits(&entry.record))
-            .map(|(serial, _)| *serial)
-            .collect();
+        let front: Vec<_> = front.filter(|(_, entry)| entry.home == Home::Bus).collect();
+        if front.iter().any(|(_, entry)| !fits(&entry.record)) {
+            // what is behind it is not to be there without it
+            return;
+        }
+        let front: Vec<u64> = front.into_iter().map(|(serial, _)| *serial).collect();
         let stream = lane.tail.front().and_then(|job| stream(&job.call)).or_else(|| {
             let record = &self.entries.get(front.first()?)?.record;
             match Message::from_record(record) {
@@ -184,10 +189,14 @@ impl Slot {
                 kept.push(entry.offset, &entry.record, serial);
             }
         }
-        let mut behind = Packer::new(place.clone(), stream);
+        let (mut behind, mut from) = (Packer::new(place.clone(), stream), None);
         while lane.tail.front().is_some_and(|job| fits(&job.record))
             && let Some(job) = lane.tail.pop_front()
         {
+            let home = self.entries.get(&job.serial).map(|entry| entry.home);
+            if std::mem::replace(&mut from, home) != home {
+                behind.cut();
+            }
             behind.push(job.offset, &job.record, job.serial);
             lane.putting += 1;
             self.waiting = self.waiting.saturating_sub(1);
