@@ -211,12 +211,15 @@ impl Work {
             return;
         }
         let (mut due, mut next, mut suspect) = (Vec::new(), None, None);
-        let is_busy = self.alone.is_some();
+        let (is_busy, is_quiet) = (self.alone.is_some(), self.is_quiet());
         for (number, slot) in &mut self.slots {
             let ready = slot.stage == Stage::Running && !slot.blocked && !slot.looks;
             for (_, lane) in slot.lanes.iter_mut() {
                 let Some(at) = lane.due() else { continue };
-                let may = ready && at <= now && due.len() < self.parts.options.max_resends.max(1);
+                let may = ready
+                    && at <= now
+                    && (lane.is_suspect() || !is_quiet)
+                    && due.len() < self.parts.options.max_resends.max(1);
                 if may && lane.is_suspect() && !is_busy && suspect.is_none() {
                     suspect = lane.suspect();
                 } else if may && !lane.is_suspect() {

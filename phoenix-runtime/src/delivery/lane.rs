@@ -26,6 +26,8 @@ pub(super) struct Lane {
     order: Order,
     /// How many are with the engine.
     at_work: usize,
+    /// How many are on their way there again.
+    cleared: usize,
     /// Whether the one that is, or is about to be, is done alone: those behind it wait until then.
     alone: bool,
     /// Those that came back without an outcome, and those behind them, by their places.
@@ -46,6 +48,7 @@ impl Lane {
 
     /// Takes a command. Gives it back where it may go to the engine now, with its order.
     pub(super) fn enter(&mut self, job: Job) -> Option<(Job, Order)> {
+        self.cleared -= usize::from(job.cleared);
         let waits = self.alone || !self.held.is_empty() || job.suspect;
         if (waits && !job.cleared) || self.order.is_broken() {
             self.hold(job);
@@ -84,7 +87,7 @@ impl Lane {
         failed: bool,
         pause: impl FnOnce(u32) -> Duration,
     ) -> Option<Duration> {
-        if self.at_work > 0 || self.due.is_some() {
+        if self.at_work > 0 || self.cleared > 0 || self.due.is_some() {
             return None;
         }
         if self.held.is_empty() {
@@ -133,6 +136,7 @@ impl Lane {
         for job in &mut again {
             job.cleared = true;
         }
+        self.cleared = again.len();
         again
     }
 
@@ -147,6 +151,6 @@ impl Lane {
 
     /// Whether it may serve another aggregate, once it is empty.
     pub(super) fn is_as_new(&self) -> bool {
-        !self.reading && !self.order.is_broken() && self.due.is_none() && self.failures == 0
+        !self.reading && self.cleared == 0 && !self.order.is_broken() && self.due.is_none() && self.failures == 0
     }
 }
