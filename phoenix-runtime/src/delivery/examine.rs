@@ -28,6 +28,8 @@ pub(super) enum Verdict {
     GiveUp(u32),
     /// Nobody can read it: it stays.
     Leave,
+    /// It is held for the aggregate with this hash, and read when that has room.
+    Hold(u64),
 }
 
 /// A row, and what is done with it.

@@ -30,8 +30,6 @@ pub(super) struct Page {
     /// All of them.
     found: BTreeSet<RowId>,
     findings: Findings,
-    /// Those that are held for an aggregate, each with the hash of its lane.
-    held: Vec<(u64, RowId, Facts)>,
 }
 
 impl Work {
@@ -163,7 +161,7 @@ impl Work {
     pub(super) fn page(&mut self, partition: u16, assignment: u64, page: Result<Page, StoreError>) {
         let Some(slot) = self.slots.get_mut(&partition).filter(|slot| slot.assignment == assignment) else { return };
         slot.rows.reading = false;
-        let Ok(Page { last, found, findings, held }) = page else { return };
+        let Ok(Page { last, found, findings }) = page else { return };
         if slot.stage != Stage::Running {
             return;
         }
@@ -171,12 +169,6 @@ impl Work {
             return slot.look_again();
         }
         slot.rows.cursor = last.map_or(Cursor::End, Cursor::Behind);
-        for (hash, id, facts) in held {
-            if slot.rows.know(id, facts, State::Held) {
-                slot.lanes.of(hash).stored.insert(id);
-                slot.spilled.insert(hash);
-            }
-        }
         self.load(partition, findings, None);
         self.dispatch(partition);
     }
@@ -245,7 +237,11 @@ impl Work {
             } else {
                 slot.rows.know(id, facts, State::Held);
             }
-            if verdict == Verdict::Leave {
+            if let Verdict::Hold(hash) = verdict {
+                slot.lanes.of(hash).stored.insert(id);
+                slot.spilled.insert(hash);
+            }
+            if matches!(verdict, Verdict::Leave | Verdict::Hold(_)) {
                 continue;
             }
             slot.rows.read(id);
@@ -316,19 +312,24 @@ impl Slot {
         if lane.reading {
             return None;
         }
-        if let Some(first) = lane.stored.first().copied() {
-            lane.reading = has_room && self.rows.was_passed(first) && lane.front <= bounds.per_aggregate / 2;
-            return lane.reading.then_some(first);
-        }
         if lane.putting > 0 {
+            // perhaps what is in front of the rows that are there
             return None;
         }
+        let first = lane.stored.first().copied();
         while lane.front < bounds.per_aggregate
+            && lane.tail.front().is_some_and(|job| first.is_none_or(|(first, _)| job.offset < first))
             && let Some(job) = lane.tail.pop_front()
         {
             let job = lane.admit(job);
             self.waiting = self.waiting.saturating_sub(1);
             self.backlog.push_back(job);
+        }
+        if let Some(first) = first {
+            let is_next = lane.tail.front().is_none_or(|job| first.0 <= job.offset);
+            let may = is_next && has_room && self.rows.was_passed(first);
+            lane.reading = may && lane.front <= bounds.per_aggregate / 2;
+            return lane.reading.then_some(first);
         }
         if lane.tail.is_empty() {
             self.spilled.remove(&hash);
@@ -347,7 +348,7 @@ async fn page(
     max_tries: u32,
 ) -> Result<Page, StoreError> {
     let Some(letters) = store.letters() else {
-        return Ok(Page { last: None, found: BTreeSet::new(), findings: Findings::default(), held: Vec::new() });
+        return Ok(Page { last: None, found: BTreeSet::new(), findings: Findings::default() });
     };
     let rows = letters.due(question).await?;
     let last = rows.last().map(|row| id_of(&row.key()));
@@ -357,13 +358,17 @@ async fn page(
     for row in unknown {
         if let Some(stream) = &row.hold {
             let hash = identity_hash(&stream.aggregate, stream.id.as_str());
-            held.push((hash, id_of(&row.key()), Facts::of(&row)));
+            let (id, facts) = (id_of(&row.key()), Facts::of(&row));
+            held.push(Examined { id, facts, records: Vec::new(), verdict: Verdict::Hold(hash) });
         } else {
             rows.push(row);
         }
     }
-    let findings = examine((store, clock), rows, |id| left.contains(&id), max_tries).await?;
-    Ok(Page { last, found, findings, held })
+    let mut findings = examine((store, clock), rows, |id| left.contains(&id), max_tries).await?;
+    findings.rows.extend(held);
+    // what comes first is done first, wherever it is
+    findings.rows.sort_by_key(|row| row.id);
+    Ok(Page { last, found, findings })
 }
 
 /// One row.
