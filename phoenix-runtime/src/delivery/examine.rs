@@ -46,7 +46,7 @@ pub(super) struct Examined {
 pub(super) struct Findings {
     pub(super) rows: Vec<Examined>,
     /// Rows that were cut into others, which are among the rows.
-    pub(super) cut: Vec<RowId>,
+    pub(super) cut: Vec<(RowId, Facts)>,
 }
 
 /// What is done with a row of one record that was tried so often.
@@ -92,7 +92,7 @@ pub(super) async fn examine(
             }
             let singles: Vec<InboxRow> = packer.into_rows().into_iter().map(|(row, _)| row).collect();
             tracing::warn!(row = %key, tries = row.tries, "commands were at work each time the process ended; from now on one at a time");
-            found.cut.push(id);
+            found.cut.push((id, facts));
             // until it is known to be done: whoever asks for the row again does not find it. That it is not there says so too
             until_done(store, clock, "cut a row of the inbox", |letters| {
                 let replacing = letters.replace(key.clone(), singles.clone());

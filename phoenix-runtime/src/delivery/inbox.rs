@@ -169,6 +169,9 @@ impl Work {
             return slot.look_again();
         }
         slot.rows.cursor = last.map_or(Cursor::End, Cursor::Behind);
+        if slot.rows.cursor == Cursor::End {
+            slot.rows.recount();
+        }
         self.load(partition, findings, None);
         self.dispatch(partition);
     }
@@ -230,7 +233,9 @@ impl Work {
         let Some(slot) = self.slots.get_mut(&partition) else { return };
         let mut dead = Vec::new();
         let is_cut = !findings.cut.is_empty();
-        findings.cut.into_iter().for_each(|id| slot.rows.gone(id));
+        for (id, facts) in findings.cut {
+            slot.rows.cut(id, facts);
+        }
         for Examined { id, facts, records, verdict } in findings.rows {
             if is_cut {
                 slot.rows.add(id, facts, State::Held, false);

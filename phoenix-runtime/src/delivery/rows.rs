@@ -197,6 +197,19 @@ impl Rows {
         }
     }
 
+    /// A row was replaced by others, whether it was known or not.
+    pub(super) fn cut(&mut self, id: RowId, facts: Facts) {
+        self.known.remove(&id);
+        self.messages = self.messages.saturating_sub(facts.messages);
+        self.bytes = self.bytes.saturating_sub(facts.bytes);
+    }
+
+    /// All rows are known: so they are what there is.
+    pub(super) fn recount(&mut self) {
+        self.messages = self.known.values().map(|row| row.facts.messages).sum();
+        self.bytes = self.known.values().map(|row| row.facts.bytes).sum();
+    }
+
     /// Whether a record is the only one of its row that has no outcome.
     pub(super) fn is_last(&self, id: RowId) -> bool {
         self.known.get(&id).is_some_and(|row| row.left == 1 && row.state == State::Here)
