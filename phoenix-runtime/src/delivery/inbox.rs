@@ -10,7 +10,7 @@ use super::rows::{Cursor, Facts, RowId, State, before, id_of, key, until_done};
 use super::settle::Dead;
 use super::slot::{Home, Slot, Stage};
 use super::spill::{Bounds, Putting};
-use super::work::{Done, Work};
+use super::work::{Done, LOOK, Work};
 use crate::bus::envelope::Message;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::identity_hash;
@@ -113,12 +113,17 @@ impl Work {
 
     /// Reads on in the inboxes of partitions with room, and looks after the aggregates that have something there.
     pub(super) fn read(&mut self) {
+        let now = self.parts.clock.monotonic();
         let mut lanes = Vec::new();
         for (number, slot) in &mut self.slots {
             if slot.stage != Stage::Running {
                 continue;
             }
             slot.make_way(&self.bounds);
+            if slot.rows.cursor == Cursor::End && slot.rows.highest.is_some() && slot.next_look <= now {
+                slot.next_look = now.saturating_add(LOOK);
+                slot.rows.cursor = Cursor::Start;
+            }
             lanes.extend(slot.spilled.iter().map(|lane| (*number, *lane)));
             let has_room = slot.has_room((self.bounds.unfinished / 2).max(1));
             if slot.rows.cursor == Cursor::End || !has_room {

@@ -76,6 +76,8 @@ pub(super) struct Slot {
     pub(super) waiting: usize,
     /// Whether it looks at what was found in the inbox, before anything of it is done.
     pub(super) looks: bool,
+    /// When the inbox is read anew, for what a former owner has put there late.
+    pub(super) next_look: Duration,
     /// Whether the commands of this node have as many bytes as they may.
     pub(super) crowded: bool,
     /// Offsets of what ended the process and was given up: other rows may have it as well.
@@ -109,6 +111,7 @@ impl Slot {
             spilled: BTreeSet::new(),
             waiting: 0,
             looks: false,
+            next_look: Duration::ZERO,
             crowded: false,
             given_up: BTreeSet::new(),
             at_work: 0,

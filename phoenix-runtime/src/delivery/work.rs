@@ -29,6 +29,9 @@ use crate::engine::order::Order;
 use crate::event_store::letters::Backlog;
 use crate::event_store::port::{Epoch, Partition, StoreError};
 
+/// How often an inbox is read anew, for what a former owner has put there late.
+pub(super) const LOOK: Duration = Duration::from_mins(1);
+
 /// The end of something that goes on beside the loop.
 pub(super) enum Done {
     /// These partitions are to be taken now, with their assignments; how long to wait if that fails.
@@ -224,6 +227,7 @@ impl Work {
                         slot.stage = Stage::Running;
                         slot.rows.found(backlog);
                         slot.looks = backlog.rows > 0;
+                        slot.next_look = self.parts.clock.monotonic().saturating_add(LOOK);
                         self.dispatch(partition);
                     }
                 }
