@@ -15,7 +15,7 @@ use crate::bus::envelope::Message;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::identity_hash;
 use crate::domain::ports::Clock;
-use crate::event_store::letters::Due;
+use crate::event_store::letters::{Due, InboxRow};
 use crate::event_store::port::{EventStore, StoreError};
 
 /// How many rows, and bytes of them, are read at once.
@@ -57,6 +57,18 @@ impl Work {
             return;
         }
         self.putting = true;
+        // what is just being removed is put when that is over, or it would be gone with it
+        let is_removed = |row: &InboxRow| {
+            self.slots.get(&row.partition).is_some_and(|slot| slot.rows.removing.contains(&id_of(&row.key())))
+        };
+        if rows.iter().any(is_removed) {
+            self.delayed = Some((all, rows));
+            return;
+        }
+        self.put_now(all, rows);
+    }
+
+    fn put_now(&mut self, all: Vec<Putting>, rows: Vec<InboxRow>) {
         let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
         self.done.push(Box::pin(async move {
             until_done(&*store, &*clock, "put commands into the inbox", |letters| letters.put(rows.clone())).await;
@@ -86,6 +98,7 @@ impl Work {
                 continue;
             }
             let finished = std::mem::take(&mut slot.rows.finished);
+            slot.rows.removing.extend(&finished);
             keys.extend(finished.into_iter().map(|id| key(&slot.partition, id)));
             slot.settling += 1;
             of.push((*number, slot.assignment));
@@ -107,7 +120,11 @@ impl Work {
         for (partition, assignment) in of {
             if let Some(slot) = self.slots.get_mut(&partition).filter(|slot| slot.assignment == assignment) {
                 slot.settling -= 1;
+                slot.rows.removing.clear();
             }
+        }
+        if let Some((all, rows)) = self.delayed.take() {
+            self.put_now(all, rows);
         }
     }
 

@@ -85,6 +85,8 @@ pub(super) struct Rows {
     pub(super) putting: bool,
     /// Rows that are to be removed.
     pub(super) finished: Vec<RowId>,
+    /// Rows that are just being removed.
+    pub(super) removing: BTreeSet<RowId>,
     /// How much there is in the store, as far as this node knows.
     pub(super) messages: u64,
     pub(super) bytes: u64,
@@ -127,7 +129,9 @@ impl Rows {
         let left = |(_, row): &(&RowId, &Row)| row.state == State::Left;
         let (left, known): (Vec<_>, Vec<_>) = self.known.iter().partition(left);
         let ids = |rows: Vec<(&RowId, &Row)>| rows.into_iter().map(|(id, _)| *id).collect();
-        (ids(left), ids(known))
+        let (left, mut known): (BTreeSet<RowId>, BTreeSet<RowId>) = (ids(left), ids(known));
+        known.extend(self.finished.iter().chain(&self.removing));
+        (left, known)
     }
 
     /// The records of a row are in memory.

@@ -92,15 +92,19 @@ impl Slot {
         let (topic, partition) = (self.partition.topic.clone(), self.partition.partition);
         let place = Place { topic, partition, now_micros };
         let mut all: Vec<(Kind, Packer)> = Vec::new();
+        // what is fresh is put by itself
+        let fresh = self.fresh.front().map_or(u64::MAX, |job| job.serial);
         let jobs = self.collect_fresh(bounds, &place, &mut all);
         let moving = std::mem::take(&mut self.moving);
         for lane in moving {
-            self.collect_lane(lane, &place, &mut all);
+            self.collect_lane(lane, fresh, &place, &mut all);
         }
         let (mut puts, mut rows) = (Vec::new(), Vec::new());
         for (kind, packer) in all {
             for (row, serials) in packer.into_rows() {
                 let id = id_of(&row.key());
+                // it is there again, if it was to be removed
+                self.rows.finished.retain(|finished| *finished != id);
                 puts.push(Put { kind, id, facts: Facts::of(&row), serials });
                 rows.push(row);
             }
@@ -162,8 +166,7 @@ impl Slot {
     }
 
     /// What of a lane the bus keeps, and what has no place in memory.
-    fn collect_lane(&mut self, hash: u64, place: &Place, all: &mut Vec<(Kind, Packer)>) {
-        let fresh = self.fresh.front().map_or(u64::MAX, |job| job.serial);
+    fn collect_lane(&mut self, hash: u64, fresh: u64, place: &Place, all: &mut Vec<(Kind, Packer)>) {
         let lane = self.lanes.of(hash);
         let tail = lane.tail.front().map_or(u64::MAX, |job| job.serial);
         let front = self.entries.range(..tail.min(fresh)).filter(|(_, entry)| entry.lane == Some(hash));

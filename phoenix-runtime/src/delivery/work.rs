@@ -26,7 +26,7 @@ use crate::client::named::Sent;
 use crate::domain::pending::NamedAnswer;
 use crate::domain::ports::BoxFuture;
 use crate::engine::order::Order;
-use crate::event_store::letters::Backlog;
+use crate::event_store::letters::{Backlog, InboxRow};
 use crate::event_store::port::{Epoch, Partition, StoreError};
 
 /// How often an inbox is read anew, for what a former owner has put there late.
@@ -82,6 +82,8 @@ pub(super) struct Work {
     /// Whether rows are just being put into the inbox, and whether some are being removed.
     pub(super) putting: bool,
     pub(super) removing: bool,
+    /// What is put when the removal is over.
+    pub(super) delayed: Option<(Vec<Putting>, Vec<InboxRow>)>,
     /// What is done while nothing else begins.
     pub(super) alone: Option<Alone>,
     /// Until then nothing else begins.
@@ -128,6 +130,7 @@ impl Work {
             bounds,
             putting: false,
             removing: false,
+            delayed: None,
             alone: None,
             quiet_until: Duration::ZERO,
             next_look: Duration::ZERO,
