@@ -49,7 +49,7 @@ impl Lane {
     /// Takes a command. Gives it back where it may go to the engine now, with its order.
     pub(super) fn enter(&mut self, job: Job) -> Option<(Job, Order)> {
         self.cleared -= usize::from(job.cleared);
-        let waits = self.alone || !self.held.is_empty() || job.suspect;
+        let waits = self.alone || self.cleared > 0 || !self.held.is_empty() || job.suspect;
         if (waits && !job.cleared) || self.order.is_broken() {
             self.hold(job);
             return None;
