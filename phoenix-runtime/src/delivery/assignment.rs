@@ -31,7 +31,7 @@ impl Work {
             consumer.pause(std::slice::from_ref(&partition));
             taking.push((partition.partition, self.assignments));
             let mut slot = Slot::new(partition.clone(), self.assignments, committed);
-            slot.paused = true;
+            slot.flow.paused = true;
             self.slots.insert(partition.partition, slot);
         }
         self.take_partitions(taking, FIRST_PAUSE);

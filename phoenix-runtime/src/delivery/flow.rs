@@ -38,27 +38,27 @@ impl Work {
                     // what is finished behind the lowest that is not is no more than an offset
                     let unfinished = slot.entries.len().max(slot.frontier.unfinished() / 4);
                     let full = unfinished >= options.max_unfinished || bytes >= options.max_unfinished_bytes;
-                    slot.crowded = bytes >= options.max_unfinished_bytes;
+                    slot.flow.crowded = bytes >= options.max_unfinished_bytes;
                     let roomy = unfinished <= options.max_unfinished / 2 && bytes <= options.max_unfinished_bytes / 2;
-                    if full && !slot.full {
+                    if full && !slot.flow.full {
                         metrics::counter!("phoenix_delivery_pauses_total").increment(1);
                     }
-                    slot.full = full || (slot.full && !roomy);
+                    slot.flow.full = full || (slot.flow.full && !roomy);
                     let inbox = match self.bounds.grade {
                         // what was found there comes first
                         Grade::Broker => slot.rows.cursor != Cursor::End,
                         Grade::Inbox => slot.is_inbox_full(&self.bounds),
                     };
-                    slot.full || inbox
+                    slot.flow.full || inbox
                 }
                 Stage::Leaving { .. } => continue,
             };
-            if rests && !slot.paused {
+            if rests && !slot.flow.paused {
                 consumer.pause(std::slice::from_ref(&slot.partition));
-            } else if !rests && slot.paused {
+            } else if !rests && slot.flow.paused {
                 consumer.resume(std::slice::from_ref(&slot.partition));
             }
-            slot.paused = rests;
+            slot.flow.paused = rests;
         }
     }
 
@@ -70,7 +70,7 @@ impl Work {
         let gauge = |name: &'static str, number: u64| metrics::gauge!(name).set(number as f64);
         gauge("phoenix_delivery_unfinished", sum(|slot| slot.entries.len() as u64));
         gauge("phoenix_delivery_unfinished_bytes", sum(|slot| slot.bytes as u64));
-        gauge("phoenix_delivery_paused_partitions", sum(|slot| u64::from(slot.paused)));
+        gauge("phoenix_delivery_paused_partitions", sum(|slot| u64::from(slot.flow.paused)));
         gauge("phoenix_inbox_messages", sum(|slot| slot.rows.messages));
         gauge("phoenix_inbox_bytes", sum(|slot| slot.rows.bytes));
         gauge("phoenix_inbox_aggregates", sum(|slot| slot.spilled.len() as u64));

@@ -42,6 +42,17 @@ pub(super) struct Entry {
     pub(super) home: Home,
 }
 
+/// What keeps new records away.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Flow {
+    /// It has as much without an outcome as it may.
+    pub(super) full: bool,
+    /// The commands of this node have as many bytes as they may.
+    pub(super) crowded: bool,
+    /// The bus was told to give nothing of it.
+    pub(super) paused: bool,
+}
+
 /// A partition that this node has, with everything of it that has no outcome.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -61,10 +72,7 @@ pub(super) struct Slot {
     pub(super) backlog: VecDeque<Job>,
     /// Whether one waits for room in a mailbox: those behind it must not overtake it.
     pub(super) blocked: bool,
-    /// Whether it has as much without an outcome as it may.
-    pub(super) full: bool,
-    /// Whether the bus was told to give nothing of it.
-    pub(super) paused: bool,
+    pub(super) flow: Flow,
     pub(super) lanes: Lanes,
     /// The inbox of this partition.
     pub(super) rows: Rows,
@@ -78,8 +86,6 @@ pub(super) struct Slot {
     pub(super) looks: bool,
     /// When the inbox is read anew, for what a former owner has put there late.
     pub(super) next_look: Duration,
-    /// Whether the commands of this node have as many bytes as they may.
-    pub(super) crowded: bool,
     /// Offsets of what ended the process and was given up: other rows may have it as well.
     pub(super) given_up: BTreeSet<u64>,
     /// How many are with the engine.
@@ -103,8 +109,7 @@ impl Slot {
             fresh: VecDeque::new(),
             backlog: VecDeque::new(),
             blocked: false,
-            full: false,
-            paused: false,
+            flow: Flow::default(),
             lanes: Lanes::default(),
             rows: Rows::default(),
             moving: BTreeSet::new(),
@@ -112,7 +117,6 @@ impl Slot {
             waiting: 0,
             looks: false,
             next_look: Duration::ZERO,
-            crowded: false,
             given_up: BTreeSet::new(),
             at_work: 0,
             settling: 0,
@@ -171,7 +175,7 @@ impl Slot {
     /// Whether so many more may come from the inbox. What waits for room there is not counted: it would wait for itself.
     pub(super) fn has_room(&self, most: usize) -> bool {
         let under_way = self.under_way();
-        under_way == 0 || (under_way < most && !self.crowded)
+        under_way == 0 || (under_way < most && !self.flow.crowded)
     }
 
     /// How many are in memory and wait for nothing of the inbox.

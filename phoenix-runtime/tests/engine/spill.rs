@@ -94,7 +94,7 @@ fn what_waits_in_the_inbox_comes_first_after_a_crash() {
             wired.world.pass(Duration::from_secs(10)).await;
             wired.kill(node);
             let _node = wired.node_with(narrow(grade)).await;
-            wired.world.pass(Duration::from_secs(60)).await;
+            wired.world.pass(Duration::from_mins(1)).await;
             all_steps(&remote, &wired, "slow", (1..600).collect()).await;
             wired.world.pass(Duration::from_secs(1)).await;
             assert_eq!(backlog(&wired).await, Backlog::default());

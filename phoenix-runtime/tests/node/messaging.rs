@@ -1,16 +1,18 @@
 //! A node with a bus.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use phoenix_runtime::bus::envelope::{Call, CallKind, Message};
 use phoenix_runtime::bus::{Bus, Outgoing, TopicPartition};
 use phoenix_runtime::client::remote::{Remote, RemoteOptions, Replies};
+use phoenix_runtime::delivery::Grade;
 use phoenix_runtime::domain::id::{MessageId, Slice};
 use phoenix_runtime::domain::metadata::{Metadata, Priority};
 use phoenix_runtime::node::config::BusUrl;
 use phoenix_runtime::node::{Node, NodeConfig};
 
-use crate::account::{Account, Deposit, Gate, OpenAccount, Vault};
+use crate::account::{Account, Deposit, Gate, Linger, OpenAccount, Vault};
 use crate::call::{config, request};
 
 const TOPIC: &str = "phoenix.commands";
@@ -79,6 +81,52 @@ async fn what_the_embedded_bus_has_is_done_after_a_restart() {
     let node = start(config).await;
     let of = remote(&node).await.of::<Account>();
     assert_eq!(of.ask(Deposit { account: "a".to_owned(), amount: 1 }).await, Ok(4), "once, and before what came later");
+    assert!(node.drain().await);
+}
+
+#[tokio::test]
+async fn what_the_inbox_has_is_done_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config();
+    config.store = format!("sqlite:{}", folder.path().join("events.db").display()).parse().expect("a store");
+    config.bus = BusUrl::Beside;
+    config.delivery.grade = Grade::Inbox;
+    config.delivery.max_per_aggregate = 4;
+    let gate = Gate::closed();
+    let start = |gate: &Gate| {
+        let builder = Node::builder().aggregate::<Account>().aggregate::<Vault>().resource(gate.clone());
+        builder.config(config.clone()).start()
+    };
+    let node = start(&gate).await.expect("the node starts");
+    let of = remote(&node).await.of::<Account>();
+    of.ask(OpenAccount { account: "a".to_owned() }).await.expect("it is new");
+    of.tell(Linger { account: "a".to_owned() }).await.expect("it is on the bus");
+    for _ in 0..100 {
+        of.tell(Deposit { account: "a".to_owned(), amount: 1 }).await.expect("it is on the bus");
+    }
+    gate.arrived().await;
+    let bus: Arc<dyn Bus> = Arc::clone(node.bus().expect("it has one"));
+    let place = TopicPartition::new(TOPIC, Slice::of("account", "a").0 % 16);
+    // the bus has nothing more to keep, although nothing of it is done
+    let taken = async {
+        loop {
+            let offsets = bus.offsets(place.clone(), "phoenix").await.expect("the topic is there");
+            if offsets.committed == Some(offsets.end) && offsets.end == 102 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), taken).await.expect("everything is taken");
+    node.stop().await;
+    drop((of, bus));
+
+    let gate = Gate::closed();
+    gate.open();
+    let node = start(&gate).await.expect("the node starts");
+    let of = remote(&node).await.of::<Account>();
+    let last = of.ask(Deposit { account: "a".to_owned(), amount: 1 }).await;
+    assert_eq!(last, Ok(101), "each once, and before what came later");
     assert!(node.drain().await);
 }
 
