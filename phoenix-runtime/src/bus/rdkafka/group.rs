@@ -63,6 +63,13 @@ impl ConsumerContext for Member {
         let partitions: Vec<_> =
             elements.iter().filter_map(|element| self.named(element.topic(), element.partition())).collect();
         let told = match RDKafkaErrorCode::from(what) {
+            // nobody reads any more: it is done at once, or the client would wait for it, and keep what it has for ever
+            RDKafkaErrorCode::AssignPartitions if self.hand_over.is_closed() => {
+                if let Err(error) = client.incremental_assign(list) {
+                    tracing::warn!(%error, "partitions can't be assigned to a consumer that ends");
+                }
+                return;
+            }
             RDKafkaErrorCode::AssignPartitions => Told::Assign(partitions),
             // nobody is to be asked any more
             _ if client.assignment_lost() || self.hand_over.is_closed() => {

@@ -110,7 +110,14 @@ impl Reader {
                 self.hand_over.wait(IDLE);
             }
         }
-        // what is open is closed, as the client would wait for it
+        // what is open is closed, as the client would wait for it; also what it was told of at last
+        for told in self.client.context().told() {
+            match told {
+                Told::Assign(partitions) => self.assigning = Some(partitions),
+                Told::Revoke(partitions) => self.revoking = Some((partitions, Instant::now())),
+                Told::Lost => self.assigning = None,
+            }
+        }
         if let Some((partitions, _)) = self.revoking.take() {
             self.unassign(&partitions);
         }
