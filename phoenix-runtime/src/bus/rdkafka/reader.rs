@@ -201,7 +201,9 @@ impl Reader {
                 self.client.incremental_unassign(&list)?;
                 self.client.incremental_assign(&list)
             };
-            self.client.incremental_assign(&list).or_else(anew)
+            self.client.incremental_assign(&list).or_else(anew)?;
+            // one that was paused when it went is paused when it comes back
+            self.client.resume(&list)
         });
         if let Err(error) = &given {
             tracing::warn!(%error, "partitions can't be assigned");
