@@ -3,7 +3,7 @@
 //! # Layout
 //! Floors, lowest first; a module imports only from floors below its own:
 //! - [`domain`]: what an aggregate is, without anything that runs it
-//! - `clock`: the machine's clock
+//! - `clock`: the machine's clock; `files`: files that are there whole and durable, or not at all
 //! - `event_store`: where events are kept
 //! - `bus`: topics, and how their records come and go
 //! - `engine`, `client`: aggregates at work, and the way to them
@@ -35,6 +35,8 @@ pub mod delivery;
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod event_store;
+#[cfg(feature = "client")]
+mod files;
 #[cfg(feature = "engine")]
 pub mod http;
 #[cfg(feature = "engine")]

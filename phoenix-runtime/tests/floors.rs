@@ -6,8 +6,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first.
-const FLOORS: [&str; 11] =
-    ["domain", "clock", "event_store", "bus", "engine", "client", "delivery", "telemetry", "http", "node", "testkit"];
+const FLOORS: [&str; 12] = [
+    "domain",
+    "clock",
+    "files",
+    "event_store",
+    "bus",
+    "engine",
+    "client",
+    "delivery",
+    "telemetry",
+    "http",
+    "node",
+    "testkit",
+];
 
 /// What the domain must not know: nothing in it does I/O or needs an executor.
 const NOT_IN_DOMAIN: [&str; 8] =

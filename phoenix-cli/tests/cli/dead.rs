@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use phoenix_runtime::bus::Record;
-use phoenix_runtime::bus::envelope::{Call, CallKind, Message};
+use phoenix_runtime::bus::envelope::{Call, Message};
 use phoenix_runtime::bus::port::Traits;
 use phoenix_runtime::delivery::settle::encode;
 use phoenix_runtime::domain::id::MessageId;
-use phoenix_runtime::domain::metadata::{Metadata, Priority};
 use phoenix_runtime::event_store::EventStore as _;
 use phoenix_runtime::event_store::letters::{DeadLetter, Standing};
 use phoenix_runtime::event_store::sqlite::{SqliteOptions, SqliteStore};
@@ -18,20 +17,7 @@ use serde_json::{Value, json};
 use super::{Ran, phoenix_cli, refused};
 
 fn record(id: MessageId, account: &str) -> Record {
-    let call = Call {
-        kind: CallKind::Command,
-        id,
-        aggregate: "bank-account".to_owned(),
-        subject: account.to_owned(),
-        name: "deposit".to_owned(),
-        idempotency_key: None,
-        metadata: Metadata::default(),
-        reply_to: None,
-        priority: Priority::Normal,
-        deadline_millis: None,
-        attempt: 0,
-        payload: br#"{"amount":18446744073709551615}"#.to_vec(),
-    };
+    let call = Call::command(id, "bank-account", account, "deposit", br#"{"amount":18446744073709551615}"#);
     Message::Call(call).into_record(None, Traits { headers: true, rebalances: true, max_record_bytes: 1 << 20 })
 }
 

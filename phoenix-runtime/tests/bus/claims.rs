@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use phoenix_runtime::bus::claims::{Claim, ClaimCheck, ClaimCheckOptions, Claims, FolderClaims, MemoryClaims};
-use phoenix_runtime::bus::envelope::{Call, CallKind, Message, Unreadable, without_body};
+use phoenix_runtime::bus::envelope::{Call, Message, Unreadable, without_body};
 use phoenix_runtime::bus::{
     Bus, BusError, Consumer, EmbeddedBus, EmbeddedOptions, Follower, Happening, Offsets, Outgoing, Record,
     Subscription, TopicPartition, Traits,
 };
 use phoenix_runtime::domain::id::MessageId;
-use phoenix_runtime::domain::metadata::{Metadata, Priority};
+use phoenix_runtime::domain::metadata::Metadata;
 use phoenix_runtime::domain::ports::{BoxFuture, Clock};
 use phoenix_runtime::testkit::clock::VirtualClock;
 use tempfile::TempDir;
@@ -141,20 +141,9 @@ impl World {
 }
 
 fn call(number: u128, bytes: usize) -> Call {
-    Call {
-        kind: CallKind::Command,
-        id: MessageId(uuid(number)),
-        aggregate: "a".to_owned(),
-        subject: "s".to_owned(),
-        name: "n".to_owned(),
-        idempotency_key: None,
-        metadata: Metadata { headers: [("mine".to_owned(), "\"x\"".to_owned())].into(), ..Metadata::default() },
-        reply_to: None,
-        priority: Priority::Normal,
-        deadline_millis: None,
-        attempt: 0,
-        payload: format!("\"{}\"", "x".repeat(bytes)).into_bytes(),
-    }
+    let body = format!("\"{}\"", "x".repeat(bytes));
+    let metadata = Metadata { headers: [("mine".to_owned(), "\"x\"".to_owned())].into(), ..Metadata::default() };
+    Call { metadata, ..Call::command(MessageId(uuid(number)), "a", "s", "n", body) }
 }
 
 fn uuid(number: u128) -> uuid::Uuid {

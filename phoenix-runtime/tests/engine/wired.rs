@@ -115,20 +115,7 @@ pub(crate) fn partition_of(id: &str) -> u16 {
 }
 
 pub(crate) fn call(id: &str, name: &str, payload: serde_json::Value, number: u128) -> Call {
-    Call {
-        kind: CallKind::Command,
-        id: MessageId(uuid::Uuid::from_u128(number)),
-        aggregate: "tally".to_owned(),
-        subject: id.to_owned(),
-        name: name.to_owned(),
-        idempotency_key: None,
-        metadata: Metadata::default(),
-        reply_to: None,
-        priority: Priority::Normal,
-        deadline_millis: None,
-        attempt: 0,
-        payload: payload.to_string().into_bytes(),
-    }
+    Call::command(MessageId(uuid::Uuid::from_u128(number)), "tally", id, name, payload.to_string())
 }
 
 pub(crate) fn simulate_wired<F: Future<Output = ()> + Send + 'static>(

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_runtime::bus::claims::{Claim, Claims as _, FolderClaims};
-use phoenix_runtime::bus::envelope::{Call, CallKind, Message};
+use phoenix_runtime::bus::envelope::{Call, Message};
 use phoenix_runtime::bus::{Outgoing, TopicPartition};
 use phoenix_runtime::client::remote::{Remote, RemoteOptions, Replies};
 use phoenix_runtime::domain::id::{MessageId, Slice};
-use phoenix_runtime::domain::metadata::{Metadata, Priority};
 use phoenix_runtime::event_store::MemoryStore;
 use phoenix_runtime::node::config::{BusUrl, ClaimsUrl};
 
@@ -51,20 +50,7 @@ async fn a_command_without_its_body_is_a_dead_letter_and_is_done_once_it_is_ther
     let under = node(folder.path()).await;
     under.post("/commands/account/open-account", r#"{"account":"a"}"#).await;
     let (id, body) = (MessageId(uuid::Uuid::from_u128(7)), br#"{"account":"a","amount":3}"#);
-    let call = Call {
-        kind: CallKind::Command,
-        id,
-        aggregate: "account".to_owned(),
-        subject: "a".to_owned(),
-        name: "deposit".to_owned(),
-        idempotency_key: None,
-        metadata: Metadata::default(),
-        reply_to: None,
-        priority: Priority::Normal,
-        deadline_millis: None,
-        attempt: 0,
-        payload: Vec::new(),
-    };
+    let call = Call::command(id, "account", "a", "deposit", Vec::new());
     let claim = Claim::of(id, body);
     let bus = under.node.bus().expect("it has one");
     let mut record = Message::Call(call).into_record(None, bus.traits());

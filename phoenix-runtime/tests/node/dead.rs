@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phoenix_runtime::bus::envelope::{Call, CallKind, Message};
+use phoenix_runtime::bus::envelope::{Call, Message};
 use phoenix_runtime::bus::{Record, Traits};
 use phoenix_runtime::delivery::settle::encode;
 use phoenix_runtime::domain::id::MessageId;
-use phoenix_runtime::domain::metadata::{Metadata, Priority};
 use phoenix_runtime::event_store::letters::{DeadLetter, Standing};
 use phoenix_runtime::event_store::{EventStore, MemoryStore};
 use phoenix_runtime::node::config::BusUrl;
@@ -34,20 +33,13 @@ async fn node() -> (Under, Arc<MemoryStore>) {
 
 /// A command as a record, with its attributes as headers or without.
 fn record(id: u128, account: &str, name: &str, amount: u64, headers: bool) -> Record {
-    let call = Call {
-        kind: CallKind::Command,
-        id: MessageId(Uuid::from_u128(id)),
-        aggregate: "account".to_owned(),
-        subject: account.to_owned(),
-        name: name.to_owned(),
-        idempotency_key: None,
-        metadata: Metadata::default(),
-        reply_to: None,
-        priority: Priority::Normal,
-        deadline_millis: None,
-        attempt: 0,
-        payload: format!(r#"{{"account":"{account}","amount":{amount}}}"#).into_bytes(),
-    };
+    let call = Call::command(
+        MessageId(Uuid::from_u128(id)),
+        "account",
+        account,
+        name,
+        format!(r#"{{"account":"{account}","amount":{amount}}}"#),
+    );
     let traits = Traits { headers, rebalances: true, max_record_bytes: 1 << 20 };
     Message::Call(call).into_record(Some(account.as_bytes().to_vec()), traits)
 }

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use phoenix_runtime::bus::envelope::{Call, CallKind, Message};
+use phoenix_runtime::bus::envelope::{Call, Message};
 use phoenix_runtime::bus::{Bus, Outgoing, TopicPartition};
 use phoenix_runtime::client::remote::{Remote, RemoteOptions, Replies};
 use phoenix_runtime::delivery::Grade;
 use phoenix_runtime::domain::id::{MessageId, Slice};
-use phoenix_runtime::domain::metadata::{Metadata, Priority};
 use phoenix_runtime::node::config::BusUrl;
 use phoenix_runtime::node::{Node, NodeConfig};
 
@@ -56,20 +55,8 @@ async fn what_the_embedded_bus_has_is_done_after_a_restart() {
     assert!(folder.path().join("events-bus.db").exists());
 
     // nobody reads it now
-    let call = Call {
-        kind: CallKind::Command,
-        id: MessageId(uuid::Uuid::from_u128(1)),
-        aggregate: "account".to_owned(),
-        subject: "a".to_owned(),
-        name: "deposit".to_owned(),
-        idempotency_key: None,
-        metadata: Metadata::default(),
-        reply_to: None,
-        priority: Priority::Normal,
-        deadline_millis: None,
-        attempt: 0,
-        payload: br#"{"account":"a","amount":3}"#.to_vec(),
-    };
+    let call =
+        Call::command(MessageId(uuid::Uuid::from_u128(1)), "account", "a", "deposit", br#"{"account":"a","amount":3}"#);
     let record = Message::Call(call).into_record(None, bus.traits());
     let to = TopicPartition::new(TOPIC, Slice::of("account", "a").0 % 16);
     let twice = vec![Outgoing { to: to.clone(), record: record.clone() }, Outgoing { to, record }];

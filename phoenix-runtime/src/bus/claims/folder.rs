@@ -5,22 +5,18 @@
 //! <folder>/new/...                            files that are being written; after a crash some may stay, and expire
 //! ```
 //!
-//! A file is written under another name, synced and renamed, and then its folder is synced: whoever reads finds all of it, or
-//! none. Several processes may share a folder.
+//! Several processes may share a folder.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::claim::Claim;
 use super::port::{Claims, ClaimsError};
 use crate::domain::ports::BoxFuture;
-
-/// Where files are written before they have their name.
-const NEW: &str = "new";
+use crate::files;
 
 /// Why a folder can't keep bodies.
 #[derive(Debug, thiserror::Error)]
@@ -49,12 +45,7 @@ impl FolderClaims {
     /// A folder that can't be made, or not be written to.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ClaimsFolderError> {
         let path = path.into();
-        // asked now rather than when the first body should go there
-        let opened = fs::create_dir_all(path.join(NEW)).and_then(|()| {
-            let (probe, _) = new_file(&path)?;
-            fs::remove_file(probe)?;
-            path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync)
-        });
+        let opened = files::make_folder(&path.join(files::NEW)).and_then(|()| files::probe(&path));
         match opened {
             Ok(()) => Ok(Self { root: path.into() }),
             Err(source) => Err(ClaimsFolderError { path, source }),
@@ -88,18 +79,11 @@ impl FolderClaims {
         let place = self.place(claim);
         let folder = self.root.join(claim.shelf());
         match fs::create_dir(&folder) {
-            Ok(()) => sync(&self.root)?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+            // also if it was there: whoever made it may not have come to make its name durable
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => files::sync_folder(&self.root)?,
         }
-        let (new, mut file) = new_file(&self.root)?;
-        let written = file.write_all(body).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, place));
-        if let Err(error) = written {
-            // what stays expires
-            let _ = fs::remove_file(&new);
-            return Err(error);
-        }
-        sync(&folder)
+        files::write(&self.root, &place, body)
     }
 
     fn read(&self, claim: Claim) -> io::Result<Option<Vec<u8>>> {
@@ -119,7 +103,7 @@ impl FolderClaims {
         for folder in fs::read_dir(&self.root)? {
             let folder = folder?;
             let name = folder.file_name();
-            let is_ours = name == NEW || name.to_str().is_some_and(|name| name.len() == 2);
+            let is_ours = name == files::NEW || name.to_str().is_some_and(|name| name.len() == 2);
             if !is_ours || !folder.file_type()?.is_dir() {
                 continue;
             }
@@ -141,25 +125,6 @@ fn remove_if_old(file: &fs::DirEntry, before: SystemTime) -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         other => other,
     }
-}
-
-/// A file that nobody else writes, also where several processes share the folder.
-fn new_file(root: &Path) -> io::Result<(PathBuf, File)> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    loop {
-        let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = root.join(NEW).join(name);
-        match File::create_new(&path) {
-            // from before a crash, or from another machine
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            created => return Ok((path, created?)),
-        }
-    }
-}
-
-/// Makes the names in a folder durable. Where a folder can't be opened as a file, they are by themselves.
-fn sync(path: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
 impl Claims for FolderClaims {

@@ -58,6 +58,32 @@ pub struct Call {
     pub payload: Vec<u8>,
 }
 
+impl Call {
+    /// A command that nobody waits for, with nothing beside its fields as JSON.
+    pub fn command(
+        id: MessageId,
+        aggregate: impl Into<String>,
+        subject: impl Into<String>,
+        name: impl Into<String>,
+        payload: impl Into<Vec<u8>>,
+    ) -> Self {
+        Self {
+            kind: CallKind::Command,
+            id,
+            aggregate: aggregate.into(),
+            subject: subject.into(),
+            name: name.into(),
+            idempotency_key: None,
+            metadata: Metadata::default(),
+            reply_to: None,
+            priority: Priority::Normal,
+            deadline_millis: None,
+            attempt: 0,
+            payload: payload.into(),
+        }
+    }
+}
+
 /// Where replies go: to a topic, and to one partition of it, because each caller reads one of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReplyTo(pub TopicPartition);

@@ -7,20 +7,19 @@
 //! ```
 //!
 //! The folder of a stream is named by `xxh3_128(aggregate, 0, id)`. Hashes can be made to collide, so whose it is stands
-//! in it, and a stream whose place is taken is not archived. A file is written under another name, synced and renamed,
-//! and then its folder is synced: whoever reads finds all of it, or none. Several nodes may share a folder.
+//! in it, and a stream whose place is taken is not archived. Several nodes may share a folder.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::port::{Archive, BlockInfo};
 use crate::domain::ports::BoxFuture;
 use crate::event_store::port::{StoreError, StreamId};
+use crate::files;
 
 /// No block is as large; a file that is larger is not read into memory.
 const MOST_BYTES: u64 = 1 << 30;
@@ -51,11 +50,7 @@ impl FolderArchive {
     /// A folder that can't be made, or not be written to.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, FolderError> {
         let path = path.into();
-        let opened = make_folder(&path.join(NEW)).and_then(|()| {
-            // asked now rather than when the first events should go
-            let (probe, _) = new_file(&path)?;
-            fs::remove_file(probe)
-        });
+        let opened = files::make_folder(&path.join(files::NEW)).and_then(|()| files::probe(&path));
         match opened {
             Ok(()) => Ok(Self { root: path.into() }),
             Err(source) => Err(FolderError { path, source }),
@@ -105,8 +100,6 @@ impl FolderArchive {
     }
 }
 
-/// Where files are written before they have their name.
-const NEW: &str = "new";
 /// What names the stream of a folder.
 const STREAM: &str = "stream";
 const SUFFIX: &str = ".block";
@@ -141,23 +134,12 @@ impl FolderArchive {
 
     fn write(&self, stream: &StreamId, block: BlockInfo, bytes: &[u8]) -> Result<(), Failed> {
         if !self.is_own(stream)? {
-            make_folder(&self.folder(stream))?;
-            self.write_file(&self.folder(stream).join(STREAM), &exact(stream))?;
+            files::make_folder(&self.folder(stream))?;
+            files::write(&self.root, &self.folder(stream).join(STREAM), &exact(stream))?;
             // of two that came at once one has the last word
             self.is_own(stream)?;
         }
-        Ok(self.write_file(&self.file(stream, block), bytes)?)
-    }
-
-    fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let (new, mut file) = new_file(&self.root)?;
-        let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
-        if let Err(error) = written {
-            // what stays is only in the way of a tidy folder
-            let _ = fs::remove_file(&new);
-            return Err(error);
-        }
-        path.parent().map_or(Ok(()), sync_folder)
+        Ok(files::write(&self.root, &self.file(stream, block), bytes)?)
     }
 
     fn read(&self, stream: &StreamId, block: BlockInfo) -> Result<Option<Vec<u8>>, Failed> {
@@ -192,20 +174,6 @@ impl FolderArchive {
     }
 }
 
-/// A file that nobody else writes, also where several nodes share the folder.
-fn new_file(root: &Path) -> io::Result<(PathBuf, File)> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    loop {
-        let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = root.join(NEW).join(name);
-        match File::create_new(&path) {
-            // from before a crash, or from another machine
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            created => return Ok((path, created?)),
-        }
-    }
-}
-
 /// What the file that names a stream holds.
 fn exact(stream: &StreamId) -> Vec<u8> {
     format!("{}\n{}\n", stream.aggregate, stream.id).into_bytes()
@@ -215,28 +183,6 @@ fn block_of(name: &str) -> Option<BlockInfo> {
     let (from, to) = name.strip_suffix(SUFFIX)?.split_once('-')?;
     let block = BlockInfo { from: from.parse().ok()?, to: to.parse().ok()? };
     (block.from <= block.to).then_some(block)
-}
-
-/// Makes a folder, and each above it, durable.
-fn make_folder(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let named = || sync_folder(parent.unwrap_or(Path::new(".")));
-    if path.is_dir() {
-        // whoever made it may have been killed before its name was durable; nobody made it where nothing may be made
-        return named().or_else(|e| if e.kind() == ErrorKind::PermissionDenied { Ok(()) } else { Err(e) });
-    }
-    if let Some(parent) = parent {
-        make_folder(parent)?;
-    }
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => named(),
-    }
-}
-
-/// Makes the names in a folder durable. Where a folder can't be opened as a file, they are by themselves.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
 impl Archive for FolderArchive {

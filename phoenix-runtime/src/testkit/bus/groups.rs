@@ -17,6 +17,7 @@ promises! {
     what_is_kept_goes_on_while_others_are_revoked [Rebalances KeptGoOn]
     a_new_owner_goes_on_at_the_committed_offset [Rebalances]
     offsets_of_a_released_partition_are_refused [Rebalances]
+    what_rested_when_it_went_is_read_when_it_comes_back [Rebalances]
     who_does_not_release_loses_its_partitions [Rebalances]
     consumers_that_come_and_go_share_without_overlap_or_gap [Rebalances]
 }
@@ -220,6 +221,19 @@ async fn offsets_of_a_released_partition_are_refused(place: Place<'_>) -> Checke
     holds("no seek either", one.consumer.seek(&revoked, 0).await.is_err())?;
     one.commit(&topic, 1 - revoked.partition, 9).await?;
     equal("what is committed", &bus.offsets(revoked, &place.named("g")).await?.committed, &Some(4))
+}
+
+async fn what_rested_when_it_went_is_read_when_it_comes_back(place: Place<'_>) -> Checked {
+    let bus = place.open().await?;
+    let (topic, mut one, mut two, revoked) = two_want(place, &*bus).await?;
+    one.consumer.pause(std::slice::from_ref(&revoked));
+    one.commit(&topic, revoked.partition, 10).await?;
+    one.release(vec![revoked.clone()]).await?;
+    two.until_it_has(1).await?;
+    drop(two);
+    one.until_it_has(2).await?;
+    produce(place, &*bus, numbered(&topic, revoked.partition, "back", [10])).await?;
+    equal("texts", &one.texts(1).await?, &words("back", [10]))
 }
 
 async fn who_does_not_release_loses_its_partitions(place: Place<'_>) -> Checked {
