@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use phoenix_runtime::bus::envelope::{Call, CallKind};
+use phoenix_runtime::bus::envelope::Call;
 use phoenix_runtime::bus::{Bus, EmbeddedBus, Outgoing, Record, TopicPartition};
 use phoenix_runtime::client::remote::{Remote, RemoteOptions, Replies};
 use phoenix_runtime::delivery::{Delivery, DeliveryOptions, Parts};
 use phoenix_runtime::domain::id::{MessageId, Slice};
-use phoenix_runtime::domain::metadata::{Metadata, Priority};
 use phoenix_runtime::engine::Engine;
 use phoenix_runtime::engine::ownership::Owning;
 use phoenix_runtime::event_store::letters::{DeadFilter, DeadLetter};
