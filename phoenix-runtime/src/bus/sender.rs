@@ -59,11 +59,14 @@ impl fmt::Debug for Sender {
     }
 }
 
+/// What is done with the offset of a record, or with the reason why there is none. It is dropped with the sender.
+pub type Then = Box<dyn FnOnce(Result<u64, BusError>) + Send>;
+
 struct Waiting {
     outgoing: Outgoing,
     /// When it is given up, on the monotonic time.
     until: Option<Duration>,
-    tell: oneshot::Sender<Result<u64, BusError>>,
+    then: Then,
     room: OwnedSemaphorePermit,
 }
 
@@ -116,13 +119,49 @@ impl Sender {
     /// # Cancel safety
     /// Dropping the future before it is ready leaves nothing.
     pub async fn send(&self, outgoing: Outgoing, within: Option<Duration>) -> Result<Sending, BusError> {
-        let bytes = (outgoing.record.bytes() + RECORD_BYTES).min(self.most);
-        let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(wanted).await.map_err(|_| stopped())?;
+        let room = Arc::clone(&self.room).acquire_many_owned(self.wanted(&outgoing)).await.map_err(|_| stopped())?;
         let (tell, told) = oneshot::channel();
-        let until = within.and_then(|within| self.clock.monotonic().checked_add(within));
-        self.records.send(Waiting { outgoing, until, tell, room }).map_err(|_| stopped())?;
+        let then = Box::new(move |answer| {
+            // whoever waits may be gone
+            let _ = tell.send(answer);
+        });
+        self.leave(outgoing, within, then, room);
         Ok(Sending(told))
+    }
+
+    /// As [`Sender::send`], for whoever has thousands of records on their way and no future for each. Without room for it
+    /// now, gives what leaves it as soon as there is some.
+    #[must_use = "without room for it now, nothing is sent until what is given is awaited"]
+    pub fn send_then(
+        &self,
+        outgoing: Outgoing,
+        within: Option<Duration>,
+        then: Then,
+    ) -> Option<BoxFuture<'static, ()>> {
+        let wanted = self.wanted(&outgoing);
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(wanted) {
+            self.leave(outgoing, within, then, room);
+            return None;
+        }
+        let sender = self.clone();
+        Some(Box::pin(async move {
+            match Arc::clone(&sender.room).acquire_many_owned(wanted).await {
+                Ok(room) => sender.leave(outgoing, within, then, room),
+                Err(_) => then(Err(stopped())),
+            }
+        }))
+    }
+
+    fn wanted(&self, outgoing: &Outgoing) -> u32 {
+        let bytes = (outgoing.record.bytes() + RECORD_BYTES).min(self.most);
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
+    fn leave(&self, outgoing: Outgoing, within: Option<Duration>, then: Then, room: OwnedSemaphorePermit) {
+        let until = within.and_then(|within| self.clock.monotonic().checked_add(within));
+        if let Err(refused) = self.records.send(Waiting { outgoing, until, then, room }) {
+            (refused.0.then)(Err(stopped()));
+        }
     }
 }
 
@@ -223,10 +262,9 @@ impl Work {
                     again.entry(waiting.outgoing.to.clone()).or_default().push(waiting);
                 }
                 answer => {
-                    let Waiting { tell, room, .. } = waiting;
+                    let Waiting { then, room, .. } = waiting;
                     drop(room);
-                    // whoever waits may be gone
-                    let _ = tell.send(answer);
+                    then(answer);
                 }
             }
         }

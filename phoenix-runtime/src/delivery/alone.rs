@@ -63,7 +63,7 @@ impl Work {
     }
 
     /// Counts a try durably; then it is made.
-    pub(super) fn do_alone(&mut self, mut job: Job, order: Order) {
+    pub(super) fn do_alone(&mut self, mut job: Box<Job>, order: Order) {
         let (counted, uncounted) = (self.counting(&job, 1), self.counting(&job, 0));
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.settling += 1;
@@ -75,7 +75,7 @@ impl Work {
             if let Some(keeping) = keeping {
                 keeping.await;
             }
-            Done::Counted(Box::new(job), order)
+            Done::Counted(job, order)
         }));
     }
 
@@ -115,13 +115,13 @@ impl Work {
             let keeping = self.keep(*uncounted);
             self.done.push(Box::pin(async move {
                 keeping.await;
-                Done::TakenBack
+                Done::Over
             }));
         }
     }
 
     /// A try is counted: it is made, unless its partition is about to go.
-    pub(super) fn counted(&mut self, mut job: Job, order: Order) {
+    pub(super) fn counted(&mut self, mut job: Box<Job>, order: Order) {
         if !self.is_current(&job) {
             self.no_more_alone(&job);
             return self.take_back(&mut job);
@@ -149,7 +149,7 @@ impl Work {
     }
 
     /// Takes back a try that has not ended the process; then it may be tried again.
-    pub(super) fn acquit(&mut self, mut job: Job) {
+    pub(super) fn acquit(&mut self, mut job: Box<Job>) {
         self.no_more_alone(&job);
         let Some(uncounted) = job.uncounted.take() else { return self.comes_back(job) };
         let keeping = self.keep(*uncounted);
@@ -158,11 +158,11 @@ impl Work {
         }
         self.done.push(Box::pin(async move {
             keeping.await;
-            Done::Acquitted(Box::new(job))
+            Done::Acquitted(job)
         }));
     }
 
-    pub(super) fn acquitted(&mut self, job: Job) {
+    pub(super) fn acquitted(&mut self, job: Box<Job>) {
         if !self.is_current(&job) {
             return;
         }

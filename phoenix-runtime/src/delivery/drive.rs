@@ -6,12 +6,14 @@ use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
 use super::TICK;
-use super::job::Job;
+use super::job::{AtWork, Job};
 use super::rows::key;
 use super::settle::Dead;
 use super::slot::{Home, Stage};
 use super::work::{Done, Work};
-use crate::client::named::{self, Delivered, Sent};
+use crate::bus::envelope::Call;
+use crate::client::local::deliver::{CallOptions, Sent};
+use crate::client::named::{self, Delivered};
 use crate::domain::error::{AskError, Code, Fault, QueryError};
 use crate::domain::pending::NamedAnswer;
 use crate::engine::order::{Order, is_open};
@@ -46,7 +48,7 @@ impl Work {
         }
     }
 
-    pub(super) fn send(&mut self, mut job: Job, order: Order) {
+    pub(super) fn send(&mut self, mut job: Box<Job>, order: Order) {
         job.epoch = self.epoch(job.partition);
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         let clock = &self.parts.clock;
@@ -55,28 +57,32 @@ impl Work {
             Duration::from_millis(u64::try_from(left).unwrap_or(0))
         });
         slot.at_work += 1;
-        let delivered = Delivered { before: job.before, order: Some(order), expires };
-        let mut sent = named::deliver(&self.parts.client, job.envelope(), delivered);
-        if sent.poll_left(&mut TaskContext::from_waker(Waker::noop())).is_pending() {
+        let call = Arc::clone(&job.call);
+        let options = CallOptions {
+            message: Some(call.id),
+            key: call.idempotency_key.clone(),
+            priority: call.priority,
+            metadata: Some(call.metadata.clone()),
+            sent: if job.before { Sent::Before } else { Sent::Perhaps },
+            order: Some(order),
+            ..CallOptions::default()
+        };
+        let Call { aggregate, name, payload, .. } = &*call;
+        let delivered = Delivered { aggregate, name, payload, options, expires };
+        let (partition, assignment) = (job.partition, job.assignment);
+        let at_work = AtWork::new(job, self.tell.clone());
+        let mut leaving = named::deliver(&self.parts.client, delivered, |answer| at_work.answered(answer));
+        if leaving.poll(&mut TaskContext::from_waker(Waker::noop())).is_pending() {
             slot.blocked = true;
             self.done.push(Box::pin(async move {
-                poll_fn(|cx| sent.poll_left(cx)).await;
-                Done::Left(Box::new(job), Box::new(sent))
+                poll_fn(|cx| leaving.poll(cx)).await;
+                Done::Left { partition, assignment }
             }));
-        } else {
-            self.await_answer(job, sent);
         }
     }
 
-    pub(super) fn await_answer(&mut self, job: Job, sent: Sent) {
-        self.done.push(Box::pin(async move {
-            let answer = sent.await.answer;
-            Done::Answered(Box::new(job), answer)
-        }));
-    }
-
     /// Asks a query.
-    pub(super) fn ask(&mut self, mut job: Job) {
+    pub(super) fn ask(&mut self, mut job: Box<Job>) {
         job.epoch = self.epoch(job.partition);
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.at_work += 1;
@@ -87,12 +93,12 @@ impl Work {
                 QueryError::NotFound => AskError::NotFound { replayed: false },
                 QueryError::Fault(fault) => AskError::Fault(fault),
             });
-            Done::Answered(Box::new(job), answer)
+            Done::Answered(job, answer)
         }));
     }
 
     /// The engine has answered: an outcome goes to its sender, a fault is tried again, or is a dead letter.
-    pub(super) fn answered(&mut self, mut job: Job, answer: NamedAnswer) {
+    pub(super) fn answered(&mut self, mut job: Box<Job>, answer: NamedAnswer) {
         self.no_more_alone(&job);
         if !self.is_current(&job) {
             return self.take_back(&mut job);
@@ -105,7 +111,7 @@ impl Work {
             // answered later, here or by the next owner
             Err(AskError::Fault(fault)) if job.is_command() || is_elsewhere(fault.code) => fault,
             outcome => {
-                self.has_left(&job);
+                self.has_left(&job, now);
                 return self.settle(job, outcome, None);
             }
         };
@@ -127,7 +133,7 @@ impl Work {
         }
         let code = fault.code;
         if !is_open(code) || (counts && job.tries >= self.parts.options.max_tries) {
-            self.has_left(&job);
+            self.has_left(&job, now);
             let dead = Dead { code, reason: fault.detail.clone(), tries: job.tries };
             return self.settle(job, Err(fault.into()), Some(dead));
         }
@@ -139,8 +145,7 @@ impl Work {
     }
 
     /// A command is with the engine no more, and will not be again.
-    fn has_left(&mut self, job: &Job) {
-        let now = self.parts.clock.monotonic();
+    fn has_left(&mut self, job: &Job, now: Duration) {
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         let lane = slot.lanes.of(job.lane);
         lane.finished();
@@ -153,7 +158,7 @@ impl Work {
     }
 
     /// A command has no outcome: it is tried again later, and those behind it wait.
-    pub(super) fn comes_back(&mut self, job: Job) {
+    pub(super) fn comes_back(&mut self, job: Box<Job>) {
         let now = self.parts.clock.monotonic();
         let draw = self.parts.seed.next_u64();
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
@@ -168,7 +173,7 @@ impl Work {
     }
 
     /// Tells the outcome, or keeps the dead letter; then the record is finished.
-    pub(super) fn settle(&mut self, mut job: Job, answer: NamedAnswer, dead: Option<Dead>) {
+    pub(super) fn settle(&mut self, mut job: Box<Job>, answer: NamedAnswer, dead: Option<Dead>) {
         // the partition may go before its row does
         self.take_back(&mut job);
         let topic = Arc::clone(&self.parts.topic);
@@ -178,17 +183,28 @@ impl Work {
             return slot.finish(job.serial);
         }
         slot.settling += 1;
+        let Some(dead) = dead else {
+            let settled = Done::Settled { partition: job.partition, assignment: job.assignment, serial: job.serial };
+            let tell = self.tell.clone();
+            // whoever waits may be gone
+            let later = self.settling.reply_then(job, answer, move || drop(tell.send(settled)));
+            if let Some(later) = later {
+                self.done.push(Box::pin(async move {
+                    later.await;
+                    Done::Over
+                }));
+            }
+            return;
+        };
         let row = match slot.entries.get(&job.serial).map(|entry| entry.home) {
             Some(Home::Row(id)) if slot.rows.is_last(id) => Some(key(&slot.partition, id)),
             _ => None,
         };
         let settling = Arc::clone(&self.settling);
         self.done.push(Box::pin(async move {
-            if let Some(dead) = &dead {
-                let from = ((job.partition, job.offset), &topic);
-                if !settling.bury(from, &job.record, Some(&job), (dead, job.epoch), row).await {
-                    return Done::NotBuried(Box::new(job));
-                }
+            let from = ((job.partition, job.offset), &topic);
+            if !settling.bury(from, &job.record, Some(&job), (&dead, job.epoch), row).await {
+                return Done::NotBuried(job);
             }
             settling.reply(&job, answer).await;
             Done::Settled { partition: job.partition, assignment: job.assignment, serial: job.serial }
@@ -196,7 +212,7 @@ impl Work {
     }
 
     /// Another node has owned its partition since it failed here, and may have done it.
-    pub(super) fn not_buried(&mut self, job: Job) {
+    pub(super) fn not_buried(&mut self, job: Box<Job>) {
         if !self.is_current(&job) {
             return;
         }

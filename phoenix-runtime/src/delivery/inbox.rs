@@ -286,7 +286,7 @@ impl Work {
                     continue;
                 };
                 let (before, record) = (!fresh || call.attempt > 0, Arc::new(record));
-                let mut job = slot.job(offset, call, record, Home::Row(id));
+                let mut job = Box::new(slot.job(offset, call, record, Home::Row(id)));
                 slot.rows.one_more(id);
                 job.before = before;
                 job.suspect = verdict == Verdict::DoAlone;
@@ -297,7 +297,7 @@ impl Work {
                     }
                     (_, None) => slot.admit(job, self.bounds.per_aggregate),
                     (_, Some(hash)) => {
-                        let job = slot.lanes.of(hash).admit(job);
+                        slot.lanes.of(hash).admit(&mut job);
                         slot.backlog.push_back(job);
                     }
                 }
@@ -310,7 +310,7 @@ impl Work {
     }
 
     /// Buries what ended the process again and again.
-    fn give_up(&mut self, mut job: Job, tries: u32) {
+    fn give_up(&mut self, mut job: Box<Job>, tries: u32) {
         let text = format!(
             "the process ended {tries} times while it was at work, the last times while no other command of the inbox was; \
              see what ended the process, and replay it when that is mended"
@@ -349,9 +349,9 @@ impl Slot {
         let first = lane.stored.first().copied();
         while lane.front < bounds.per_aggregate
             && lane.tail.front().is_some_and(|job| first.is_none_or(|(first, _)| job.offset < first))
-            && let Some(job) = lane.tail.pop_front()
+            && let Some(mut job) = lane.tail.pop_front()
         {
-            let job = lane.admit(job);
+            lane.admit(&mut job);
             self.waiting = self.waiting.saturating_sub(1);
             self.backlog.push_back(job);
         }

@@ -26,7 +26,20 @@ impl Work {
                 let numbers: Vec<u16> = partitions.iter().map(|partition| partition.partition).collect();
                 self.lose(&numbers);
             }
-            Happening::Records(records) => records.into_iter().for_each(|record| self.take(record)),
+            Happening::Records(records) => {
+                let mut taken = None;
+                for record in records {
+                    let partition = record.from.partition;
+                    // once for those of a partition that come together
+                    if let Some(before) = taken.replace(partition).filter(|before| *before != partition) {
+                        self.dispatch(before);
+                    }
+                    self.take(record);
+                }
+                if let Some(last) = taken {
+                    self.dispatch(last);
+                }
+            }
             Happening::OutOfRange { partition, wanted, earliest, end } => {
                 metrics::counter!("phoenix_delivery_out_of_range_total").increment(1);
                 tracing::error!(
@@ -43,7 +56,7 @@ impl Work {
         Ok(())
     }
 
-    /// Takes a record from the bus.
+    /// Takes a record from the bus; the partition is to be dispatched then.
     pub(super) fn take(&mut self, Received { from, offset, record }: Received) {
         let count = self.parts.partitions.count();
         let Some(slot) = self.slots.get_mut(&from.partition) else { return };
@@ -58,13 +71,10 @@ impl Work {
                 if partition != from.partition {
                     return self.send_on(from, offset, record, partition);
                 }
-                let job = slot.job(offset, call, record, Home::Bus);
+                let job = Box::new(slot.job(offset, call, record, Home::Bus));
                 match self.bounds.grade {
                     Grade::Inbox => slot.fresh.push_back(job),
-                    Grade::Broker => {
-                        slot.admit(job, self.bounds.per_aggregate);
-                        self.dispatch(partition);
-                    }
+                    Grade::Broker => slot.admit(job, self.bounds.per_aggregate),
                 }
             }
             Ok(Message::Reply(reply)) => {

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
+use super::work::Done;
 use crate::bus::envelope::{Call, CallKind};
 use crate::bus::port::Record;
+use crate::domain::error::{Code, Fault};
 use crate::domain::id::AggregateId;
-use crate::domain::metadata::Envelope;
+use crate::domain::pending::NamedAnswer;
 use crate::event_store::letters::{InboxKey, InboxRow, MOST_NAME_BYTES};
 use crate::event_store::port::{Epoch, StreamId};
 
@@ -24,7 +28,7 @@ pub(super) struct Job {
     pub(super) offset: u64,
     /// The hash of its aggregate: that of its lane.
     pub(super) lane: u64,
-    pub(super) call: Call,
+    pub(super) call: Arc<Call>,
     /// As it came.
     pub(super) record: Arc<Record>,
     /// When it first came back from the engine without an outcome, on the monotonic time.
@@ -44,22 +48,38 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn envelope(&self) -> Envelope {
-        let Call { id, aggregate, name, idempotency_key, priority, metadata, payload, .. } = &self.call;
-        Envelope {
-            id: *id,
-            aggregate: aggregate.clone(),
-            name: name.clone(),
-            idempotency_key: idempotency_key.clone(),
-            priority: *priority,
-            timeout: None,
-            metadata: metadata.clone(),
-            payload: payload.clone(),
-        }
-    }
-
     pub(super) fn is_command(&self) -> bool {
         self.call.kind == CallKind::Command
+    }
+}
+
+/// A command that is with the engine. It comes back with its answer, also where the engine ends without one.
+#[derive(Debug)]
+pub(super) struct AtWork {
+    job: Option<Box<Job>>,
+    tell: mpsc::UnboundedSender<Done>,
+}
+
+impl AtWork {
+    pub(super) fn new(job: Box<Job>, tell: mpsc::UnboundedSender<Done>) -> Self {
+        Self { job: Some(job), tell }
+    }
+
+    pub(super) fn answered(mut self, answer: NamedAnswer) {
+        self.come_back(answer);
+    }
+
+    fn come_back(&mut self, answer: NamedAnswer) {
+        if let Some(job) = self.job.take() {
+            // whoever waits may be gone
+            let _ = self.tell.send(Done::Answered(job, answer));
+        }
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.come_back(Err(Fault::new(Code::OutcomeUnknown, "the engine ended before it answered").into()));
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Lane {
     /// How many are just being put there.
     pub(super) putting: usize,
     /// Those that are to be put there.
-    pub(super) tail: VecDeque<Job>,
+    pub(super) tail: VecDeque<Box<Job>>,
     order: Order,
     /// How many are with the engine.
     at_work: usize,
@@ -31,7 +31,7 @@ pub(super) struct Lane {
     /// Whether the one that is, or is about to be, is done alone: those behind it wait until then.
     alone: bool,
     /// Those that came back without an outcome, and those behind them, by their places.
-    held: VecDeque<Job>,
+    held: VecDeque<Box<Job>>,
     /// When those that are held are tried again.
     due: Option<Duration>,
     /// How often in a row the first of them failed.
@@ -40,14 +40,14 @@ pub(super) struct Lane {
 
 impl Lane {
     /// A command is in front from now on, behind all others that are.
-    pub(super) fn admit(&mut self, job: Job) -> Job {
+    pub(super) fn admit(&mut self, job: &mut Job) {
         self.front += 1;
         self.places += 1;
-        Job { place: self.places, ..job }
+        job.place = self.places;
     }
 
     /// Takes a command. Gives it back where it may go to the engine now, with its order.
-    pub(super) fn enter(&mut self, job: Job) -> Option<(Job, Order)> {
+    pub(super) fn enter(&mut self, job: Box<Job>) -> Option<(Box<Job>, Order)> {
         self.cleared -= usize::from(job.cleared);
         let waits = self.alone || self.cleared > 0 || !self.held.is_empty() || job.suspect;
         if (waits && !job.cleared) || self.order.is_broken() {
@@ -67,13 +67,13 @@ impl Lane {
     }
 
     /// One came back without an outcome; it keeps its place.
-    pub(super) fn came_back(&mut self, job: Job) {
+    pub(super) fn came_back(&mut self, job: Box<Job>) {
         self.at_work = self.at_work.saturating_sub(1);
         self.alone = false;
         self.hold(job);
     }
 
-    fn hold(&mut self, mut job: Job) {
+    fn hold(&mut self, mut job: Box<Job>) {
         job.cleared = false;
         let place = self.held.partition_point(|held| held.place < job.place);
         self.held.insert(place, job);
@@ -116,7 +116,7 @@ impl Lane {
     }
 
     /// The command that is done alone; it counts as being with the engine.
-    pub(super) fn suspect(&mut self) -> Option<(Job, Order)> {
+    pub(super) fn suspect(&mut self) -> Option<(Box<Job>, Order)> {
         let mut job = self.held.pop_front()?;
         self.due = None;
         self.order = Order::default();
@@ -127,7 +127,7 @@ impl Lane {
     }
 
     /// The commands that are tried again, under a new order: up to one that has to be done alone.
-    pub(super) fn again(&mut self) -> VecDeque<Job> {
+    pub(super) fn again(&mut self) -> VecDeque<Box<Job>> {
         self.due = None;
         self.order = Order::default();
         let end = self.held.iter().position(|job| job.suspect).unwrap_or(self.held.len());

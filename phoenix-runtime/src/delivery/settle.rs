@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::job::Job;
 use crate::bus::envelope::{Call, Message, Replied, without_body};
-use crate::bus::port::{Bus, Outgoing, Record, TopicPartition};
+use crate::bus::port::{Bus, BusError, Outgoing, Record, TopicPartition};
 use crate::bus::sender::Sender;
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::Slice;
 use crate::domain::pending::NamedAnswer;
-use crate::domain::ports::{Clock, Seed, next_message_id};
+use crate::domain::ports::{BoxFuture, Clock, Seed, next_message_id};
 use crate::engine::ownership::Partitions;
 use crate::event_store::letters::{DeadLetter, InboxKey, MOST_BODY_BYTES, Standing};
 use crate::event_store::port::{Epoch, Partition};
@@ -48,23 +48,49 @@ impl Settling {
     /// Sends the answer to who wants it. It is stored under the command's key or id, so a reply that can't be sent is told
     /// to whoever repeats the command.
     pub(super) async fn reply(&self, job: &Job, answer: NamedAnswer) {
-        let Some(reply_to) = &job.call.reply_to else { return };
-        let id = next_message_id(&*self.clock, &*self.seed);
-        let (traits, key) = (self.bus.traits(), job.call.subject.clone().into_bytes());
-        let mut record = Message::Reply(Replied::new(id, &job.call, answer)).into_record(Some(key.clone()), traits);
-        if record.bytes() > traits.max_record_bytes {
-            let text =
-                format!("it is done, and its reply of {} bytes is more than the bus takes: query it", record.bytes());
-            let fault = Err(Fault::new(Code::TooLarge, text).into());
-            record = Message::Reply(Replied::new(id, &job.call, fault)).into_record(Some(key), traits);
-        }
-        if let Err(error) = self.send(Outgoing { to: reply_to.0.clone(), record }).await {
-            metrics::counter!("phoenix_delivery_replies_lost_total").increment(1);
-            tracing::warn!(%error, to = %reply_to, id = %job.call.id, "the reply can't be sent; whoever asks again gets it");
+        if let Some(outgoing) = self.outgoing(job, answer) {
+            let sent = self.send(outgoing).await;
+            replied(job, sent);
         }
     }
 
-    async fn send(&self, outgoing: Outgoing) -> Result<u64, crate::bus::port::BusError> {
+    /// As [`Settling::reply`], without a future for each: `then` is called in the end. What is given back leaves the reply
+    /// as soon as there is room for it.
+    pub(super) fn reply_then(
+        &self,
+        job: Box<Job>,
+        answer: NamedAnswer,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Option<BoxFuture<'static, ()>> {
+        let Some(outgoing) = self.outgoing(&job, answer) else {
+            then();
+            return None;
+        };
+        let then = move |sent| {
+            replied(&job, sent);
+            then();
+        };
+        self.sender.send_then(outgoing, Some(self.reply_timeout), Box::new(then))
+    }
+
+    fn outgoing(&self, job: &Job, answer: NamedAnswer) -> Option<Outgoing> {
+        let reply_to = job.call.reply_to.as_ref()?;
+        let id = next_message_id(&*self.clock, &*self.seed);
+        let traits = self.bus.traits();
+        let reply = |answer| {
+            let key = job.call.subject.clone().into_bytes();
+            Message::Reply(Replied::new(id, &job.call, answer)).into_record(Some(key), traits)
+        };
+        let mut record = reply(answer);
+        if record.bytes() > traits.max_record_bytes {
+            let text =
+                format!("it is done, and its reply of {} bytes is more than the bus takes: query it", record.bytes());
+            record = reply(Err(Fault::new(Code::TooLarge, text).into()));
+        }
+        Some(Outgoing { to: reply_to.0.clone(), record })
+    }
+
+    async fn send(&self, outgoing: Outgoing) -> Result<u64, BusError> {
         self.sender.send(outgoing, Some(self.reply_timeout)).await?.await
     }
 
@@ -98,7 +124,7 @@ impl Settling {
         row: Option<InboxKey>,
     ) -> bool {
         let (partition, offset) = from;
-        let call = job.map(|job| &job.call);
+        let call = job.map(|job| &*job.call);
         let mut pause = Duration::from_millis(50);
         loop {
             // as late as can be: a node that was frozen meanwhile knows nothing of its successor
@@ -192,9 +218,15 @@ impl Settling {
     }
 
     /// Sends a record on that came to the wrong partition.
-    pub(super) async fn send_on(&self, to: TopicPartition, record: Record) -> Result<u64, crate::bus::port::BusError> {
+    pub(super) async fn send_on(&self, to: TopicPartition, record: Record) -> Result<u64, BusError> {
         self.sender.send(Outgoing { to, record }, None).await?.await
     }
+}
+
+fn replied(job: &Job, sent: Result<u64, BusError>) {
+    let (Err(error), Some(to)) = (sent, &job.call.reply_to) else { return };
+    metrics::counter!("phoenix_delivery_replies_lost_total").increment(1);
+    tracing::warn!(%error, %to, id = %job.call.id, "the reply can't be sent; whoever asks again gets it");
 }
 
 /// Key, headers and value as JSON; bytes that are no text as hexadecimal digits.

@@ -68,9 +68,9 @@ pub(super) struct Slot {
     pub(super) entries: BTreeMap<u64, Entry>,
     serials: u64,
     /// Taken from the bus, and to be put into the inbox first.
-    pub(super) fresh: VecDeque<Job>,
+    pub(super) fresh: VecDeque<Box<Job>>,
     /// To go to the engine.
-    pub(super) backlog: VecDeque<Job>,
+    pub(super) backlog: VecDeque<Box<Job>>,
     /// Whether one waits for room in a mailbox: those behind it must not overtake it.
     pub(super) blocked: bool,
     pub(super) flow: Flow,
@@ -150,7 +150,7 @@ impl Slot {
             offset,
             lane,
             before: call.attempt > 0 || home != Home::Bus,
-            call,
+            call: Arc::new(call),
             record,
             failed: None,
             tries: 0,
@@ -162,7 +162,7 @@ impl Slot {
     }
 
     /// A call goes to the engine; or, where its aggregate has as many as it may, to the inbox.
-    pub(super) fn admit(&mut self, job: Job, most: usize) {
+    pub(super) fn admit(&mut self, mut job: Box<Job>, most: usize) {
         let lane = self.lanes.of(job.lane);
         if lane.is_spilled() || (lane.front >= most && super::job::stream(&job.call).is_some()) {
             self.moving.insert(job.lane);
@@ -170,7 +170,8 @@ impl Slot {
             self.waiting += 1;
             lane.tail.push_back(job);
         } else {
-            self.backlog.push_back(lane.admit(job));
+            lane.admit(&mut job);
+            self.backlog.push_back(job);
         }
     }
 

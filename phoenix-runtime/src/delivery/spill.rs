@@ -11,6 +11,8 @@
 //! - What is in front of others is put with them or before them: a later command is never there without the earlier ones,
 //!   unless these have their outcomes.
 
+use std::collections::VecDeque;
+
 use super::job::{Job, stream};
 use super::options::{DeliveryOptions, Grade};
 use super::pack::{Packer, Place, fits};
@@ -73,7 +75,7 @@ pub(super) struct Putting {
     pub(super) assignment: u64,
     puts: Vec<Put>,
     /// These go on when it is durable.
-    jobs: Vec<Job>,
+    jobs: VecDeque<Box<Job>>,
 }
 
 impl Slot {
@@ -120,7 +122,7 @@ impl Slot {
     }
 
     /// Everything that came since: most of it in rows as it came.
-    fn collect_fresh(&mut self, bounds: &Bounds, place: &Place, all: &mut Vec<(Kind, Packer)>) -> Vec<Job> {
+    fn collect_fresh(&mut self, bounds: &Bounds, place: &Place, all: &mut Vec<(Kind, Packer)>) -> VecDeque<Box<Job>> {
         if self.rows.cursor == Cursor::End && self.under_way() >= bounds.unfinished / 2 {
             // no room: from here on it is left in the store
             self.rows.cursor = self.rows.highest.map_or(Cursor::Start, Cursor::Behind);
@@ -131,8 +133,8 @@ impl Slot {
             Cursor::Start => Some(None),
         };
         let (mut kept, mut left) = (Packer::new(place.clone(), None), Packer::new(place.clone(), None));
-        let mut jobs = Vec::new();
-        while let Some(job) = self.fresh.pop_front() {
+        let mut jobs = VecDeque::new();
+        while let Some(mut job) = self.fresh.pop_front() {
             let is_left = read_up_to.is_some_and(|read| read.is_none_or(|read| read < job.offset));
             if is_left && !fits(&job.record) {
                 // it waits in memory until everything in front of it is
@@ -153,12 +155,12 @@ impl Slot {
                 self.waiting += 1;
                 continue;
             }
-            let job = lane.admit(job);
+            lane.admit(&mut job);
             // a query that is lost is asked again
             if job.is_command() && fits(&job.record) {
                 kept.push(job.offset, &job.record, job.serial);
             }
-            jobs.push(job);
+            jobs.push_back(job);
         }
         all.push((Kind::Kept, kept));
         all.push((Kind::Left, left));

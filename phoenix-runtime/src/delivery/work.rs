@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::alone::Alone;
 use super::examine::Findings;
@@ -22,7 +22,6 @@ use super::spill::{Bounds, Putting};
 use super::{Parts, TICK};
 use crate::bus::port::{Consumer, Subscription, TopicPartition};
 use crate::bus::sender::Sender;
-use crate::client::named::Sent;
 use crate::domain::pending::NamedAnswer;
 use crate::domain::ports::BoxFuture;
 use crate::engine::order::Order;
@@ -31,6 +30,9 @@ use crate::event_store::port::{Epoch, Partition, StoreError};
 
 /// How often an inbox is read anew, for what a former owner has put there late.
 pub(super) const LOOK: Duration = Duration::from_mins(1);
+
+/// The most of what the engine and the sender told that is looked at before anything else.
+const MOST_AT_ONCE: usize = 1024;
 
 /// The end of something that goes on beside the loop.
 pub(super) enum Done {
@@ -43,7 +45,7 @@ pub(super) enum Done {
     /// What was open in the engine of these has ended.
     GivenBack(Vec<(u16, u64)>),
     /// A command has its place in a mailbox.
-    Left(Box<Job>, Box<Sent>),
+    Left { partition: u16, assignment: u64 },
     /// What the engine says of a call.
     Answered(Box<Job>, NamedAnswer),
     /// A record is finished: its reply sent, or its dead letter kept.
@@ -62,8 +64,8 @@ pub(super) enum Done {
     Counted(Box<Job>, Order),
     /// A try is counted no more.
     Acquitted(Box<Job>),
-    /// A try is taken back of a command that is another node's.
-    TakenBack,
+    /// Something that nobody waits for.
+    Over,
 }
 
 pub(super) struct Work {
@@ -76,7 +78,12 @@ pub(super) struct Work {
     pub(super) owned: watch::Receiver<Arc<BTreeSet<Partition>>>,
     pub(super) slots: BTreeMap<u16, Slot>,
     pub(super) assignments: u64,
+    /// What goes on beside the loop.
     pub(super) done: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Where the engine and the sender tell what is done: thousands are with them, and a future for each of these cost
+    /// more than the engine's decision.
+    pub(super) tell: mpsc::UnboundedSender<Done>,
+    told: mpsc::UnboundedReceiver<Done>,
     pub(super) next_commit: Duration,
     /// When the first of those that are to be tried again is due.
     pub(super) next_resend: Option<Duration>,
@@ -117,6 +124,7 @@ impl Work {
         });
         let owned = parts.partitions.owned();
         let bounds = Bounds::of(&parts.options, parts.store.letters().is_some());
+        let (tell, told) = mpsc::unbounded_channel();
         Self {
             owned,
             parts,
@@ -127,6 +135,8 @@ impl Work {
             slots: BTreeMap::new(),
             assignments: 0,
             done: FuturesUnordered::new(),
+            tell,
+            told,
             next_commit: Duration::ZERO,
             next_resend: None,
             bounds,
@@ -147,12 +157,13 @@ impl Work {
         });
         let mut stopped = false;
         let mut pause = TICK;
+        let clock = Arc::clone(&self.parts.clock);
+        let mut tick = clock.sleep(TICK);
+        let mut told = Vec::new();
         loop {
             if stopped && self.slots.is_empty() {
                 return;
             }
-            let clock = Arc::clone(&self.parts.clock);
-            let tick = clock.sleep(TICK);
             tokio::select! {
                 biased;
                 gently = &mut stop, if !stopped => {
@@ -172,6 +183,7 @@ impl Work {
                         self.on_done(done);
                     }
                 }
+                _ = self.told.recv_many(&mut told, MOST_AT_ONCE) => told.drain(..).for_each(|done| self.on_done(done)),
                 happening = consumer.next(), if !stopped => match happening {
                     Ok(happening) => {
                         pause = TICK;
@@ -194,7 +206,7 @@ impl Work {
                         }
                     }
                 },
-                () = tick => {}
+                () = &mut tick => tick = clock.sleep(TICK),
             }
             self.upkeep(&mut *consumer).await;
         }
@@ -209,6 +221,7 @@ impl Work {
                 biased;
                 told = &mut asked => return told,
                 Some(done) = self.done.next(), if !self.done.is_empty() => self.on_done(done),
+                Some(done) = self.told.recv() => self.on_done(done),
                 () = clock.sleep(TICK) => self.resend(clock.monotonic()),
             }
         }
@@ -247,25 +260,23 @@ impl Work {
                     }
                 }
             }
-            Done::Left(job, sent) => {
-                let partition = job.partition;
-                if self.is_current(&job)
-                    && let Some(slot) = self.slots.get_mut(&partition)
+            Done::Left { partition, assignment } => {
+                if let Some(slot) = self.slots.get_mut(&partition)
+                    && slot.assignment == assignment
                 {
                     slot.blocked = false;
                 }
-                self.await_answer(*job, *sent);
                 self.dispatch(partition);
             }
-            Done::Answered(job, answer) => self.answered(*job, answer),
-            Done::NotBuried(job) => self.not_buried(*job),
+            Done::Answered(job, answer) => self.answered(job, answer),
+            Done::NotBuried(job) => self.not_buried(job),
             Done::Stored(all) => self.stored(all),
             Done::Removed(of) => self.removed(of),
             Done::Page { partition, assignment, page } => self.page(partition, assignment, page),
             Done::Row { partition, assignment, lane, id, row } => self.row((partition, assignment), lane, id, row),
-            Done::Counted(job, order) => self.counted(*job, order),
-            Done::Acquitted(job) => self.acquitted(*job),
-            Done::TakenBack => {}
+            Done::Counted(job, order) => self.counted(job, order),
+            Done::Acquitted(job) => self.acquitted(job),
+            Done::Over => {}
             Done::Settled { partition, assignment, serial } => {
                 if let Some(slot) = self.slots.get_mut(&partition)
                     && slot.assignment == assignment

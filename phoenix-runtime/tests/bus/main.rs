@@ -8,6 +8,7 @@ use crate::subjects::{Checking, Faulty, File, Memory};
 mod claims;
 mod embedded;
 mod faulty;
+mod sender;
 mod subjects;
 
 fn main() -> Result<(), Failed> {
@@ -19,7 +20,13 @@ fn main() -> Result<(), Failed> {
         suite("claim check", || Ok(Checking)),
     ];
     let trials = suites.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let trials = trials.into_iter().flatten().chain(embedded::trials()).chain(faulty::trials()).chain(claims::trials());
+    let trials = trials
+        .into_iter()
+        .flatten()
+        .chain(embedded::trials())
+        .chain(faulty::trials())
+        .chain(claims::trials())
+        .chain(sender::trials());
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 

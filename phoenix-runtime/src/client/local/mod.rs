@@ -7,7 +7,7 @@
 //! - [`deliver`]: how a call reaches the shard that owns its aggregate
 
 pub mod ask;
-mod deliver;
+pub(crate) mod deliver;
 pub mod named;
 pub mod query;
 pub mod snapshot;

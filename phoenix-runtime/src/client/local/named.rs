@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Client;
-use super::deliver::{self, CallOptions, Reception, Sending, stayed_full};
+use super::deliver::{CallOptions, Reception, Sending, stayed_full};
 use crate::client::door::{Door, Receipt, Request};
 use crate::domain::error::{Code, Fault, QueryError};
 use crate::domain::id::{AggregateId, MessageId};
@@ -17,7 +17,6 @@ use crate::domain::metadata::{Envelope, Priority};
 use crate::domain::pending::{Answer, ByName, ByNameQuery, NamedAnswer, Told};
 use crate::domain::ports::BoxFuture;
 use crate::engine::mailbox::{Body, Mail};
-use crate::engine::order::Order;
 
 /// A command by name, on its way.
 ///
@@ -61,84 +60,88 @@ impl fmt::Debug for Sent {
     }
 }
 
-impl Sent {
-    /// Whether it waits for room in a full mailbox: what is sent after it may overtake it.
-    pub(crate) fn poll_left(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
-        self.sending.poll(cx)
-    }
-}
-
-/// Of a command that a bus gave: there may have been attempts, and nobody's time-out ends it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Delivered {
-    /// Whether there was an attempt for certain.
-    pub(crate) before: bool,
-    /// With which it is to be done one after the other.
-    pub(crate) order: Option<Order>,
+/// A command by name that a bus gave: there may have been attempts, and nobody's time-out ends it.
+#[derive(Debug)]
+pub(crate) struct Delivered<'a> {
+    /// The aggregate's wire name.
+    pub(crate) aggregate: &'a str,
+    /// The command's wire name.
+    pub(crate) name: &'a str,
+    /// Its fields as JSON.
+    pub(crate) payload: &'a [u8],
+    /// What else there is to say.
+    pub(crate) options: CallOptions,
     /// After how long it is not to be done any more.
     pub(crate) expires: Option<Duration>,
 }
 
-/// Sends a command by name that a bus gave. The answer is that of the engine, however long it takes.
-pub(crate) fn deliver(client: &Client, envelope: Envelope, delivered: Delivered) -> Sent {
-    let Delivered { before, order, expires } = delivered;
-    let sent = if before { deliver::Sent::Before } else { deliver::Sent::Perhaps };
-    let expires = expires.and_then(|left| client.router().clock.monotonic().checked_add(left));
-    send_as(client, Envelope { timeout: Some(Duration::MAX), ..envelope }, sent, order, expires)
+/// Leaves a command that a bus gave. The answer is that of the engine, however long it takes; `respond` is dropped where the
+/// engine ends without one. What is sent while this waits for room in a full mailbox may overtake it.
+pub(crate) fn deliver(
+    client: &Client,
+    delivered: Delivered<'_>,
+    respond: impl FnOnce(NamedAnswer) + Send + 'static,
+) -> Sending {
+    let Delivered { aggregate, name, payload, options, expires } = delivered;
+    let router = client.router();
+    let deadline = expires.and_then(|left| router.clock.monotonic().checked_add(left));
+    let durable = router.durable;
+    let respond = move |answer: NamedAnswer| respond(answer.map(|answer| Answer { durable, ..answer }));
+    leave(client, (aggregate, name, payload), options, deadline, ByName(Box::new(respond))).0
 }
 
 pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
-    send_as(client, envelope, deliver::Sent::default(), None, None)
-}
-
-fn send_as(
-    client: &Client,
-    envelope: Envelope,
-    before: deliver::Sent,
-    order: Option<Order>,
-    expires: Option<Duration>,
-) -> Sent {
+    let Envelope { id, aggregate, name, idempotency_key, priority, timeout, metadata, payload } = envelope;
     let (sender, receiver) = oneshot::channel();
     let respond = ByName(Box::new(move |answer| {
         // whoever asked may be gone
         let _ = sender.send(answer);
     }));
-    let timeout = client.timeout_or_default(envelope.timeout);
-    let reception = Reception::new(client.share(), receiver, timeout);
-    let deadline = expires.or_else(|| reception.deadline());
-    let mut sent = Sent { sending: Sending::Done, reception, id: None };
-    let Some(entry) = client.catalog().command(&envelope.aggregate, &envelope.name) else {
-        let text = format!("this node has no aggregate `{}` with a command `{}`", envelope.aggregate, envelope.name);
-        (respond.0)(Err(Fault::new(Code::UnknownName, text).into()));
-        return sent;
+    let reception = Reception::new(client.share(), receiver, client.timeout_or_default(timeout));
+    let options = CallOptions {
+        message: Some(id),
+        key: idempotency_key,
+        priority,
+        metadata: Some(metadata),
+        ..CallOptions::default()
     };
-    let pending = match (entry.read)(&envelope.payload, respond) {
+    let (sending, id) = leave(client, (&aggregate, &name, &payload), options, reception.deadline(), respond);
+    Sent { sending, reception, id }
+}
+
+/// Leaves a command for its shard. Whatever is wrong with it is its answer.
+fn leave(
+    client: &Client,
+    (aggregate, name, payload): (&str, &str, &[u8]),
+    options: CallOptions,
+    deadline: Option<Duration>,
+    respond: ByName,
+) -> (Sending, Option<AggregateId>) {
+    let Some(entry) = client.catalog().command(aggregate, name) else {
+        let text = format!("this node has no aggregate `{aggregate}` with a command `{name}`");
+        (respond.0)(Err(Fault::new(Code::UnknownName, text).into()));
+        return (Sending::Done, None);
+    };
+    let pending = match (entry.read)(payload, respond) {
         Ok(pending) => pending,
         Err((reason, respond)) => {
             (respond.0)(Err(Fault::new(Code::InvalidMessage, reason.to_string()).into()));
-            return sent;
+            return (Sending::Done, None);
         }
     };
     let id = pending.aggregate_id();
-    sent.id = id.as_ref().ok().cloned();
-    let kind = client.catalog().index_of_name(&envelope.aggregate);
-    let options = CallOptions {
-        message: Some(envelope.id),
-        key: envelope.idempotency_key,
-        priority: envelope.priority,
-        timeout: Some(timeout),
-        metadata: Some(envelope.metadata),
-        sent: before,
-        order,
-    };
+    let read = id.as_ref().ok().cloned();
+    let kind = client.catalog().index_of_name(aggregate);
+    let priority = options.priority;
+    let mut sending = Sending::Done;
     match client.command_mail(pending, options) {
         Ok(command) => match client.address(kind, entry.facts.of, id, deadline) {
-            Ok(to) => sent.sending = client.leave(Mail::new(to, Body::Command(command)), envelope.priority),
+            Ok(to) => sending = client.leave(Mail::new(to, Body::Command(command)), priority),
             Err(fault) => command.pending.tell(Told::Fault(fault)),
         },
         Err((pending, fault)) => pending.tell(Told::Fault(fault)),
     }
-    sent
+    (sending, read)
 }
 
 /// A query by name, on its way.
