@@ -23,7 +23,9 @@ pub struct RdKafkaOptions {
     /// How long any other request may take.
     #[serde(with = "units::duration")]
     pub request_timeout: Duration,
-    /// How long a record waits for others that are sent with it.
+    /// How long a record waits for others that are sent with it. Longer than it takes to hand a batch to librdkafka: what
+    /// is handed over behind a request that is on its way waits for its acknowledgement, and while it does, without a pause
+    /// to wait for, a thread of librdkafka looks again and again whether it may go.
     #[serde(with = "units::duration")]
     pub linger: Duration,
     /// The most bytes of a record, with its key and headers. No more than the topics allow (`max.message.bytes`, 1048588
@@ -62,7 +64,7 @@ impl Default for RdKafkaOptions {
             compression: Compression::Lz4,
             delivery_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(10),
-            linger: Duration::ZERO,
+            linger: Duration::from_millis(2),
             max_record_bytes: 1_000_000,
             max_waiting_bytes: 64 << 20,
             replication_factor: None,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use phoenix_runtime::bus::options::RdKafkaOptions;
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -104,7 +105,7 @@ impl Replier {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("compression.type", "lz4")
-            .set("linger.ms", "0")
+            .set("linger.ms", RdKafkaOptions::default().linger.as_millis().to_string())
             .set("queue.buffering.max.messages", "1000000")
             .create_with_context(Acknowledged)?;
         Ok(Self { client, topic: Arc::clone(&way.replies), reply: Binary::new() })
