@@ -1,6 +1,7 @@
 //! What librdkafka says besides its answers, and what its errors mean.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ::rdkafka::ClientContext;
 use ::rdkafka::config::RDKafkaLogLevel;
@@ -9,8 +10,8 @@ use ::rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use crate::bus::{BusError, TopicPartition};
 
 /// Sends the log where ours goes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Context;
+#[derive(Debug, Default)]
+pub(super) struct Context(Seldom);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -18,7 +19,29 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "a Kafka client met a fault");
+        self.0.warn("a Kafka client", &error, reason);
+    }
+}
+
+/// After so long a fault that goes on is told again.
+const SELDOM: Duration = Duration::from_secs(10);
+
+/// Tells faults that librdkafka repeats several times a second for as long as brokers are away.
+#[derive(Debug, Default)]
+pub(super) struct Seldom(Mutex<Option<(Instant, Option<RDKafkaErrorCode>)>>);
+
+impl Seldom {
+    pub(super) fn warn(&self, who: &str, error: &KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_told = last.is_some_and(|(at, told)| told == code && at.elapsed() < SELDOM);
+        // that all of them are down says less than why the last one is
+        if is_told || code == Some(RDKafkaErrorCode::AllBrokersDown) {
+            tracing::debug!(%error, reason, "{who} met a fault");
+        } else {
+            *last = Some((Instant::now(), code));
+            tracing::warn!(%error, reason, "{who} met a fault");
+        }
     }
 }
 

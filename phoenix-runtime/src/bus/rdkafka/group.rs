@@ -10,7 +10,7 @@ use ::rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use ::rdkafka::topic_partition_list::TopicPartitionList;
 use ::rdkafka::types::RDKafkaRespErr;
 
-use super::context;
+use super::context::{self, Seldom};
 use crate::bus::TopicPartition;
 use crate::bus::hand_over::HandOver;
 
@@ -29,11 +29,12 @@ pub(super) struct Member {
     pub(super) hand_over: Arc<HandOver>,
     pub(super) topics: Vec<Arc<str>>,
     told: Mutex<Vec<Told>>,
+    faults: Seldom,
 }
 
 impl Member {
     pub(super) fn new(hand_over: Arc<HandOver>, topics: Vec<Arc<str>>) -> Self {
-        Self { hand_over, topics, told: Mutex::default() }
+        Self { hand_over, topics, told: Mutex::default(), faults: Seldom::default() }
     }
 
     pub(super) fn told(&self) -> Vec<Told> {
@@ -53,7 +54,7 @@ impl ClientContext for Member {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "a Kafka consumer met a fault");
+        self.faults.warn("a Kafka consumer", &error, reason);
     }
 }
 

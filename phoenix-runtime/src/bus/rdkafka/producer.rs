@@ -12,7 +12,7 @@ use ::rdkafka::message::{Header, Message, OwnedHeaders};
 use ::rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
 
-use super::context::{self, Faults, of_question, of_record};
+use super::context::{self, Faults, Seldom, of_question, of_record};
 use crate::bus::{BusError, Outgoing};
 
 /// Records of one call.
@@ -47,7 +47,10 @@ impl Call {
 
 /// Tells calls what became of their records.
 #[derive(Debug)]
-struct Delivered(Arc<Faults>);
+struct Delivered {
+    faults: Arc<Faults>,
+    seldom: Seldom,
+}
 
 impl ClientContext for Delivered {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -55,8 +58,8 @@ impl ClientContext for Delivered {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "the Kafka producer met a fault");
-        self.0.note(&error, reason);
+        self.seldom.warn("the Kafka producer", &error, reason);
+        self.faults.note(&error, reason);
     }
 }
 
@@ -105,7 +108,8 @@ impl Producer {
         if let Some(native) = &*native {
             return Ok(Arc::clone(native));
         }
-        let new: Result<Native, _> = self.config.create_with_context(Delivered(Arc::clone(&self.faults)));
+        let new: Result<Native, _> =
+            self.config.create_with_context(Delivered { faults: Arc::clone(&self.faults), seldom: Seldom::default() });
         let new = new.map_err(|error| of_question(&error))?;
         Ok(Arc::clone(native.insert(Arc::new(new))))
     }

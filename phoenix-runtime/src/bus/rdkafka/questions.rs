@@ -54,7 +54,8 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 impl Questions {
     pub(super) fn new(base: ClientConfig, options: RdKafkaOptions) -> Result<Self, BusError> {
-        let admin: AdminClient<Context> = base.create_with_context(Context).map_err(|error| of_question(&error))?;
+        let admin: AdminClient<Context> =
+            base.create_with_context(Context::default()).map_err(|error| of_question(&error))?;
         let (groups, known) = (Mutex::default(), Mutex::default());
         Ok(Self { base, options, admin: Some(Arc::new(admin)), groups, known })
     }
@@ -154,7 +155,7 @@ impl Questions {
             return Ok(Arc::clone(&groups[at].1));
         }
         let config = settings::consumer(&self.base, &self.options, name);
-        let group: Group = config.create_with_context(Context).map_err(|error| of_question(&error))?;
+        let group: Group = config.create_with_context(Context::default()).map_err(|error| of_question(&error))?;
         let group = Arc::new(group);
         groups.push_back((name.to_owned(), Arc::clone(&group)));
         if groups.len() > MAX_GROUPS
