@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::TICK;
 use super::job::{AtWork, Job};
 use super::rows::key;
-use super::settle::Dead;
+use super::settle::{Burial, Dead};
 use super::slot::{Home, Stage};
 use super::work::{Done, Work};
 use crate::bus::envelope::Call;
@@ -176,7 +176,6 @@ impl Work {
     pub(super) fn settle(&mut self, mut job: Box<Job>, answer: NamedAnswer, dead: Option<Dead>) {
         // the partition may go before its row does
         self.take_back(&mut job);
-        let topic = Arc::clone(&self.parts.topic);
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.tidy(job.lane);
         if dead.is_none() && job.call.reply_to.is_none() {
@@ -200,10 +199,11 @@ impl Work {
             Some(Home::Row(id)) if slot.rows.is_last(id) => Some(key(&slot.partition, id)),
             _ => None,
         };
-        let settling = Arc::clone(&self.settling);
+        let (origin, settling) = (slot.origin(job.offset), Arc::clone(&self.settling));
         self.done.push(Box::pin(async move {
-            let from = ((job.partition, job.offset), &topic);
-            if !settling.bury(from, &job.record, Some(&job), (&dead, job.epoch), row).await {
+            let call = Some(&*job.call);
+            let burial = Burial { origin: &origin, record: &job.record, call, dead: &dead, row: row.as_ref() };
+            if !settling.bury(burial, job.epoch).await {
                 return Done::NotBuried(job);
             }
             settling.reply(&job, answer).await;

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::Mutex as Turn;
+
 use super::job::Job;
 use crate::bus::envelope::{Call, Message, Replied, without_body};
 use crate::bus::port::{Bus, BusError, Outgoing, Record, TopicPartition};
@@ -19,7 +21,8 @@ use crate::event_store::{EventStore, StoreError};
 
 /// The encoding of a record in a dead letter: JSON of key, headers and value.
 pub(super) const CODEC: u8 = 1;
-/// The longest pause between two attempts to keep a dead letter.
+/// The first and the longest pause between two attempts to keep a dead letter.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// What outcomes need.
@@ -42,6 +45,38 @@ pub(super) struct Dead {
     pub(super) code: Code,
     pub(super) reason: String,
     pub(super) tries: u32,
+}
+
+/// Where a record is from that came to no outcome.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: u16,
+    pub(super) offset: u64,
+    /// Held while a letter of the partition is being kept: they are replayed in the order in which they were kept, so one
+    /// that has to be tried again is overtaken by none.
+    pub(super) turn: Arc<Turn<()>>,
+    /// Gone with the assignment.
+    pub(super) alive: Weak<()>,
+}
+
+impl Origin {
+    /// Whether the partition was let go since.
+    fn is_over(&self) -> bool {
+        self.alive.strong_count() == 0
+    }
+}
+
+/// A record that is to be a dead letter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Burial<'a> {
+    pub(super) origin: &'a Origin,
+    pub(super) record: &'a Record,
+    /// What it is, where it could be read.
+    pub(super) call: Option<&'a Call>,
+    pub(super) dead: &'a Dead,
+    /// The row of the inbox that has nothing else.
+    pub(super) row: Option<&'a InboxKey>,
 }
 
 impl Settling {
@@ -95,40 +130,42 @@ impl Settling {
     }
 
     /// Keeps a record that nobody can do, as soon as this node owns its partition; unless that is gone for good.
-    pub(super) async fn bury_unread(
-        &self,
-        (from, topic): ((u16, u64), &Arc<str>),
-        record: &Record,
-        dead: &Dead,
-        mut epoch: Option<Epoch>,
-        assignment: Weak<()>,
-    ) {
-        while !self.bury((from, topic), record, None, (dead, epoch), None).await {
-            self.clock.sleep(MAX_PAUSE).await;
-            if assignment.strong_count() == 0 {
+    pub(super) async fn bury_unread(&self, burial: Burial<'_>, mut epoch: Option<Epoch>) {
+        let mut owned = self.partitions.owned();
+        let turn = burial.origin.turn.lock().await;
+        while !self.keep(burial, epoch).await {
+            tokio::select! {
+                Ok(()) = owned.changed() => {}
+                () = self.clock.sleep(MAX_PAUSE) => {}
+            }
+            if burial.origin.is_over() {
                 return;
             }
-            epoch = self.partitions.epoch(Partition(from.0));
+            epoch = self.partitions.epoch(Partition(burial.origin.partition));
         }
+        drop(turn);
+        self.announce(burial).await;
     }
 
     /// Keeps a record that came to no outcome, in the store and on the topic of dead letters, until the store has it; and
     /// removes the row of the inbox that has nothing else. False, and nothing is kept, where the node owns its partition
     /// no longer: what failed here is perhaps done there.
-    pub(super) async fn bury(
-        &self,
-        (from, topic): ((u16, u64), &Arc<str>),
-        record: &Record,
-        job: Option<&Job>,
-        (dead, epoch): (&Dead, Option<Epoch>),
-        row: Option<InboxKey>,
-    ) -> bool {
-        let (partition, offset) = from;
-        let call = job.map(|job| &*job.call);
-        let mut pause = Duration::from_millis(50);
+    pub(super) async fn bury(&self, burial: Burial<'_>, epoch: Option<Epoch>) -> bool {
+        let turn = burial.origin.turn.lock().await;
+        let is_kept = self.keep(burial, epoch).await;
+        drop(turn);
+        if is_kept {
+            self.announce(burial).await;
+        }
+        is_kept
+    }
+
+    async fn keep(&self, burial: Burial<'_>, epoch: Option<Epoch>) -> bool {
+        let Origin { topic, partition, offset, .. } = burial.origin;
+        let mut pause = FIRST_PAUSE;
         loop {
             // as late as can be: a node that was frozen meanwhile knows nothing of its successor
-            match self.owns(Partition(partition), epoch).await {
+            match self.owns(Partition(*partition), epoch).await {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => {
@@ -138,15 +175,12 @@ impl Settling {
                     continue;
                 }
             }
-            let Some(letters) = self.store.letters() else { break };
-            match letters
-                .bury(vec![self.letter(from, topic, record, call, dead)], row.clone().into_iter().collect())
-                .await
-            {
-                Ok(()) => break,
+            let Some(letters) = self.store.letters() else { return true };
+            match letters.bury(vec![self.letter(burial)], burial.row.cloned().into_iter().collect()).await {
+                Ok(()) => return true,
                 Err(StoreError::Refused { reason, .. }) => {
                     tracing::error!(%topic, partition, offset, reason, "the store does not take the dead letter: it is on the topic alone");
-                    break;
+                    return true;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "can't keep a dead letter; trying again");
@@ -155,6 +189,11 @@ impl Settling {
                 }
             }
         }
+    }
+
+    /// Says that there is a dead letter, and copies it to its topic.
+    async fn announce(&self, burial: Burial<'_>) {
+        let Burial { origin: Origin { topic, partition, offset, .. }, record, call, dead, .. } = burial;
         metrics::counter!("phoenix_delivery_dead_letters_total", "code" => dead.code.as_str()).increment(1);
         tracing::error!(
             %topic,
@@ -177,7 +216,6 @@ impl Settling {
             // the store has it
             tracing::warn!(%error, to = %self.graveyard, "can't copy a dead letter to its topic");
         }
-        true
     }
 
     async fn owns(&self, partition: Partition, epoch: Option<Epoch>) -> Result<bool, StoreError> {
@@ -187,19 +225,13 @@ impl Settling {
         }
     }
 
-    fn letter(
-        &self,
-        (partition, offset): (u16, u64),
-        topic: &Arc<str>,
-        record: &Record,
-        call: Option<&Call>,
-        dead: &Dead,
-    ) -> DeadLetter {
+    fn letter(&self, burial: Burial<'_>) -> DeadLetter {
+        let Burial { origin, record, call, dead, .. } = burial;
         DeadLetter {
             number: 0,
-            topic: Arc::clone(topic),
-            partition,
-            offset,
+            topic: Arc::clone(&origin.topic),
+            partition: origin.partition,
+            offset: origin.offset,
             aggregate: call.map(|call| (*call.aggregate).into()),
             id: call.map(|call| (*call.subject).into()),
             name: call.map(|call| (*call.name).into()),

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex as Turn;
+
 use super::frontier::Frontier;
 use super::job::Job;
 use super::lanes::Lanes;
 use super::rows::{RowId, Rows};
+use super::settle::Origin;
 use crate::bus::envelope::Call;
 use crate::bus::port::{Record, TopicPartition};
 use crate::domain::id::identity_hash;
@@ -62,6 +65,8 @@ pub(super) struct Slot {
     pub(super) assignment: u64,
     /// Gone with it: whatever goes on beside it, and is to end with it, looks here.
     pub(super) alive: Arc<()>,
+    /// Whose turn it is to be buried.
+    burials: Arc<Turn<()>>,
     pub(super) stage: Stage,
     pub(super) frontier: Frontier,
     /// Everything in memory, by serial number.
@@ -103,6 +108,7 @@ impl Slot {
             partition,
             assignment,
             alive: Arc::default(),
+            burials: Arc::default(),
             stage: Stage::Taking,
             frontier: Frontier::new(committed),
             entries: BTreeMap::new(),
@@ -123,6 +129,12 @@ impl Slot {
             settling: 0,
             bytes: 0,
         }
+    }
+
+    /// Where a record is from, for its dead letter.
+    pub(super) fn origin(&self, offset: u64) -> Origin {
+        let TopicPartition { topic, partition } = self.partition.clone();
+        Origin { topic, partition, offset, turn: Arc::clone(&self.burials), alive: Arc::downgrade(&self.alive) }
     }
 
     /// Whether nothing of it is under way.

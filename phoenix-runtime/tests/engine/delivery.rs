@@ -153,11 +153,29 @@ fn what_nobody_can_read_or_do_is_a_dead_letter_with_its_bytes() {
         wired.put(partition, Message::Call(misfit).into_record(None, wired.bus.traits())).await;
         assert_eq!(remote.ask(add("a", 1)).await, Ok(1), "what is behind them goes on");
         wired.world.pass(Duration::from_secs(1)).await;
-        let mut dead = wired.dead().await;
-        dead.sort_by_key(|letter| letter.offset);
+        let dead = wired.dead().await;
         let codes: Vec<_> = dead.iter().map(|letter| &*letter.code).collect();
-        assert_eq!(codes, ["unreadable", "unknown-name", "invalid-message"]);
+        assert_eq!(codes, ["unreadable", "unknown-name", "invalid-message"], "in the order in which they came");
         assert_eq!(settle::decode(&dead[0]), Ok(rubbish));
+    });
+}
+
+#[test]
+fn dead_letters_are_kept_in_their_order_also_where_the_store_does_not_take_the_first_at_once() {
+    simulate_wired(|wired| async move {
+        let _node = wired.node().await;
+        let remote = wired.remote("a").await;
+        for _ in 0..2 {
+            wired.world.store.next(StoreCall::Bury, Step::Fail(StoreError::Unavailable("it is down".to_owned())));
+        }
+        for number in 1..4 {
+            let misfit = call("a", "add", serde_json::json!({"tally": "a", "amount": "many"}), number);
+            wired.put(partition_of("a"), Message::Call(misfit).into_record(None, wired.bus.traits())).await;
+        }
+        assert_eq!(remote.ask(add("a", 1)).await, Ok(1), "what is behind them does not wait for the store");
+        wired.world.pass(Duration::from_secs(5)).await;
+        let offsets: Vec<_> = wired.dead().await.iter().map(|letter| letter.offset).collect();
+        assert_eq!(offsets, [0, 1, 2]);
     });
 }
 
