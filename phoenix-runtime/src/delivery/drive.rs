@@ -132,7 +132,9 @@ impl Work {
             fault.code = Code::Expired;
         }
         let code = fault.code;
-        if !is_open(code) || (counts && job.tries >= self.parts.options.max_tries) {
+        // letters of an aggregate are kept in its order, also of one that fails before those in front of it have
+        let waits = !is_open(code) && slot.lanes.of(job.lane).is_behind(&job);
+        if (!is_open(code) && !waits) || (counts && job.tries >= self.parts.options.max_tries) {
             self.has_left(&job, now);
             let dead = Dead { code, reason: fault.detail.clone(), tries: job.tries };
             return self.settle(job, Err(fault.into()), Some(dead));
@@ -148,7 +150,7 @@ impl Work {
     fn has_left(&mut self, job: &Job, now: Duration) {
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         let lane = slot.lanes.of(job.lane);
-        lane.finished();
+        lane.finished(job);
         let due = lane.rest(now, false, |_| Duration::ZERO);
         let is_spilled = lane.is_spilled();
         self.resend_at(due);
