@@ -79,6 +79,15 @@ pub(super) struct Burial<'a> {
     pub(super) row: Option<&'a InboxKey>,
 }
 
+/// Who has a dead letter.
+#[derive(Debug)]
+enum Keeper {
+    Store,
+    /// The topic of dead letters alone.
+    Topic,
+    Nowhere(BusError),
+}
+
 impl Settling {
     /// Sends the answer to who wants it. It is stored under the command's key or id, so a reply that can't be sent is told
     /// to whoever repeats the command.
@@ -133,7 +142,10 @@ impl Settling {
     pub(super) async fn bury_unread(&self, burial: Burial<'_>, mut epoch: Option<Epoch>) {
         let mut owned = self.partitions.owned();
         let turn = burial.origin.turn.lock().await;
-        while !self.keep(burial, epoch).await {
+        let keeper = loop {
+            if let Some(keeper) = self.keep(burial, epoch).await {
+                break keeper;
+            }
             tokio::select! {
                 Ok(()) = owned.changed() => {}
                 () = self.clock.sleep(MAX_PAUSE) => {}
@@ -142,32 +154,36 @@ impl Settling {
                 return;
             }
             epoch = self.partitions.epoch(Partition(burial.origin.partition));
-        }
+        };
         drop(turn);
-        self.announce(burial).await;
+        self.announce(burial, keeper).await;
     }
 
-    /// Keeps a record that came to no outcome, in the store and on the topic of dead letters, until the store has it; and
-    /// removes the row of the inbox that has nothing else. False, and nothing is kept, where the node owns its partition
-    /// no longer: what failed here is perhaps done there.
+    /// Keeps a record that came to no outcome, in the store and on the topic of dead letters, until the store has it, or
+    /// the topic where the store does not take it; and removes the row of the inbox that has nothing else. False where the
+    /// node owns its partition no longer: what failed here is perhaps done there.
     pub(super) async fn bury(&self, burial: Burial<'_>, epoch: Option<Epoch>) -> bool {
         let turn = burial.origin.turn.lock().await;
-        let is_kept = self.keep(burial, epoch).await;
+        let keeper = self.keep(burial, epoch).await;
         drop(turn);
-        if is_kept {
-            self.announce(burial).await;
-        }
-        is_kept
+        let Some(keeper) = keeper else { return false };
+        self.announce(burial, keeper).await;
+        true
     }
 
-    async fn keep(&self, burial: Burial<'_>, epoch: Option<Epoch>) -> bool {
+    /// `None` where the node owns the partition no longer.
+    async fn keep(&self, burial: Burial<'_>, epoch: Option<Epoch>) -> Option<Keeper> {
         let Origin { topic, partition, offset, .. } = burial.origin;
         let mut pause = FIRST_PAUSE;
+        let mut is_refused = self.store.letters().is_none();
         loop {
+            if burial.origin.is_over() {
+                return None;
+            }
             // as late as can be: a node that was frozen meanwhile knows nothing of its successor
             match self.owns(Partition(*partition), epoch).await {
                 Ok(true) => {}
-                Ok(false) => return false,
+                Ok(false) => return None,
                 Err(error) => {
                     tracing::warn!(%error, "can't ask who owns the partition of a dead letter; trying again");
                     self.clock.sleep(pause).await;
@@ -175,26 +191,56 @@ impl Settling {
                     continue;
                 }
             }
-            let Some(letters) = self.store.letters() else { return true };
-            match letters.bury(vec![self.letter(burial)], burial.row.cloned().into_iter().collect()).await {
-                Ok(()) => return true,
-                Err(StoreError::Refused { reason, .. }) => {
-                    tracing::error!(%topic, partition, offset, reason, "the store does not take the dead letter: it is on the topic alone");
-                    return true;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "can't keep a dead letter; trying again");
-                    self.clock.sleep(pause).await;
-                    pause = (pause * 2).min(MAX_PAUSE);
+            if let Some(letters) = self.store.letters().filter(|_| !is_refused) {
+                match letters.bury(vec![self.letter(burial)], burial.row.cloned().into_iter().collect()).await {
+                    Ok(()) => return Some(Keeper::Store),
+                    Err(StoreError::Refused { reason, .. }) => {
+                        tracing::error!(%topic, partition, offset, reason, "the store does not take the dead letter: it is on the topic alone");
+                        is_refused = true;
+                    }
+                    Err(error) => tracing::warn!(%error, "can't keep a dead letter; trying again"),
                 }
             }
+            // nothing else has it: so it is not done before the topic has
+            if is_refused {
+                match self.copy(burial).await {
+                    Ok(_) => return Some(Keeper::Topic),
+                    Err(error) if error.is_passing() => {
+                        tracing::warn!(%error, to = %self.graveyard, "a dead letter that the store does not keep can't be sent to its topic; trying again");
+                    }
+                    Err(error) => return Some(Keeper::Nowhere(error)),
+                }
+            }
+            self.clock.sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    /// Says that there is a dead letter, and copies it to its topic.
-    async fn announce(&self, burial: Burial<'_>) {
-        let Burial { origin: Origin { topic, partition, offset, .. }, record, call, dead, .. } = burial;
+    /// Copies a record to the topic of dead letters.
+    async fn copy(&self, burial: Burial<'_>) -> Result<u64, BusError> {
+        let Burial { origin: Origin { topic, partition, offset, .. }, record, dead, .. } = burial;
+        let (mut copy, traits) = (record.clone(), self.bus.traits());
+        if traits.headers {
+            copy.headers.push("phx-dead-code", dead.code.as_str().as_bytes());
+            copy.headers.push("phx-dead-from", format!("{topic}/{partition}/{offset}").as_bytes());
+        }
+        if copy.bytes() > traits.max_record_bytes {
+            // as it came it has room
+            copy.headers = record.headers.clone();
+        }
+        self.send(Outgoing { to: self.graveyard.clone(), record: copy }).await
+    }
+
+    /// Says that there is a dead letter, and where; of one that the store has, a copy goes to the topic.
+    async fn announce(&self, burial: Burial<'_>, keeper: Keeper) {
+        let Burial { origin: Origin { topic, partition, offset, .. }, call, dead, .. } = burial;
         metrics::counter!("phoenix_delivery_dead_letters_total", "code" => dead.code.as_str()).increment(1);
+        let how = match &keeper {
+            Keeper::Store => "a dead letter: list it with `phoenix-cli dead`",
+            Keeper::Topic => "a dead letter: it is on the topic of dead letters alone",
+            Keeper::Nowhere(_) => "A DEAD LETTER IS LOST: neither the store nor the topic of dead letters takes it",
+        };
+        let refused = if let Keeper::Nowhere(error) = &keeper { Some(tracing::field::display(error)) } else { None };
         tracing::error!(
             %topic,
             partition,
@@ -202,19 +248,17 @@ impl Settling {
             aggregate = call.map(|call| &*call.aggregate),
             id = call.map(|call| &*call.subject),
             command = call.map(|call| &*call.name),
+            message = call.map(|call| tracing::field::display(call.id)),
             code = dead.code.as_str(),
             tries = dead.tries,
             reason = dead.reason,
-            "a dead letter: list it with `phoenix-cli dead`"
+            refused,
+            "{how}"
         );
-        let mut copy = record.clone();
-        if self.bus.traits().headers {
-            copy.headers.push("phx-dead-code", dead.code.as_str().as_bytes());
-            copy.headers.push("phx-dead-from", format!("{topic}/{partition}/{offset}").as_bytes());
-        }
-        if let Err(error) = self.send(Outgoing { to: self.graveyard.clone(), record: copy }).await {
-            // the store has it
-            tracing::warn!(%error, to = %self.graveyard, "can't copy a dead letter to its topic");
+        if matches!(keeper, Keeper::Store)
+            && let Err(error) = self.copy(burial).await
+        {
+            tracing::warn!(%error, to = %self.graveyard, "can't copy a dead letter to its topic; the store has it");
         }
     }
 

@@ -1,0 +1,145 @@
+//! Commands over a bus while the store or the bus itself does not do what it should.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use phoenix_runtime::bus::envelope::Message;
+use phoenix_runtime::bus::{Bus, BusError, Happening, Subscription, TopicPartition};
+use phoenix_runtime::event_store::port::{EventStore as _, StoreError};
+use phoenix_runtime::testkit::scripted_store::{Call as StoreCall, Step};
+
+use crate::scripted_bus::ScriptedBus;
+use crate::tally::{Harm, Tally, add, add_later, harm};
+use crate::wired::{TOPIC, Wired, call, partition_of, simulate_wired};
+use crate::world::sent;
+
+/// A world with a bus that does what the test says.
+fn simulate_scripted<F: Future<Output = ()> + Send + 'static>(
+    test: impl Fn(Wired, ScriptedBus) -> F + Clone + Send + 'static,
+) {
+    simulate_wired(move |mut wired| {
+        let bus = ScriptedBus::new(Arc::clone(&wired.seen));
+        wired.seen = Arc::new(bus.clone());
+        test(wired, bus)
+    });
+}
+
+#[test]
+fn a_coordinator_that_does_not_answer_stops_no_answer() {
+    simulate_scripted(|wired, bus| async move {
+        let node = wired.node().await;
+        let remote = wired.remote("a").await;
+        let slow = sent(remote.of::<Tally>().ask(add_later("a", 1, 1000))).await;
+        assert_eq!(remote.ask(add("b", 1)).await, Ok(1));
+        bus.hold();
+        wired.world.pass(Duration::from_millis(500)).await;
+        assert_eq!(slow.answer().await, Ok(1), "no offset can be committed, and it is answered all the same");
+        bus.release();
+        assert_eq!(remote.ask(add("b", 1)).await, Ok(2));
+        node.delivery.drain().await;
+        let offsets = wired.bus.offsets(TopicPartition::new(TOPIC, partition_of("a")), "tallies").await.unwrap();
+        assert_eq!(offsets.committed, Some(1));
+    });
+}
+
+/// A command that fits no handler.
+async fn misfit(wired: &Wired, number: u128) {
+    let misfit = call("a", "add", serde_json::json!({"tally": "a", "amount": "many"}), number);
+    wired.put(partition_of("a"), Message::Call(misfit).into_record(None, wired.bus.traits())).await;
+}
+
+#[test]
+fn dead_letters_are_kept_in_their_order_also_where_the_store_does_not_take_the_first_at_once() {
+    simulate_wired(|wired| async move {
+        let _node = wired.node().await;
+        let remote = wired.remote("a").await;
+        for _ in 0..2 {
+            wired.world.store.next(StoreCall::Bury, Step::Fail(StoreError::Unavailable("it is down".to_owned())));
+        }
+        for number in 1..4 {
+            misfit(&wired, number).await;
+        }
+        assert_eq!(remote.ask(add("a", 1)).await, Ok(1), "what is behind them does not wait for the store");
+        assert!(wired.dead().await.is_empty());
+        wired.world.pass(Duration::from_secs(5)).await;
+        let offsets: Vec<_> = wired.dead().await.iter().map(|letter| letter.offset).collect();
+        assert_eq!(offsets, [0, 1, 2]);
+    });
+}
+
+#[test]
+fn a_command_that_is_tried_for_long_is_a_dead_letter_before_one_behind_it_that_fails_at_once() {
+    simulate_wired(|wired| async move {
+        let _node = wired.node().await;
+        let remote = wired.remote("a").await;
+        let poison = sent(remote.of::<Tally>().ask(harm("a", Harm::PanicInDecide))).await;
+        misfit(&wired, 1).await;
+        misfit(&wired, 2).await;
+        let began = wired.world.now();
+        assert_eq!(remote.ask(add("b", 1)).await, Ok(1));
+        assert!(wired.world.since(began) < Duration::from_millis(100), "another aggregate does not wait");
+        poison.answer().await.unwrap_err();
+        wired.world.pass(Duration::from_secs(2)).await;
+        let offsets: Vec<_> = wired.dead().await.iter().map(|letter| letter.offset).collect();
+        assert_eq!(offsets, [0, 1, 2]);
+        assert_eq!(remote.ask(add("a", 1)).await, Ok(1));
+    });
+}
+
+/// A command that comes to no outcome, with a store that does not take its letter.
+async fn refused_letter(wired: &Wired) -> TopicPartition {
+    let refused = StoreError::Refused { index: 0, reason: "scripted: this letter can't be kept".to_owned() };
+    wired.world.store.next(StoreCall::Bury, Step::Fail(refused));
+    misfit(wired, 1).await;
+    TopicPartition::new(TOPIC, partition_of("a"))
+}
+
+#[test]
+fn a_dead_letter_that_the_store_does_not_take_is_kept_by_its_topic_before_its_offset_moves() {
+    simulate_scripted(|wired, bus| async move {
+        let _node = wired.node().await;
+        let graveyard = format!("{TOPIC}.dead");
+        bus.fail_sends(&graveyard, Some(BusError::Unavailable("it is down".to_owned())));
+        let partition = refused_letter(&wired).await;
+        // longer than whoever waits for a reply is looked for
+        wired.world.pass(Duration::from_mins(2)).await;
+        assert_eq!(wired.bus.offsets(partition.clone(), "tallies").await.unwrap().committed.unwrap_or(0), 0);
+        bus.fail_sends(&graveyard, None);
+        wired.world.pass(Duration::from_secs(10)).await;
+        assert_eq!(wired.bus.offsets(partition, "tallies").await.unwrap().committed, Some(1));
+        let copies = wired.bus.offsets(TopicPartition::new(graveyard, 0), "").await.unwrap();
+        assert_eq!((copies.end, wired.dead().await), (1, vec![]));
+    });
+}
+
+#[test]
+fn a_dead_letter_that_nothing_takes_does_not_stop_those_behind_it() {
+    simulate_scripted(|wired, bus| async move {
+        let _node = wired.node().await;
+        let remote = wired.remote("a").await;
+        bus.fail_sends(&format!("{TOPIC}.dead"), Some(BusError::Refused("it is full".to_owned())));
+        let partition = refused_letter(&wired).await;
+        assert_eq!(remote.ask(add("a", 1)).await, Ok(1));
+        wired.world.pass(Duration::from_secs(10)).await;
+        assert_eq!(wired.bus.offsets(partition, "tallies").await.unwrap().committed, Some(2));
+    });
+}
+
+#[test]
+fn a_committed_offset_that_is_not_there_keeps_no_command_from_being_done() {
+    simulate_wired(|wired| async move {
+        wired.bus.create(TOPIC.into(), 16).await.unwrap();
+        let partition = TopicPartition::new(TOPIC, partition_of("a"));
+        // the topic was made anew, and the group's offsets are those of the old one
+        let subscription =
+            Subscription { group: "tallies".to_owned(), topics: vec![TOPIC.into()], fixed: None, max_records: 1 };
+        let mut consumer = wired.bus.subscribe(subscription).await.unwrap();
+        assert!(matches!(consumer.next().await, Ok(Happening::Assigned(_))));
+        consumer.commit(vec![(partition, 1000)]).await.unwrap();
+        drop(consumer);
+        let remote = wired.remote("a").await;
+        remote.tell(add("a", 1)).await.unwrap();
+        let _node = wired.node().await;
+        assert_eq!(remote.ask(add("a", 2)).await, Ok(3));
+    });
+}
