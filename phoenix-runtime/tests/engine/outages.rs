@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use phoenix_runtime::bus::envelope::Message;
 use phoenix_runtime::bus::{Bus, BusError, Happening, Subscription, TopicPartition};
+use phoenix_runtime::delivery::{DeliveryOptions, Grade};
 use phoenix_runtime::event_store::port::{EventStore as _, StoreError};
 use phoenix_runtime::testkit::scripted_store::{Call as StoreCall, Step};
 
 use crate::scripted_bus::ScriptedBus;
 use crate::tally::{Harm, Tally, add, add_later, harm};
 use crate::wired::{TOPIC, Wired, call, partition_of, simulate_wired};
-use crate::world::sent;
+use crate::world::{answers, sent};
 
 /// A world with a bus that does what the test says.
 fn simulate_scripted<F: Future<Output = ()> + Send + 'static>(
@@ -40,6 +41,51 @@ fn a_coordinator_that_does_not_answer_stops_no_answer() {
         let offsets = wired.bus.offsets(TopicPartition::new(TOPIC, partition_of("a")), "tallies").await.unwrap();
         assert_eq!(offsets.committed, Some(1));
     });
+}
+
+#[test]
+fn while_nothing_can_be_read_what_was_taken_comes_to_its_outcome_and_a_node_can_leave() {
+    for grade in [Grade::Broker, Grade::Inbox] {
+        simulate_scripted(move |wired, bus| async move {
+            let node = wired.node_with(DeliveryOptions { grade, ..DeliveryOptions::default() }).await;
+            let remote = wired.remote("a").await;
+            let mut slow = Vec::new();
+            for _ in 0..3 {
+                slow.push(sent(remote.of::<Tally>().ask(add_later("a", 1, 20_000))).await);
+            }
+            wired.world.pass(Duration::from_secs(1)).await;
+            bus.fail_reads(Some(BusError::Unavailable("it is down".to_owned())));
+            assert_eq!(answers(slow).await, [Ok(1), Ok(2), Ok(3)]);
+            wired.world.pass(Duration::from_secs(1)).await;
+            let offsets = wired.bus.offsets(TopicPartition::new(TOPIC, partition_of("a")), "tallies").await.unwrap();
+            assert_eq!(offsets.committed, Some(3), "it is committed meanwhile");
+            let kept = wired.world.memory.letters().unwrap().backlog(None).await.unwrap();
+            assert!(kept.is_empty(), "what is done is not in the inbox: {kept:?}");
+            let began = wired.world.now();
+            node.delivery.drain().await;
+            assert!(wired.world.since(began) < Duration::from_secs(1), "{:?}", wired.world.since(began));
+        });
+    }
+}
+
+#[test]
+fn a_bus_that_can_be_read_again_is_read_soon() {
+    for error in [BusError::Unavailable("it is down".to_owned()), BusError::Damaged("for now".to_owned())] {
+        simulate_scripted(move |wired, bus| {
+            let error = error.clone();
+            async move {
+                let _node = wired.node().await;
+                let remote = wired.remote("a").await;
+                assert_eq!(remote.ask(add("a", 1)).await, Ok(1));
+                bus.fail_reads(Some(error));
+                wired.world.pass(Duration::from_mins(10)).await;
+                bus.fail_reads(None);
+                let began = wired.world.now();
+                assert_eq!(remote.ask(add("a", 2)).await, Ok(3));
+                assert!(wired.world.since(began) < Duration::from_secs(3), "{:?}", wired.world.since(began));
+            }
+        });
+    }
 }
 
 /// A command that fits no handler.
