@@ -140,11 +140,12 @@ impl Lane {
         Some((job, self.order.clone()))
     }
 
-    /// The commands that are tried again, under a new order: up to one that has to be done alone.
-    pub(super) fn again(&mut self) -> VecDeque<Box<Job>> {
+    /// The first commands of those that are held, to be tried again under a new order: so many at most, and up to one that
+    /// has to be done alone. The others are held until these have their outcomes.
+    pub(super) fn again(&mut self, most: usize) -> VecDeque<Box<Job>> {
         self.due = None;
         self.order = Order::default();
-        let end = self.held.iter().position(|job| job.suspect).unwrap_or(self.held.len());
+        let end = self.held.iter().take(most).take_while(|job| !job.suspect).count();
         let rest = self.held.split_off(end);
         let mut again = std::mem::replace(&mut self.held, rest);
         for job in &mut again {

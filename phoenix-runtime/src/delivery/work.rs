@@ -11,6 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 
 use super::alone::Alone;
+use super::drive::Allowance;
 use super::examine::Findings;
 use super::inbox::Page;
 use super::job::Job;
@@ -94,6 +95,7 @@ pub(super) struct Work {
     pub(super) next_commit: Duration,
     /// When the first of those that are to be tried again is due.
     pub(super) next_resend: Option<Duration>,
+    pub(super) resends: Allowance,
     pub(super) bounds: Bounds,
     /// Whether rows are just being put into the inbox, and whether some are being removed.
     pub(super) putting: bool,
@@ -147,6 +149,7 @@ impl Work {
             renewed: None,
             next_commit: Duration::ZERO,
             next_resend: None,
+            resends: Allowance::default(),
             bounds,
             putting: false,
             removing: false,

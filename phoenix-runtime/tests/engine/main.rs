@@ -24,6 +24,7 @@ mod panics;
 mod partitions;
 mod passivation;
 mod rates;
+mod redelivery;
 mod repeats;
 mod scripted_bus;
 mod snapshots;
