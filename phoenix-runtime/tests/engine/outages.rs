@@ -189,3 +189,16 @@ fn a_committed_offset_that_is_not_there_keeps_no_command_from_being_done() {
         assert_eq!(remote.ask(add("a", 2)).await, Ok(3));
     });
 }
+
+#[test]
+fn partitions_that_the_engine_does_not_have_stop_none_of_the_others() {
+    simulate_scripted(|wired, bus| async move {
+        let stranger = TopicPartition::new(TOPIC, 16);
+        bus.assign_with(stranger.clone());
+        let node = wired.node().await;
+        let remote = wired.remote("a").await;
+        assert_eq!(remote.ask(add("a", 1)).await, Ok(1));
+        assert_eq!(bus.paused().into_iter().collect::<Vec<_>>(), [stranger]);
+        node.delivery.drain().await;
+    });
+}
