@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::frontier::Frontier;
 use super::options::Grade;
 use super::settle::{Burial, Dead};
 use super::slot::{Home, Stage};
@@ -48,7 +47,7 @@ impl Work {
                      that is there. Was the topic made anew, or is its retention shorter than the service was down?"
                 );
                 if let Some(slot) = self.slots.get_mut(&partition.partition) {
-                    slot.frontier = Frontier::new(Some(earliest));
+                    slot.begin_anew(earliest);
                 }
                 self.meanwhile(consumer.seek(&partition, earliest)).await?;
             }

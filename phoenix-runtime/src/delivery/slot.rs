@@ -33,6 +33,8 @@ pub(super) enum Home {
     Bus,
     /// A row of the inbox.
     Row(RowId),
+    /// Nobody: it was taken before the bus said that it does not know the offset any more.
+    Memory,
 }
 
 /// A record in memory that has no outcome.
@@ -142,6 +144,15 @@ impl Slot {
         self.at_work == 0 && self.settling == 0 && self.rows.finished.is_empty()
     }
 
+    /// The bus goes on at another offset, as the one that was read is not there. What was taken comes to its outcome all the
+    /// same, but its offset says nothing any more: another record may have it.
+    pub(super) fn begin_anew(&mut self, offset: u64) {
+        self.frontier = Frontier::new(Some(offset));
+        for entry in self.entries.values_mut().filter(|entry| entry.home == Home::Bus) {
+            entry.home = Home::Memory;
+        }
+    }
+
     /// A record is in memory from now on.
     pub(super) fn enter(&mut self, offset: u64, lane: Option<u64>, record: Arc<Record>, home: Home) -> u64 {
         self.serials += 1;
@@ -205,6 +216,7 @@ impl Slot {
         match entry.home {
             Home::Bus => self.frontier.finish(entry.offset),
             Home::Row(row) => self.rows.one_less(row),
+            Home::Memory => {}
         }
     }
 

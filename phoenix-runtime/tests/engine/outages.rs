@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_runtime::bus::envelope::Message;
-use phoenix_runtime::bus::{Bus, BusError, Happening, Subscription, TopicPartition};
+use phoenix_runtime::bus::{Bus, BusError, Happening, Received, Subscription, TopicPartition};
 use phoenix_runtime::delivery::{DeliveryOptions, Grade};
 use phoenix_runtime::event_store::port::{EventStore as _, StoreError};
 use phoenix_runtime::testkit::scripted_store::{Call as StoreCall, Step};
@@ -12,7 +12,7 @@ use phoenix_runtime::testkit::scripted_store::{Call as StoreCall, Step};
 use crate::scripted_bus::ScriptedBus;
 use crate::tally::{Harm, Tally, add, add_later, harm};
 use crate::wired::{TOPIC, Wired, call, partition_of, simulate_wired};
-use crate::world::{answers, sent};
+use crate::world::{answers, beside, sent};
 
 /// A world with a bus that does what the test says.
 fn simulate_scripted<F: Future<Output = ()> + Send + 'static>(
@@ -188,6 +188,35 @@ fn a_committed_offset_that_is_not_there_keeps_no_command_from_being_done() {
         let _node = wired.node().await;
         assert_eq!(remote.ask(add("a", 2)).await, Ok(3));
     });
+}
+
+#[test]
+fn a_record_that_is_not_finished_is_not_committed_for_one_that_had_its_offset_before() {
+    for grade in [Grade::Broker, Grade::Inbox] {
+        simulate_scripted(move |wired, bus| async move {
+            let options = DeliveryOptions { grade, inbox_messages: 1000, ..DeliveryOptions::default() };
+            let _node = wired.node_with(options).await;
+            let remote = wired.remote("a").await;
+            let (partition, other) = (TopicPartition::new(TOPIC, partition_of("a")), beside("a"));
+            let first = sent(remote.of::<Tally>().ask(add_later("a", 1, 5_000))).await;
+            wired.world.pass(Duration::from_secs(1)).await;
+            // the topic was made anew, and has another record there
+            bus.happens(Happening::OutOfRange { partition: partition.clone(), wanted: 1, earliest: 0, end: 1 });
+            let payload = serde_json::json!({"tally": other, "amount": 7, "millis": 20_000});
+            let record = Message::Call(call(&other, "add-later", payload, 9)).into_record(None, wired.bus.traits());
+            wired.world.store.hold_stream(&other);
+            bus.happens(Happening::Records(vec![Received { from: partition.clone(), offset: 0, record }]));
+            assert_eq!(first.answer().await, Ok(1), "what was taken is done");
+            wired.world.pass(Duration::from_secs(2)).await;
+            let committed = wired.bus.offsets(partition.clone(), "tallies").await.unwrap().committed.unwrap_or(0);
+            let kept = wired.world.memory.letters().unwrap().backlog(None).await.unwrap();
+            assert_eq!(committed, kept.values().map(|kept| kept.messages).sum::<u64>(), "{kept:?}");
+            wired.world.store.release_stream(&other);
+            wired.world.pass(Duration::from_mins(1)).await;
+            assert_eq!((wired.steps("a").await, wired.steps(&other).await), (vec![1], vec![7]));
+            assert_eq!(wired.bus.offsets(partition, "tallies").await.unwrap().committed, Some(1));
+        });
+    }
 }
 
 #[test]
