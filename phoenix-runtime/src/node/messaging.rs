@@ -9,7 +9,7 @@ use crate::bus::claims::{ClaimCheck, ClaimCheckOptions, Claims, ClaimsFolderErro
 use crate::bus::port::{Bus, BusError};
 use crate::bus::{EmbeddedBus, EmbeddedOptions};
 use crate::client::remote::{Remote, RemoteOptions, Replies};
-use crate::delivery::{Delivery, DeliveryError, Parts};
+use crate::delivery::{Delivery, DeliveryError, Parts, Redelivery};
 use crate::domain::ports::{Clock, Seed};
 use crate::domain::units;
 use crate::engine::Engine;
@@ -163,6 +163,16 @@ impl Forward for Onward {
     }
 }
 
+/// What messaging works with.
+pub(super) struct Ports {
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) seed: Arc<dyn Seed>,
+    /// When a command is tried again; as the options say where nothing is said.
+    pub(super) redelivery: Option<Arc<dyn Redelivery>>,
+}
+
 /// Messaging at work.
 #[derive(Debug)]
 pub(super) struct Messaging {
@@ -176,11 +186,8 @@ pub(super) struct Messaging {
 impl Messaging {
     pub(super) async fn start(
         config: &NodeConfig,
-        bus: Arc<dyn Bus>,
-        store: Arc<dyn EventStore>,
+        Ports { bus, store, clock, seed, redelivery }: Ports,
         engine: &Engine,
-        clock: Arc<dyn Clock>,
-        seed: Arc<dyn Seed>,
         onward: &Onward,
     ) -> Result<Self, MessagingError> {
         let options = &config.messaging;
@@ -194,7 +201,7 @@ impl Messaging {
             topic: options.topic.as_str().into(),
             group: options.group.clone(),
             fixed: options.partitions.clone(),
-            redelivery: None,
+            redelivery,
             options: config.delivery.clone(),
         };
         let (delivery, work) = Delivery::start(parts).await?;
