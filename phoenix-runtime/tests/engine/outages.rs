@@ -10,7 +10,7 @@ use phoenix_runtime::event_store::port::{EventStore as _, StoreError};
 use phoenix_runtime::testkit::scripted_store::{Call as StoreCall, Step};
 
 use crate::scripted_bus::ScriptedBus;
-use crate::tally::{Harm, Tally, add, add_later, harm};
+use crate::tally::{Harm, Tally, add, add_later, harm, keep};
 use crate::wired::{TOPIC, Wired, call, partition_of, simulate_wired};
 use crate::world::{answers, beside, sent};
 
@@ -230,4 +230,34 @@ fn partitions_that_the_engine_does_not_have_stop_none_of_the_others() {
         assert_eq!(bus.paused().into_iter().collect::<Vec<_>>(), [stranger]);
         node.delivery.drain().await;
     });
+}
+
+#[test]
+fn when_the_commands_of_a_node_have_too_many_bytes_its_partitions_rest_and_nothing_is_lost() {
+    for grade in [Grade::Broker, Grade::Inbox] {
+        simulate_scripted(move |wired, bus| async move {
+            let options =
+                DeliveryOptions { grade, max_unfinished_bytes: 20_000, max_records: 5, ..DeliveryOptions::default() };
+            let _node = wired.node_with(options).await;
+            let remote = wired.remote("a").await;
+            wired.world.quiet().await;
+            wired.world.store.hold(StoreCall::Append);
+            let text = "x".repeat(1000);
+            let mut calls = Vec::new();
+            for n in 0..100 {
+                calls.push(sent(remote.of::<Tally>().ask(keep(&format!("t{}", n % 20), &text))).await);
+            }
+            wired.world.pass(Duration::from_secs(2)).await;
+            assert_eq!(bus.paused().len(), 16, "all of them, whichever has the bytes");
+            wired.world.store.release(StoreCall::Append);
+            for answer in answers(calls).await {
+                answer.unwrap();
+            }
+            wired.world.pass(Duration::from_secs(1)).await;
+            assert_eq!(bus.paused().len(), 0);
+            for n in 0..20 {
+                assert_eq!(wired.world.events("tally", &format!("t{n}")).await.len(), 5);
+            }
+        });
+    }
 }
