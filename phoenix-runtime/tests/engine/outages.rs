@@ -261,3 +261,23 @@ fn when_the_commands_of_a_node_have_too_many_bytes_its_partitions_rest_and_nothi
         });
     }
 }
+
+#[test]
+fn a_command_whose_engine_ends_without_an_answer_is_the_next_owners() {
+    simulate_wired(|wired| async move {
+        let node = wired.node().await;
+        let remote = wired.remote("a").await;
+        let slow = sent(remote.of::<Tally>().ask(add_later("a", 1, 20_000))).await;
+        wired.world.pass(Duration::from_secs(1)).await;
+        node.engine.stop().await;
+        let began = wired.world.now();
+        node.delivery.drain().await;
+        let handover = DeliveryOptions::default().handover;
+        assert!(wired.world.since(began) < handover / 2, "{:?}", wired.world.since(began));
+        let partition = TopicPartition::new(TOPIC, partition_of("a"));
+        assert_eq!(wired.bus.offsets(partition, "tallies").await.unwrap().committed.unwrap_or(0), 0);
+        let _next = wired.node().await;
+        assert_eq!(slow.answer().await, Ok(1));
+        assert_eq!((wired.steps("a").await, wired.dead().await), (vec![1], vec![]));
+    });
+}
