@@ -10,7 +10,7 @@ use phoenix_runtime::event_store::port::{EventStore as _, StoreError};
 use phoenix_runtime::testkit::scripted_store::{Call as StoreCall, Step};
 
 use crate::scripted_bus::ScriptedBus;
-use crate::tally::{Harm, Tally, add, add_later, harm, keep};
+use crate::tally::{Tally, add, add_later, keep};
 use crate::wired::{TOPIC, Wired, call, partition_of, simulate_wired};
 use crate::world::{answers, beside, sent};
 
@@ -118,7 +118,9 @@ fn a_command_that_is_tried_for_long_is_a_dead_letter_before_one_behind_it_that_f
     simulate_wired(|wired| async move {
         let _node = wired.node().await;
         let remote = wired.remote("a").await;
-        let poison = sent(remote.of::<Tally>().ask(harm("a", Harm::PanicInDecide))).await;
+        // it fails after a while, each time
+        let poison = sent(remote.of::<Tally>().ask(add_later("a", 13, 500))).await;
+        wired.world.quiet().await;
         misfit(&wired, 1).await;
         misfit(&wired, 2).await;
         let began = wired.world.now();
