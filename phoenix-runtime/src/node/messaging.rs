@@ -36,7 +36,8 @@ pub struct MessagingOptions {
     /// Bodies of more bytes are kept there; also smaller ones that the bus would not take.
     #[serde(with = "units::size")]
     pub claim_check_above: usize,
-    /// The most bytes of a message whose body is kept there.
+    /// The most bytes of a message whose body is kept there; in the grade of the inbox 3 MiB at most, for a row of the inbox
+    /// has the body.
     #[serde(with = "units::size")]
     pub claim_check_most: usize,
     /// How long they are kept: longer than a message may wait on the bus, or as a dead letter that is too large for the
