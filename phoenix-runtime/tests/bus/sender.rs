@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn trial<F: Future<Output = Result<(), Failed>>>(name: &str, test: fn() -> F) -> Trial {
+fn trial<F: Future<Output = Result<(), Failed>> + 'static>(name: &str, test: fn() -> F) -> Trial {
     Trial::test(name, move || tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(test()))
 }
 
