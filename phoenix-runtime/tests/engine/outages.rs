@@ -6,11 +6,12 @@ use std::time::Duration;
 use phoenix_runtime::bus::envelope::Message;
 use phoenix_runtime::bus::{Bus, BusError, Happening, Received, Subscription, TopicPartition};
 use phoenix_runtime::delivery::{DeliveryOptions, Grade};
+use phoenix_runtime::domain::ports::Clock as _;
 use phoenix_runtime::event_store::port::{EventStore as _, StoreError};
 use phoenix_runtime::testkit::scripted_store::{Call as StoreCall, Step};
 
 use crate::scripted_bus::ScriptedBus;
-use crate::tally::{Tally, add, add_later, keep};
+use crate::tally::{Tally, add, add_from, add_later, keep};
 use crate::wired::{TOPIC, Wired, call, partition_of, simulate_wired};
 use crate::world::{answers, beside, sent};
 
@@ -40,6 +41,29 @@ fn a_coordinator_that_does_not_answer_stops_no_answer() {
         node.delivery.drain().await;
         let offsets = wired.bus.offsets(TopicPartition::new(TOPIC, partition_of("a")), "tallies").await.unwrap();
         assert_eq!(offsets.committed, Some(1));
+    });
+}
+
+#[test]
+fn while_the_coordinator_does_not_answer_commands_are_tried_again_however_many_are_answered() {
+    simulate_scripted(|wired, bus| async move {
+        let _node = wired.node().await;
+        let remote = wired.remote("a").await;
+        let soon = wired.world.simulation.clock().wall_micros() + 1_000_000;
+        let mut early = sent(remote.of::<Tally>().ask(add_from("a", 1, soon))).await;
+        let mut others = Vec::new();
+        for n in 1..=100 {
+            // one of them ends every 50 ms
+            others.push(sent(remote.of::<Tally>().ask(add_later(&format!("t{n}"), 1, 50 * n))).await);
+        }
+        bus.hold();
+        wired.world.pass(Duration::from_secs(3)).await;
+        assert!(early.is_told().await);
+        bus.release();
+        assert_eq!(early.answer().await, Ok(1));
+        for answer in answers(others).await {
+            assert_eq!(answer, Ok(1));
+        }
     });
 }
 
