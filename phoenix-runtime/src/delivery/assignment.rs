@@ -26,9 +26,19 @@ async fn backlogs(store: &dyn EventStore, topic: Arc<str>) -> Result<BTreeMap<u1
 impl Work {
     pub(super) fn assigned(&mut self, partitions: Vec<(TopicPartition, Option<u64>)>, consumer: &mut dyn Consumer) {
         let mut taking = Vec::new();
+        let count = self.parts.partitions.count();
         for (partition, committed) in partitions {
-            self.assignments += 1;
             consumer.pause(std::slice::from_ref(&partition));
+            if partition.partition >= count {
+                metrics::counter!("phoenix_delivery_refused_partitions_total").increment(1);
+                tracing::error!(
+                    %partition,
+                    "NOTHING OF THIS PARTITION IS DONE: the topic has grown, and the event store is dealt to {count} partitions. \
+                     Make a topic with {count} partitions, send there what came to this one, and have nodes and clients use it"
+                );
+                continue;
+            }
+            self.assignments += 1;
             taking.push((partition.partition, self.assignments));
             let mut slot = Slot::new(partition.clone(), self.assignments, committed);
             slot.flow.paused = true;

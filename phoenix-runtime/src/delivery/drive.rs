@@ -1,5 +1,6 @@
 //! Commands go to the engine and come back with their outcomes, or are tried again.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Waker};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use super::TICK;
 use super::job::{AtWork, Job};
 use super::rows::key;
-use super::settle::Dead;
+use super::settle::{Burial, Dead};
 use super::slot::{Home, Stage};
 use super::work::{Done, Work};
 use crate::bus::envelope::Call;
@@ -21,6 +22,25 @@ use crate::engine::order::{Order, is_open};
 /// Whether it is no fault of a query.
 const fn is_elsewhere(code: Code) -> bool {
     matches!(code, Code::OwnershipLost | Code::Stopping | Code::StoreFailed | Code::MailboxFull | Code::OutcomeUnknown)
+}
+
+/// How many commands may still be tried again in a tick.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    /// Which tick of the clock.
+    tick: Option<u128>,
+    left: usize,
+}
+
+impl Allowance {
+    /// What is left now of so many a tick.
+    fn at(&mut self, now: Duration, most: usize) -> &mut usize {
+        let tick = Some(now.as_nanos() / TICK.as_nanos());
+        if self.tick != tick {
+            (self.tick, self.left) = (tick, most.max(1));
+        }
+        &mut self.left
+    }
 }
 
 impl Work {
@@ -132,7 +152,9 @@ impl Work {
             fault.code = Code::Expired;
         }
         let code = fault.code;
-        if !is_open(code) || (counts && job.tries >= self.parts.options.max_tries) {
+        // letters of an aggregate are kept in its order, also of one that fails before those in front of it have
+        let waits = !is_open(code) && slot.lanes.of(job.lane).is_behind(&job);
+        if (!is_open(code) && !waits) || (counts && job.tries >= self.parts.options.max_tries) {
             self.has_left(&job, now);
             let dead = Dead { code, reason: fault.detail.clone(), tries: job.tries };
             return self.settle(job, Err(fault.into()), Some(dead));
@@ -148,7 +170,7 @@ impl Work {
     fn has_left(&mut self, job: &Job, now: Duration) {
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         let lane = slot.lanes.of(job.lane);
-        lane.finished();
+        lane.finished(job);
         let due = lane.rest(now, false, |_| Duration::ZERO);
         let is_spilled = lane.is_spilled();
         self.resend_at(due);
@@ -176,7 +198,6 @@ impl Work {
     pub(super) fn settle(&mut self, mut job: Box<Job>, answer: NamedAnswer, dead: Option<Dead>) {
         // the partition may go before its row does
         self.take_back(&mut job);
-        let topic = Arc::clone(&self.parts.topic);
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.tidy(job.lane);
         if dead.is_none() && job.call.reply_to.is_none() {
@@ -200,10 +221,11 @@ impl Work {
             Some(Home::Row(id)) if slot.rows.is_last(id) => Some(key(&slot.partition, id)),
             _ => None,
         };
-        let settling = Arc::clone(&self.settling);
+        let (origin, settling) = (slot.origin(job.offset), Arc::clone(&self.settling));
         self.done.push(Box::pin(async move {
-            let from = ((job.partition, job.offset), &topic);
-            if !settling.bury(from, &job.record, Some(&job), (&dead, job.epoch), row).await {
+            let call = Some(&*job.call);
+            let burial = Burial { origin: &origin, record: &job.record, call, dead: &dead, row: row.as_ref() };
+            if !settling.bury(burial, job.epoch).await {
                 return Done::NotBuried(job);
             }
             settling.reply(&job, answer).await;
@@ -223,40 +245,54 @@ impl Work {
         self.comes_back(job);
     }
 
-    /// Tries commands again whose pause is over; never more at once than the options say.
+    /// Tries commands again whose pause is over, those that wait longest first; in each tick never more than the options
+    /// say. What is left of an aggregate follows when its first ones have their outcomes.
     pub(super) fn resend(&mut self, now: Duration) {
         if self.next_resend.is_none_or(|next| now < next) {
             return;
         }
-        let (mut due, mut next, mut suspect) = (Vec::new(), None, None);
         let (is_busy, is_quiet) = (self.alone.is_some(), self.is_quiet());
+        let allowed = self.resends.at(now, self.parts.options.max_resends);
+        if *allowed == 0 {
+            self.next_resend = Some(now + TICK);
+            return;
+        }
+        let (mut due, mut next) = (Vec::new(), None);
         for (number, slot) in &mut self.slots {
             let ready = slot.stage == Stage::Running && !slot.blocked && !slot.looks;
-            for (_, lane) in slot.lanes.iter_mut() {
+            for (hash, lane) in slot.lanes.iter_mut() {
                 let Some(at) = lane.due() else { continue };
-                let may = ready
-                    && at <= now
-                    && (lane.is_suspect() || !is_quiet)
-                    && due.len() < self.parts.options.max_resends.max(1);
-                if may && lane.is_suspect() && !is_busy && suspect.is_none() {
-                    suspect = lane.suspect();
-                } else if may && !lane.is_suspect() {
-                    due.push((*number, lane.again()));
+                let may = if lane.is_suspect() { !is_busy } else { !is_quiet };
+                if ready && at <= now && may {
+                    due.push((at, *number, hash));
                 } else {
                     next = next.into_iter().chain([at.max(now + TICK)]).min();
                 }
+            }
+        }
+        due.sort_unstable();
+        let (mut suspect, mut touched) = (None, BTreeSet::new());
+        for (at, number, hash) in due {
+            let Some(slot) = self.slots.get_mut(&number) else { continue };
+            let lane = slot.lanes.of(hash);
+            if *allowed == 0 || (lane.is_suspect() && suspect.is_some()) {
+                next = next.into_iter().chain([at.max(now + TICK)]).min();
+            } else if lane.is_suspect() {
+                *allowed -= 1;
+                suspect = lane.suspect();
+            } else {
+                let again = lane.again(*allowed);
+                *allowed -= again.len();
+                // in front of what came after them
+                again.into_iter().rev().for_each(|job| slot.backlog.push_front(job));
+                touched.insert(number);
             }
         }
         self.next_resend = next;
         if let Some((job, order)) = suspect {
             self.do_alone(job, order);
         }
-        for (number, jobs) in due {
-            let Some(slot) = self.slots.get_mut(&number) else { continue };
-            // in front of what came after them
-            for job in jobs.into_iter().rev() {
-                slot.backlog.push_front(job);
-            }
+        for number in touched {
             self.dispatch(number);
         }
     }

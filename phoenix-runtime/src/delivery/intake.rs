@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::frontier::Frontier;
 use super::options::Grade;
-use super::settle::Dead;
+use super::settle::{Burial, Dead};
 use super::slot::{Home, Stage};
 use super::work::{Done, Work};
 use crate::bus::envelope::Message;
@@ -48,7 +47,7 @@ impl Work {
                      that is there. Was the topic made anew, or is its retention shorter than the service was down?"
                 );
                 if let Some(slot) = self.slots.get_mut(&partition.partition) {
-                    slot.frontier = Frontier::new(Some(earliest));
+                    slot.begin_anew(earliest);
                 }
                 self.meanwhile(consumer.seek(&partition, earliest)).await?;
             }
@@ -91,7 +90,7 @@ impl Work {
         let Some(slot) = self.slots.get_mut(&from.partition) else { return };
         slot.settling += 1;
         let serial = slot.enter(offset, None, Arc::clone(&record), Home::Bus);
-        let (assignment, alive) = (slot.assignment, Arc::downgrade(&slot.alive));
+        let (assignment, origin) = (slot.assignment, slot.origin(offset));
         tracing::warn!(at = %from, offset, partition, "a command in the wrong partition; sending it on");
         let settling = Arc::clone(&self.settling);
         let to = TopicPartition { topic: from.topic, partition };
@@ -99,7 +98,8 @@ impl Work {
             if let Err(error) = settling.send_on(to.clone(), Record::clone(&record)).await {
                 let reason = format!("it is for the partition {to}, and the bus does not take it there: {error}");
                 let dead = Dead { code: Code::BusFailed, reason, tries: 0 };
-                settling.bury_unread(((from.partition, offset), &to.topic), &record, &dead, epoch, alive).await;
+                let burial = Burial { origin: &origin, record: &record, call: None, dead: &dead, row: None };
+                settling.bury_unread(burial, epoch).await;
             }
             Done::Settled { partition: from.partition, assignment, serial }
         }));
@@ -110,12 +110,13 @@ impl Work {
         let Some(slot) = self.slots.get_mut(&from.partition) else { return };
         slot.settling += 1;
         let serial = slot.enter(offset, None, Arc::clone(&record), Home::Bus);
-        let (assignment, alive) = (slot.assignment, Arc::downgrade(&slot.alive));
-        let (settling, topic, partition) = (Arc::clone(&self.settling), Arc::clone(&from.topic), from.partition);
+        let (assignment, origin) = (slot.assignment, slot.origin(offset));
+        let settling = Arc::clone(&self.settling);
         self.done.push(Box::pin(async move {
             let dead = Dead { code: Code::Unreadable, reason, tries: 0 };
-            settling.bury_unread(((partition, offset), &topic), &record, &dead, epoch, alive).await;
-            Done::Settled { partition, assignment, serial }
+            let burial = Burial { origin: &origin, record: &record, call: None, dead: &dead, row: None };
+            settling.bury_unread(burial, epoch).await;
+            Done::Settled { partition: origin.partition, assignment, serial }
         }));
     }
 }

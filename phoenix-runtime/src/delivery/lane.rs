@@ -24,8 +24,8 @@ pub(super) struct Lane {
     /// Those that are to be put there.
     pub(super) tail: VecDeque<Box<Job>>,
     order: Order,
-    /// How many are with the engine.
-    at_work: usize,
+    /// The places of those that are with the engine.
+    at_work: VecDeque<u64>,
     /// How many are on their way there again.
     cleared: usize,
     /// Whether the one that is, or is about to be, is done alone: those behind it wait until then.
@@ -54,13 +54,27 @@ impl Lane {
             self.hold(job);
             return None;
         }
-        self.at_work += 1;
+        self.at_work.push_back(job.place);
         Some((job, self.order.clone()))
     }
 
+    /// Whether one in front of it has no outcome.
+    pub(super) fn is_behind(&self, job: &Job) -> bool {
+        let is_before = |place: u64| place < job.place;
+        self.held.front().is_some_and(|held| is_before(held.place)) || self.at_work.iter().copied().any(is_before)
+    }
+
+    /// It is with the engine no more.
+    fn is_back(&mut self, job: &Job) {
+        // most come back in their order: it is the first
+        if let Some(index) = self.at_work.iter().position(|place| *place == job.place) {
+            self.at_work.remove(index);
+        }
+    }
+
     /// One has its outcome.
-    pub(super) fn finished(&mut self) {
-        self.at_work = self.at_work.saturating_sub(1);
+    pub(super) fn finished(&mut self, job: &Job) {
+        self.is_back(job);
         self.front = self.front.saturating_sub(1);
         self.alone = false;
         self.failures = 0;
@@ -68,7 +82,7 @@ impl Lane {
 
     /// One came back without an outcome; it keeps its place.
     pub(super) fn came_back(&mut self, job: Box<Job>) {
-        self.at_work = self.at_work.saturating_sub(1);
+        self.is_back(&job);
         self.alone = false;
         self.hold(job);
     }
@@ -87,7 +101,7 @@ impl Lane {
         failed: bool,
         pause: impl FnOnce(u32) -> Duration,
     ) -> Option<Duration> {
-        if self.at_work > 0 || self.cleared > 0 || self.due.is_some() {
+        if !self.at_work.is_empty() || self.cleared > 0 || self.due.is_some() {
             return None;
         }
         if self.held.is_empty() {
@@ -120,17 +134,18 @@ impl Lane {
         let mut job = self.held.pop_front()?;
         self.due = None;
         self.order = Order::default();
-        self.at_work += 1;
+        self.at_work.push_back(job.place);
         self.alone = true;
         job.cleared = true;
         Some((job, self.order.clone()))
     }
 
-    /// The commands that are tried again, under a new order: up to one that has to be done alone.
-    pub(super) fn again(&mut self) -> VecDeque<Box<Job>> {
+    /// The first commands of those that are held, to be tried again under a new order: so many at most, and up to one that
+    /// has to be done alone. The others are held until these have their outcomes.
+    pub(super) fn again(&mut self, most: usize) -> VecDeque<Box<Job>> {
         self.due = None;
         self.order = Order::default();
-        let end = self.held.iter().position(|job| job.suspect).unwrap_or(self.held.len());
+        let end = self.held.iter().take(most).take_while(|job| !job.suspect).count();
         let rest = self.held.split_off(end);
         let mut again = std::mem::replace(&mut self.held, rest);
         for job in &mut again {

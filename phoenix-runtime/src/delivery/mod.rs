@@ -124,10 +124,11 @@ impl Delivery {
                 return Err(DeliveryError::NoInbox { reason, remedy: "choose another store" });
             }
             if parts.bus.traits().max_record_bytes > pack::MOST_RECORD_BYTES {
-                let reason = "the bus takes records that are larger than a row of the inbox";
+                // also of one that travels as a claim: its row has the body
                 return Err(DeliveryError::NoInbox {
-                    reason,
-                    remedy: "set the bus's `max_record_bytes` to 3MiB or less",
+                    reason: "messages may be larger than a row of the inbox",
+                    remedy: "set what bounds them to 3MiB or less: `messaging.claim_check_most` where there is a claim \
+                             check, and the bus's `max_record_bytes` where there is none",
                 });
             }
             if parts.options.inbox_messages == 0 || parts.options.inbox_bytes == 0 {

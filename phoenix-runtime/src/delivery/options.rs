@@ -48,14 +48,14 @@ pub struct DeliveryOptions {
     /// The first pause before a command is tried again; it doubles with each try.
     #[serde(with = "units::duration")]
     pub first_pause: Duration,
-    /// The longest pause.
+    /// The longest pause before a command is tried again.
     #[serde(with = "units::duration")]
     pub max_pause: Duration,
     /// For how long a command is tried, since it first came to no outcome on this node, before it is a dead letter, whatever
     /// the reason. A store that is down for longer makes dead letters then.
     #[serde(with = "units::duration_or_never")]
     pub max_age: Option<Duration>,
-    /// How many commands are tried again at once, each tenth of a second.
+    /// The most commands of this node that are tried again in a tenth of a second; the others follow in their order.
     pub max_resends: usize,
     /// How often offsets are committed. A restart reads again what was finished since.
     #[serde(with = "units::duration")]
@@ -83,7 +83,7 @@ impl Default for DeliveryOptions {
             first_pause: Duration::from_millis(100),
             max_pause: Duration::from_mins(1),
             max_age: None,
-            max_resends: 50,
+            max_resends: 1000,
             commit_every: Duration::from_millis(200),
             handover: Duration::from_secs(10),
             reply_timeout: Duration::from_secs(30),

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::Mutex as Turn;
+
 use super::job::Job;
 use crate::bus::envelope::{Call, Message, Replied, without_body};
 use crate::bus::port::{Bus, BusError, Outgoing, Record, TopicPartition};
@@ -19,7 +21,8 @@ use crate::event_store::{EventStore, StoreError};
 
 /// The encoding of a record in a dead letter: JSON of key, headers and value.
 pub(super) const CODEC: u8 = 1;
-/// The longest pause between two attempts to keep a dead letter.
+/// The first and the longest pause between two attempts to keep a dead letter.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// What outcomes need.
@@ -42,6 +45,47 @@ pub(super) struct Dead {
     pub(super) code: Code,
     pub(super) reason: String,
     pub(super) tries: u32,
+}
+
+/// Where a record is from that came to no outcome.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: u16,
+    pub(super) offset: u64,
+    /// Held while a letter of the partition is being kept: they are replayed in the order in which they were kept, so one
+    /// that has to be tried again is overtaken by none.
+    pub(super) turn: Arc<Turn<()>>,
+    /// Gone with the assignment.
+    pub(super) alive: Weak<()>,
+}
+
+impl Origin {
+    /// Whether the partition was let go since.
+    fn is_over(&self) -> bool {
+        self.alive.strong_count() == 0
+    }
+}
+
+/// A record that is to be a dead letter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Burial<'a> {
+    pub(super) origin: &'a Origin,
+    pub(super) record: &'a Record,
+    /// What it is, where it could be read.
+    pub(super) call: Option<&'a Call>,
+    pub(super) dead: &'a Dead,
+    /// The row of the inbox that has nothing else.
+    pub(super) row: Option<&'a InboxKey>,
+}
+
+/// Who has a dead letter.
+#[derive(Debug)]
+enum Keeper {
+    Store,
+    /// The topic of dead letters alone.
+    Topic,
+    Nowhere(BusError),
 }
 
 impl Settling {
@@ -95,42 +139,51 @@ impl Settling {
     }
 
     /// Keeps a record that nobody can do, as soon as this node owns its partition; unless that is gone for good.
-    pub(super) async fn bury_unread(
-        &self,
-        (from, topic): ((u16, u64), &Arc<str>),
-        record: &Record,
-        dead: &Dead,
-        mut epoch: Option<Epoch>,
-        assignment: Weak<()>,
-    ) {
-        while !self.bury((from, topic), record, None, (dead, epoch), None).await {
-            self.clock.sleep(MAX_PAUSE).await;
-            if assignment.strong_count() == 0 {
+    pub(super) async fn bury_unread(&self, burial: Burial<'_>, mut epoch: Option<Epoch>) {
+        let mut owned = self.partitions.owned();
+        let turn = burial.origin.turn.lock().await;
+        let keeper = loop {
+            if let Some(keeper) = self.keep(burial, epoch).await {
+                break keeper;
+            }
+            tokio::select! {
+                Ok(()) = owned.changed() => {}
+                () = self.clock.sleep(MAX_PAUSE) => {}
+            }
+            if burial.origin.is_over() {
                 return;
             }
-            epoch = self.partitions.epoch(Partition(from.0));
-        }
+            epoch = self.partitions.epoch(Partition(burial.origin.partition));
+        };
+        drop(turn);
+        self.announce(burial, keeper).await;
     }
 
-    /// Keeps a record that came to no outcome, in the store and on the topic of dead letters, until the store has it; and
-    /// removes the row of the inbox that has nothing else. False, and nothing is kept, where the node owns its partition
-    /// no longer: what failed here is perhaps done there.
-    pub(super) async fn bury(
-        &self,
-        (from, topic): ((u16, u64), &Arc<str>),
-        record: &Record,
-        job: Option<&Job>,
-        (dead, epoch): (&Dead, Option<Epoch>),
-        row: Option<InboxKey>,
-    ) -> bool {
-        let (partition, offset) = from;
-        let call = job.map(|job| &*job.call);
-        let mut pause = Duration::from_millis(50);
+    /// Keeps a record that came to no outcome, in the store and on the topic of dead letters, until the store has it, or
+    /// the topic where the store does not take it; and removes the row of the inbox that has nothing else. False where the
+    /// node owns its partition no longer: what failed here is perhaps done there.
+    pub(super) async fn bury(&self, burial: Burial<'_>, epoch: Option<Epoch>) -> bool {
+        let turn = burial.origin.turn.lock().await;
+        let keeper = self.keep(burial, epoch).await;
+        drop(turn);
+        let Some(keeper) = keeper else { return false };
+        self.announce(burial, keeper).await;
+        true
+    }
+
+    /// `None` where the node owns the partition no longer.
+    async fn keep(&self, burial: Burial<'_>, epoch: Option<Epoch>) -> Option<Keeper> {
+        let Origin { topic, partition, offset, .. } = burial.origin;
+        let mut pause = FIRST_PAUSE;
+        let mut is_refused = self.store.letters().is_none();
         loop {
+            if burial.origin.is_over() {
+                return None;
+            }
             // as late as can be: a node that was frozen meanwhile knows nothing of its successor
-            match self.owns(Partition(partition), epoch).await {
+            match self.owns(Partition(*partition), epoch).await {
                 Ok(true) => {}
-                Ok(false) => return false,
+                Ok(false) => return None,
                 Err(error) => {
                     tracing::warn!(%error, "can't ask who owns the partition of a dead letter; trying again");
                     self.clock.sleep(pause).await;
@@ -138,24 +191,56 @@ impl Settling {
                     continue;
                 }
             }
-            let Some(letters) = self.store.letters() else { break };
-            match letters
-                .bury(vec![self.letter(from, topic, record, call, dead)], row.clone().into_iter().collect())
-                .await
-            {
-                Ok(()) => break,
-                Err(StoreError::Refused { reason, .. }) => {
-                    tracing::error!(%topic, partition, offset, reason, "the store does not take the dead letter: it is on the topic alone");
-                    break;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "can't keep a dead letter; trying again");
-                    self.clock.sleep(pause).await;
-                    pause = (pause * 2).min(MAX_PAUSE);
+            if let Some(letters) = self.store.letters().filter(|_| !is_refused) {
+                match letters.bury(vec![self.letter(burial)], burial.row.cloned().into_iter().collect()).await {
+                    Ok(()) => return Some(Keeper::Store),
+                    Err(StoreError::Refused { reason, .. }) => {
+                        tracing::error!(%topic, partition, offset, reason, "the store does not take the dead letter: it is on the topic alone");
+                        is_refused = true;
+                    }
+                    Err(error) => tracing::warn!(%error, "can't keep a dead letter; trying again"),
                 }
             }
+            // nothing else has it: so it is not done before the topic has
+            if is_refused {
+                match self.copy(burial).await {
+                    Ok(_) => return Some(Keeper::Topic),
+                    Err(error) if error.is_passing() => {
+                        tracing::warn!(%error, to = %self.graveyard, "a dead letter that the store does not keep can't be sent to its topic; trying again");
+                    }
+                    Err(error) => return Some(Keeper::Nowhere(error)),
+                }
+            }
+            self.clock.sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
         }
+    }
+
+    /// Copies a record to the topic of dead letters.
+    async fn copy(&self, burial: Burial<'_>) -> Result<u64, BusError> {
+        let Burial { origin: Origin { topic, partition, offset, .. }, record, dead, .. } = burial;
+        let (mut copy, traits) = (record.clone(), self.bus.traits());
+        if traits.headers {
+            copy.headers.push("phx-dead-code", dead.code.as_str().as_bytes());
+            copy.headers.push("phx-dead-from", format!("{topic}/{partition}/{offset}").as_bytes());
+        }
+        if copy.bytes() > traits.max_record_bytes {
+            // as it came it has room
+            copy.headers = record.headers.clone();
+        }
+        self.send(Outgoing { to: self.graveyard.clone(), record: copy }).await
+    }
+
+    /// Says that there is a dead letter, and where; of one that the store has, a copy goes to the topic.
+    async fn announce(&self, burial: Burial<'_>, keeper: Keeper) {
+        let Burial { origin: Origin { topic, partition, offset, .. }, call, dead, .. } = burial;
         metrics::counter!("phoenix_delivery_dead_letters_total", "code" => dead.code.as_str()).increment(1);
+        let how = match &keeper {
+            Keeper::Store => "a dead letter: list it with `phoenix-cli dead`",
+            Keeper::Topic => "a dead letter: it is on the topic of dead letters alone",
+            Keeper::Nowhere(_) => "A DEAD LETTER IS LOST: neither the store nor the topic of dead letters takes it",
+        };
+        let refused = if let Keeper::Nowhere(error) = &keeper { Some(tracing::field::display(error)) } else { None };
         tracing::error!(
             %topic,
             partition,
@@ -163,21 +248,18 @@ impl Settling {
             aggregate = call.map(|call| &*call.aggregate),
             id = call.map(|call| &*call.subject),
             command = call.map(|call| &*call.name),
+            message = call.map(|call| tracing::field::display(call.id)),
             code = dead.code.as_str(),
             tries = dead.tries,
             reason = dead.reason,
-            "a dead letter: list it with `phoenix-cli dead`"
+            refused,
+            "{how}"
         );
-        let mut copy = record.clone();
-        if self.bus.traits().headers {
-            copy.headers.push("phx-dead-code", dead.code.as_str().as_bytes());
-            copy.headers.push("phx-dead-from", format!("{topic}/{partition}/{offset}").as_bytes());
+        if matches!(keeper, Keeper::Store)
+            && let Err(error) = self.copy(burial).await
+        {
+            tracing::warn!(%error, to = %self.graveyard, "can't copy a dead letter to its topic; the store has it");
         }
-        if let Err(error) = self.send(Outgoing { to: self.graveyard.clone(), record: copy }).await {
-            // the store has it
-            tracing::warn!(%error, to = %self.graveyard, "can't copy a dead letter to its topic");
-        }
-        true
     }
 
     async fn owns(&self, partition: Partition, epoch: Option<Epoch>) -> Result<bool, StoreError> {
@@ -187,19 +269,13 @@ impl Settling {
         }
     }
 
-    fn letter(
-        &self,
-        (partition, offset): (u16, u64),
-        topic: &Arc<str>,
-        record: &Record,
-        call: Option<&Call>,
-        dead: &Dead,
-    ) -> DeadLetter {
+    fn letter(&self, burial: Burial<'_>) -> DeadLetter {
+        let Burial { origin, record, call, dead, .. } = burial;
         DeadLetter {
             number: 0,
-            topic: Arc::clone(topic),
-            partition,
-            offset,
+            topic: Arc::clone(&origin.topic),
+            partition: origin.partition,
+            offset: origin.offset,
             aggregate: call.map(|call| (*call.aggregate).into()),
             id: call.map(|call| (*call.subject).into()),
             name: call.map(|call| (*call.name).into()),

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex as Turn;
+
 use super::frontier::Frontier;
 use super::job::Job;
 use super::lanes::Lanes;
 use super::rows::{RowId, Rows};
+use super::settle::Origin;
 use crate::bus::envelope::Call;
 use crate::bus::port::{Record, TopicPartition};
 use crate::domain::id::identity_hash;
@@ -30,6 +33,8 @@ pub(super) enum Home {
     Bus,
     /// A row of the inbox.
     Row(RowId),
+    /// Nobody: it was taken before the bus said that it does not know the offset any more.
+    Memory,
 }
 
 /// A record in memory that has no outcome.
@@ -62,6 +67,8 @@ pub(super) struct Slot {
     pub(super) assignment: u64,
     /// Gone with it: whatever goes on beside it, and is to end with it, looks here.
     pub(super) alive: Arc<()>,
+    /// Whose turn it is to be buried.
+    burials: Arc<Turn<()>>,
     pub(super) stage: Stage,
     pub(super) frontier: Frontier,
     /// Everything in memory, by serial number.
@@ -103,6 +110,7 @@ impl Slot {
             partition,
             assignment,
             alive: Arc::default(),
+            burials: Arc::default(),
             stage: Stage::Taking,
             frontier: Frontier::new(committed),
             entries: BTreeMap::new(),
@@ -125,9 +133,24 @@ impl Slot {
         }
     }
 
+    /// Where a record is from, for its dead letter.
+    pub(super) fn origin(&self, offset: u64) -> Origin {
+        let TopicPartition { topic, partition } = self.partition.clone();
+        Origin { topic, partition, offset, turn: Arc::clone(&self.burials), alive: Arc::downgrade(&self.alive) }
+    }
+
     /// Whether nothing of it is under way.
     pub(super) fn is_quiet(&self) -> bool {
         self.at_work == 0 && self.settling == 0 && self.rows.finished.is_empty()
+    }
+
+    /// The bus goes on at another offset, as the one that was read is not there. What was taken comes to its outcome all the
+    /// same, but its offset says nothing any more: another record may have it.
+    pub(super) fn begin_anew(&mut self, offset: u64) {
+        self.frontier = Frontier::new(Some(offset));
+        for entry in self.entries.values_mut().filter(|entry| entry.home == Home::Bus) {
+            entry.home = Home::Memory;
+        }
     }
 
     /// A record is in memory from now on.
@@ -193,6 +216,7 @@ impl Slot {
         match entry.home {
             Home::Bus => self.frontier.finish(entry.offset),
             Home::Row(row) => self.rows.one_less(row),
+            Home::Memory => {}
         }
     }
 

@@ -172,7 +172,7 @@ impl Slot {
         let lane = self.lanes.of(hash);
         let tail = lane.tail.front().map_or(u64::MAX, |job| job.serial);
         let front = self.entries.range(..tail.min(fresh)).filter(|(_, entry)| entry.lane == Some(hash));
-        let front: Vec<_> = front.filter(|(_, entry)| entry.home == Home::Bus).collect();
+        let front: Vec<_> = front.filter(|(_, entry)| !matches!(entry.home, Home::Row(_))).collect();
         if front.iter().any(|(_, entry)| !fits(&entry.record)) {
             // what is behind it is not to be there without it
             return;
@@ -225,10 +225,13 @@ impl Slot {
                     for serial in serials {
                         // it may have its outcome by now
                         let Some(entry) = self.entries.get_mut(&serial) else { continue };
-                        if entry.home == Home::Bus {
-                            self.frontier.finish(entry.offset);
+                        let home = entry.home;
+                        if !matches!(home, Home::Row(_)) {
                             entry.home = Home::Row(id);
                             self.rows.one_more(id);
+                        }
+                        if home == Home::Bus {
+                            self.frontier.finish(entry.offset);
                         }
                     }
                     self.rows.settle(id);

@@ -11,6 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 
 use super::alone::Alone;
+use super::drive::Allowance;
 use super::examine::Findings;
 use super::inbox::Page;
 use super::job::Job;
@@ -20,7 +21,7 @@ use super::settle::Settling;
 use super::slot::{Slot, Stage};
 use super::spill::{Bounds, Putting};
 use super::{Parts, TICK};
-use crate::bus::port::{Consumer, Subscription, TopicPartition};
+use crate::bus::port::{BusError, Consumer, Subscription, TopicPartition};
 use crate::bus::sender::Sender;
 use crate::domain::pending::NamedAnswer;
 use crate::domain::ports::BoxFuture;
@@ -30,6 +31,9 @@ use crate::event_store::port::{Epoch, Partition, StoreError};
 
 /// How often an inbox is read anew, for what a former owner has put there late.
 pub(super) const LOOK: Duration = Duration::from_mins(1);
+
+/// The longest pause before a bus that failed is read again.
+const MAX_READ_PAUSE: Duration = Duration::from_secs(2);
 
 /// The most of what the engine and the sender told that is looked at before anything else.
 const MOST_AT_ONCE: usize = 1024;
@@ -64,6 +68,8 @@ pub(super) enum Done {
     Counted(Box<Job>, Order),
     /// A try is counted no more.
     Acquitted(Box<Job>),
+    /// There is another consumer.
+    Subscribed(Result<Box<dyn Consumer>, BusError>),
     /// Something that nobody waits for.
     Over,
 }
@@ -84,9 +90,12 @@ pub(super) struct Work {
     /// more than the engine's decision.
     pub(super) tell: mpsc::UnboundedSender<Done>,
     told: mpsc::UnboundedReceiver<Done>,
+    /// What became of the wish for another consumer.
+    renewed: Option<Result<Box<dyn Consumer>, BusError>>,
     pub(super) next_commit: Duration,
     /// When the first of those that are to be tried again is due.
     pub(super) next_resend: Option<Duration>,
+    pub(super) resends: Allowance,
     pub(super) bounds: Bounds,
     /// Whether rows are just being put into the inbox, and whether some are being removed.
     pub(super) putting: bool,
@@ -137,8 +146,10 @@ impl Work {
             done: FuturesUnordered::new(),
             tell,
             told,
+            renewed: None,
             next_commit: Duration::ZERO,
             next_resend: None,
+            resends: Allowance::default(),
             bounds,
             putting: false,
             removing: false,
@@ -157,6 +168,8 @@ impl Work {
         });
         let mut stopped = false;
         let mut pause = TICK;
+        // after an error nothing is read until then; all else goes on
+        let mut read_again = Duration::ZERO;
         let clock = Arc::clone(&self.parts.clock);
         let mut tick = clock.sleep(TICK);
         let mut told = Vec::new();
@@ -184,7 +197,7 @@ impl Work {
                     }
                 }
                 _ = self.told.recv_many(&mut told, MOST_AT_ONCE) => told.drain(..).for_each(|done| self.on_done(done)),
-                happening = consumer.next(), if !stopped => match happening {
+                happening = consumer.next(), if !stopped && clock.monotonic() >= read_again => match happening {
                     Ok(happening) => {
                         pause = TICK;
                         if let Err(error) = self.happens(happening, &mut *consumer).await {
@@ -194,35 +207,58 @@ impl Work {
                     Err(error) => {
                         tracing::warn!(%error, "can't read commands; trying again");
                         metrics::counter!("phoenix_delivery_bus_errors_total").increment(1);
-                        self.meanwhile(clock.sleep(pause)).await;
-                        pause = (pause * 2).min(self.parts.options.max_pause);
+                        read_again = clock.monotonic().saturating_add(pause);
                         if !error.is_passing() {
-                            let (bus, subscription) = (Arc::clone(&self.parts.bus), self.subscription.clone());
-                            if let Ok(new) = self.meanwhile(bus.subscribe(subscription)).await {
-                                let all: Vec<u16> = self.slots.keys().copied().collect();
-                                self.lose(&all);
-                                consumer = new;
-                            }
+                            read_again = Duration::MAX;
+                            self.subscribe_later(pause);
                         }
+                        pause = (pause * 2).min(MAX_READ_PAUSE);
                     }
                 },
                 () = &mut tick => tick = clock.sleep(TICK),
             }
+            if let Some(renewed) = self.renewed.take() {
+                read_again = Duration::ZERO;
+                match renewed {
+                    // what leaves is finished with the one that it came from
+                    Ok(renewed) if !stopped => {
+                        let all: Vec<u16> = self.slots.keys().copied().collect();
+                        self.lose(&all);
+                        consumer = renewed;
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, "can't subscribe anew; trying again"),
+                }
+            }
             self.upkeep(&mut *consumer).await;
         }
+    }
+
+    /// A consumer that can't be read any more is replaced.
+    fn subscribe_later(&mut self, pause: Duration) {
+        let (bus, clock) = (Arc::clone(&self.parts.bus), Arc::clone(&self.parts.clock));
+        let subscription = self.subscription.clone();
+        self.done.push(Box::pin(async move {
+            clock.sleep(pause).await;
+            Done::Subscribed(bus.subscribe(subscription).await)
+        }));
     }
 
     /// Waits for the bus while what is at work goes on: a bus that does not answer stops no command.
     pub(super) async fn meanwhile<T>(&mut self, asked: impl Future<Output = T>) -> T {
         let mut asked = pin!(asked);
         let clock = Arc::clone(&self.parts.clock);
+        let mut tick = clock.sleep(TICK);
         loop {
             tokio::select! {
                 biased;
                 told = &mut asked => return told,
                 Some(done) = self.done.next(), if !self.done.is_empty() => self.on_done(done),
                 Some(done) = self.told.recv() => self.on_done(done),
-                () = clock.sleep(TICK) => self.resend(clock.monotonic()),
+                () = &mut tick => {
+                    tick = clock.sleep(TICK);
+                    self.resend(clock.monotonic());
+                }
             }
         }
     }
@@ -276,6 +312,7 @@ impl Work {
             Done::Row { partition, assignment, lane, id, row } => self.row((partition, assignment), lane, id, row),
             Done::Counted(job, order) => self.counted(job, order),
             Done::Acquitted(job) => self.acquitted(job),
+            Done::Subscribed(renewed) => self.renewed = Some(renewed),
             Done::Over => {}
             Done::Settled { partition, assignment, serial } => {
                 if let Some(slot) = self.slots.get_mut(&partition)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::OptionFuture;
 
 use crate::clock::SystemClock;
+use crate::delivery::Redelivery;
 use crate::delivery::dead::{DeadLetters, Upcasts, Way};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::context::Resources;
@@ -19,7 +20,7 @@ use crate::http::{BindError, Gateway, Phase, Readiness, Server};
 use crate::node::Node;
 use crate::node::config::{ConfigError, NodeConfig, StoreUrl};
 use crate::node::inspect::{InspectError, Inspector};
-use crate::node::messaging::{self, Messaging, MessagingError, Onward};
+use crate::node::messaging::{self, Messaging, MessagingError, Onward, Ports};
 use crate::node::{archives, stores};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::UPKEEP;
@@ -94,6 +95,7 @@ pub struct NodeBuilder {
     store: Option<Arc<dyn EventStore>>,
     resources: Resources,
     upcasts: Upcasts,
+    redelivery: Option<Arc<dyn Redelivery>>,
 }
 
 impl std::fmt::Debug for NodeBuilder {
@@ -124,6 +126,37 @@ impl NodeBuilder {
     #[must_use]
     pub fn resource<T: Send + Sync + 'static>(mut self, resource: T) -> Self {
         self.resources = self.resources.with(resource);
+        self
+    }
+
+    /// Decides by this policy when a command from the bus is tried again that came to no outcome, and for how long. Without
+    /// one it is [`Exponential`](crate::delivery::Exponential), by `delivery.first_pause`, `max_pause` and `max_age`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use phoenix_runtime::delivery::Redelivery;
+    /// use phoenix_runtime::node::Node;
+    ///
+    /// /// Every second, for an hour.
+    /// #[derive(Debug)]
+    /// struct Steady;
+    ///
+    /// impl Redelivery for Steady {
+    ///     fn pause(&self, _failures: u32, _draw: u64) -> Duration {
+    ///         Duration::from_secs(1)
+    ///     }
+    ///
+    ///     fn max_age(&self) -> Option<Duration> {
+    ///         Some(Duration::from_hours(1))
+    ///     }
+    /// }
+    ///
+    /// let builder = Node::builder().redelivery(Steady);
+    /// ```
+    #[must_use]
+    pub fn redelivery(mut self, policy: impl Redelivery) -> Self {
+        self.redelivery = Some(Arc::new(policy));
         self
     }
 
@@ -160,7 +193,7 @@ impl NodeBuilder {
     }
 
     async fn assemble(self) -> Result<Node, NodeError> {
-        let Self { config, aggregates, store, resources, upcasts } = self;
+        let Self { config, aggregates, store, resources, upcasts, redelivery } = self;
         let config = config.unwrap_or_default();
         config.check()?;
 
@@ -212,7 +245,8 @@ impl NodeBuilder {
         let messaging = match bus {
             Some(bus) => {
                 let store = Arc::clone(&store) as Arc<dyn EventStore>;
-                Some(Messaging::start(&config, bus, store, &engine, Arc::clone(&clock), seed, &onward).await?)
+                let ports = Ports { bus, store, clock: Arc::clone(&clock), seed, redelivery };
+                Some(Messaging::start(&config, ports, &engine, &onward).await?)
             }
             None => None,
         };

@@ -9,7 +9,7 @@ use crate::bus::claims::{ClaimCheck, ClaimCheckOptions, Claims, ClaimsFolderErro
 use crate::bus::port::{Bus, BusError};
 use crate::bus::{EmbeddedBus, EmbeddedOptions};
 use crate::client::remote::{Remote, RemoteOptions, Replies};
-use crate::delivery::{Delivery, DeliveryError, Parts};
+use crate::delivery::{Delivery, DeliveryError, Parts, Redelivery};
 use crate::domain::ports::{Clock, Seed};
 use crate::domain::units;
 use crate::engine::Engine;
@@ -36,7 +36,8 @@ pub struct MessagingOptions {
     /// Bodies of more bytes are kept there; also smaller ones that the bus would not take.
     #[serde(with = "units::size")]
     pub claim_check_above: usize,
-    /// The most bytes of a message whose body is kept there.
+    /// The most bytes of a message whose body is kept there; in the grade of the inbox 3 MiB at most, for a row of the inbox
+    /// has the body.
     #[serde(with = "units::size")]
     pub claim_check_most: usize,
     /// How long they are kept: longer than a message may wait on the bus, or as a dead letter that is too large for the
@@ -163,6 +164,16 @@ impl Forward for Onward {
     }
 }
 
+/// What messaging works with.
+pub(super) struct Ports {
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) seed: Arc<dyn Seed>,
+    /// When a command is tried again; as the options say where nothing is said.
+    pub(super) redelivery: Option<Arc<dyn Redelivery>>,
+}
+
 /// Messaging at work.
 #[derive(Debug)]
 pub(super) struct Messaging {
@@ -176,11 +187,8 @@ pub(super) struct Messaging {
 impl Messaging {
     pub(super) async fn start(
         config: &NodeConfig,
-        bus: Arc<dyn Bus>,
-        store: Arc<dyn EventStore>,
+        Ports { bus, store, clock, seed, redelivery }: Ports,
         engine: &Engine,
-        clock: Arc<dyn Clock>,
-        seed: Arc<dyn Seed>,
         onward: &Onward,
     ) -> Result<Self, MessagingError> {
         let options = &config.messaging;
@@ -194,7 +202,7 @@ impl Messaging {
             topic: options.topic.as_str().into(),
             group: options.group.clone(),
             fixed: options.partitions.clone(),
-            redelivery: None,
+            redelivery,
             options: config.delivery.clone(),
         };
         let (delivery, work) = Delivery::start(parts).await?;

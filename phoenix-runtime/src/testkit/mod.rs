@@ -16,5 +16,6 @@ pub mod conformance;
 pub mod fixture;
 pub mod gated_source;
 pub mod lane_map;
+mod scripted_letters;
 pub mod scripted_store;
 pub mod simulation;

@@ -46,6 +46,8 @@ pub enum Call {
     Retain,
     /// [`EventStore::event_names`].
     EventNames,
+    /// [`Letters::bury`].
+    Bury,
 }
 
 /// What a call does instead of what it should.
@@ -121,6 +123,10 @@ impl ScriptedStore {
     #[must_use]
     pub fn lane_map(&self) -> &LaneMap {
         &self.lanes
+    }
+
+    pub(super) fn inner(&self) -> &dyn EventStore {
+        &*self.inner
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
@@ -269,7 +275,7 @@ impl ScriptedStore {
     }
 
     /// Does a call as the script says. The store below hears of it only when it has passed the door.
-    async fn play<'a, T>(
+    pub(super) async fn play<'a, T>(
         &'a self,
         call: Call,
         stream: Option<&StreamId>,
@@ -489,6 +495,6 @@ impl EventStore for ScriptedStore {
     }
 
     fn letters(&self) -> Option<&dyn Letters> {
-        self.inner.letters()
+        self.inner.letters().map(|_| self as &dyn Letters)
     }
 }

@@ -215,6 +215,7 @@ fn equal_streams_give_equal_snapshots() {
             store: world.store.clone(),
             simulation: world.simulation.clone(),
             fuse: world.fuse.clone(),
+            tries: world.tries.clone(),
         };
         let store = std::sync::Arc::new(other.memory.clone());
         let other = World { store: phoenix_runtime::testkit::scripted_store::ScriptedStore::new(store), ..other };

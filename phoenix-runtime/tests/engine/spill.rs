@@ -8,7 +8,7 @@ use phoenix_runtime::bus::{Bus as _, TopicPartition};
 use phoenix_runtime::client::remote::Remote;
 use phoenix_runtime::delivery::{DeliveryOptions, Grade};
 use phoenix_runtime::event_store::letters::Backlog;
-use phoenix_runtime::event_store::port::EventStore as _;
+use phoenix_runtime::event_store::port::{EventStore as _, StoreError};
 
 use crate::tally::{Tally, add, add_later, steps};
 use crate::wired::{TOPIC, Wired, call, partition_of, simulate_wired};
@@ -176,4 +176,40 @@ fn the_inbox_takes_commands_before_the_offset_moves() {
         let _node = again.node_with(narrow(Grade::Inbox)).await;
         assert_eq!(answers(calls).await, (1..6).map(Ok).collect::<Vec<_>>());
     });
+}
+
+#[test]
+fn a_cold_aggregate_that_takes_long_to_load_stops_no_other() {
+    // its load does not answer for a while, or fails
+    for fails in [false, true] {
+        for grade in [Grade::Broker, Grade::Inbox] {
+            simulate_wired(move |wired| async move {
+                let _node = wired.node_with(narrow(grade)).await;
+                let remote = wired.remote("a").await;
+                let (other, store) = (beside("slow"), &wired.world.store);
+                if fails {
+                    store.fail_stream("slow", StoreError::Unavailable("this one can't be read".to_owned()));
+                } else {
+                    store.hold_stream("slow");
+                }
+                tell(&wired, "slow", 1..300).await;
+                let began = wired.world.now();
+                for round in 0..20 {
+                    assert_eq!(remote.ask(add(&other, 1)).await, Ok(round + 1));
+                }
+                assert!(wired.world.since(began) < Duration::from_secs(10), "{:?}", wired.world.since(began));
+                wired.world.pass(Duration::from_secs(10)).await;
+                let (committed, end) = committed(&wired).await;
+                assert_eq!(committed, end, "the bus keeps nothing for it");
+                assert_eq!(backlog(&wired).await.messages, 299, "all of it waits in the inbox");
+                store.mend_stream("slow");
+                store.release_stream("slow");
+                wired.world.pass(Duration::from_mins(3)).await;
+                all_steps(&remote, &wired, "slow", (1..300).collect()).await;
+                wired.world.pass(Duration::from_secs(1)).await;
+                assert_eq!(backlog(&wired).await, Backlog::default());
+                assert_eq!(wired.dead().await, []);
+            });
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The aggregate of most of these tests: every kind of handler, and a memory of the order in which it decided.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use phoenix_runtime::client::ContextClient as _;
@@ -172,6 +173,16 @@ impl Fuse {
     /// Waits until a handler asks for it.
     pub(crate) async fn burns(&self) {
         self.0.notified().await;
+    }
+}
+
+/// How often [`AddFrom`] was tried.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tries(Arc<AtomicUsize>);
+
+impl Tries {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -363,6 +374,9 @@ impl Tally {
 
     #[command_handler(reply = self.total())]
     fn add_from(&self, command: AddFrom, context: &Context) -> Added {
+        if let Some(tries) = context.resource::<Tries>() {
+            tries.0.fetch_add(1, Ordering::Relaxed);
+        }
         assert!(context.now().as_microsecond() >= command.micros, "too early");
         Added { amount: command.amount }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use phoenix_runtime::bus::envelope::Call;
 use phoenix_runtime::bus::{Bus, EmbeddedBus, Outgoing, Record, TopicPartition};
 use phoenix_runtime::client::remote::{Remote, RemoteOptions, Replies};
-use phoenix_runtime::delivery::{Delivery, DeliveryOptions, Parts};
+use phoenix_runtime::delivery::{Delivery, DeliveryOptions, Parts, Redelivery};
 use phoenix_runtime::domain::id::{MessageId, Slice};
 use phoenix_runtime::engine::Engine;
 use phoenix_runtime::engine::ownership::Owning;
@@ -24,6 +24,8 @@ pub(crate) struct Wired {
     pub(crate) bus: Arc<EmbeddedBus>,
     /// The bus as the nodes see it.
     pub(crate) seen: Arc<dyn Bus>,
+    /// When the nodes try again; as their options say where nothing is said.
+    pub(crate) redelivery: Option<Arc<dyn Redelivery>>,
 }
 
 pub(crate) struct Node {
@@ -36,7 +38,7 @@ impl Wired {
     pub(crate) fn new(world: World) -> Self {
         let bus = Arc::new(EmbeddedBus::memory(Arc::new(world.simulation.clock())).unwrap());
         let seen = Arc::clone(&bus) as Arc<dyn Bus>;
-        Self { world, bus, seen }
+        Self { world, bus, seen, redelivery: None }
     }
 
     pub(crate) async fn node(&self) -> Node {
@@ -63,7 +65,7 @@ impl Wired {
             topic: TOPIC.into(),
             group: "tallies".to_owned(),
             fixed: None,
-            redelivery: None,
+            redelivery: self.redelivery.clone(),
             options,
         };
         let Ok((delivery, work)) = Delivery::start(parts).await else {

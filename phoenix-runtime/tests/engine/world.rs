@@ -19,7 +19,7 @@ use phoenix_runtime::prelude::*;
 use phoenix_runtime::testkit::scripted_store::ScriptedStore;
 use phoenix_runtime::testkit::simulation::Simulation;
 
-use crate::tally::{Fuse, Tally};
+use crate::tally::{Fuse, Tally, Tries};
 
 /// A simulated world with one store.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ pub(crate) struct World {
     pub(crate) memory: MemoryStore,
     /// Burns where a handler ends its process.
     pub(crate) fuse: Fuse,
+    pub(crate) tries: Tries,
 }
 
 /// Runs a test in several worlds, which differ in whose turn it is.
@@ -41,7 +42,8 @@ pub(crate) fn simulate<F: Future<Output = ()> + Send + 'static>(test: impl Fn(Wo
         let simulation = Simulation::new(seed);
         let memory = MemoryStore::new();
         let store = ScriptedStore::new(Arc::new(memory.clone()));
-        let world = World { simulation: simulation.clone(), store, memory, fuse: Fuse::default() };
+        let world =
+            World { simulation: simulation.clone(), store, memory, fuse: Fuse::default(), tries: Tries::default() };
         assert!(simulation.run(2_000_000, test(world)).is_some(), "seed {seed}: nothing goes on any more");
     }
 }
@@ -56,7 +58,9 @@ impl World {
     pub(crate) fn builder(&self) -> EngineBuilder {
         Engine::builder(Arc::new(self.store.clone()))
             .options(options())
-            .resources(Resources::default().with(self.simulation.clone()).with(self.fuse.clone()))
+            .resources(
+                Resources::default().with(self.simulation.clone()).with(self.fuse.clone()).with(self.tries.clone()),
+            )
             .clock(Arc::new(self.simulation.clock()))
             .seed(self.simulation.seed())
             .spawn(self.simulation.spawner(self.simulation.group()))

@@ -6,12 +6,13 @@ use std::time::Duration;
 use phoenix_runtime::bus::envelope::{Call, Message};
 use phoenix_runtime::bus::{Bus, Outgoing, TopicPartition};
 use phoenix_runtime::client::remote::{Remote, RemoteOptions, Replies};
-use phoenix_runtime::delivery::Grade;
+use phoenix_runtime::delivery::{Grade, Redelivery};
+use phoenix_runtime::domain::error::Code;
 use phoenix_runtime::domain::id::{MessageId, Slice};
 use phoenix_runtime::node::config::BusUrl;
 use phoenix_runtime::node::{Node, NodeConfig};
 
-use crate::account::{Account, Deposit, Gate, Linger, OpenAccount, Vault};
+use crate::account::{Account, Deposit, Explode, Gate, Linger, OpenAccount, Vault};
 use crate::call::{config, request};
 
 const TOPIC: &str = "phoenix.commands";
@@ -114,6 +115,31 @@ async fn what_the_inbox_has_is_done_after_a_restart() {
     let of = remote(&node).await.of::<Account>();
     let last = of.ask(Deposit { account: "a".to_owned(), amount: 1 }).await;
     assert_eq!(last, Ok(101), "each once, and before what came later");
+    assert!(node.drain().await);
+}
+
+/// At once.
+#[derive(Debug)]
+struct Eager;
+
+impl Redelivery for Eager {
+    fn pause(&self, _: u32, _: u64) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[tokio::test]
+async fn a_node_tries_commands_again_as_it_is_told() {
+    let mut config = config();
+    (config.store, config.bus) = ("memory".parse().expect("a store"), BusUrl::Memory);
+    // nobody would wait for this
+    config.delivery.first_pause = Duration::from_hours(1);
+    config.delivery.max_pause = Duration::from_hours(1);
+    let builder = Node::builder().aggregate::<Account>().resource(Gate::closed()).redelivery(Eager);
+    let node = builder.config(config).start().await.expect("the node starts");
+    let of = remote(&node).await.of::<Account>();
+    let given_up = of.ask(Explode { account: "a".to_owned() }).timeout(Duration::from_mins(1)).await;
+    assert_eq!(given_up.expect_err("it panics each time").code(), Code::Panicked);
     assert!(node.drain().await);
 }
 
