@@ -121,13 +121,18 @@ impl Sender {
     /// Dropping the future before it is ready leaves nothing.
     pub async fn send(&self, outgoing: Outgoing, within: Option<Duration>) -> Result<Sending, BusError> {
         let room = Arc::clone(&self.room).acquire_many_owned(self.wanted(&outgoing)).await.map_err(|_| stopped())?;
-        let (tell, told) = oneshot::channel();
-        let then = Box::new(move |answer| {
-            // whoever waits may be gone
-            let _ = tell.send(answer);
-        });
-        self.leave(outgoing, within, then, room);
-        Ok(Sending(told))
+        Ok(self.left(outgoing, within, room))
+    }
+
+    /// As [`Sender::send`], where there is room for it now.
+    ///
+    /// # Errors
+    /// The record, where there is none.
+    pub fn try_send(&self, outgoing: Outgoing, within: Option<Duration>) -> Result<Sending, Outgoing> {
+        match Arc::clone(&self.room).try_acquire_many_owned(self.wanted(&outgoing)) {
+            Ok(room) => Ok(self.left(outgoing, within, room)),
+            Err(_) => Err(outgoing),
+        }
     }
 
     /// As [`Sender::send`], for whoever has thousands of records on their way and no future for each. Without room for it
@@ -156,6 +161,16 @@ impl Sender {
     fn wanted(&self, outgoing: &Outgoing) -> u32 {
         let bytes = (outgoing.record.bytes() + RECORD_BYTES).min(self.most);
         u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
+    fn left(&self, outgoing: Outgoing, within: Option<Duration>, room: OwnedSemaphorePermit) -> Sending {
+        let (tell, told) = oneshot::channel();
+        let then = Box::new(move |answer| {
+            // whoever waits may be gone
+            let _ = tell.send(answer);
+        });
+        self.leave(outgoing, within, then, room);
+        Sending(told)
     }
 
     fn leave(&self, outgoing: Outgoing, within: Option<Duration>, then: Then, room: OwnedSemaphorePermit) {

@@ -24,6 +24,7 @@ mod panics;
 mod partitions;
 mod passivation;
 mod rates;
+mod remote;
 mod repeats;
 mod snapshots;
 mod spill;
