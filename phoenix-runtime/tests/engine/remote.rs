@@ -1,5 +1,6 @@
 //! What a client over a bus promises to those who call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use phoenix_runtime::testkit::bus::{BusFaults, FaultyBus};
@@ -12,17 +13,18 @@ use crate::world::{answers, sent};
 fn calls_are_done_in_the_order_in_which_they_were_first_polled() {
     simulate_wired(|wired| async move {
         let _node = wired.node().await;
-        let faults = BusFaults { rebalance: 0, lost: 0, ..BusFaults::MANY };
-        let bus = FaultyBus::in_world(wired.seen.clone(), &wired.world.simulation, faults);
-        let remote = std::sync::Arc::new(bus);
-        let remote = wired.remote_over(remote, "a", |options| options.sender.max_waiting_bytes = 4000).await;
+        // what is not slow makes room while calls are made
+        let faults = BusFaults { slow: 0, rebalance: 0, lost: 0, ..BusFaults::MANY };
+        let bus = Arc::new(FaultyBus::in_world(wired.seen.clone(), &wired.world.simulation, faults));
+        let remote = wired.remote_over(bus, "a", |options| options.sender.max_waiting_bytes = 4000).await;
         let mut calls = Vec::new();
         for amount in 1..=300 {
             for tally in ["a", "b"] {
                 calls.push(sent(remote.ask(add(tally, amount)).timeout(Duration::from_mins(10))).await);
             }
-            if amount % 100 == 0 {
-                wired.world.pass(Duration::from_millis(20)).await;
+            tokio::task::yield_now().await;
+            if amount % 20 == 0 {
+                wired.world.pass(Duration::from_millis(50)).await;
             }
         }
         for answer in answers(calls).await {

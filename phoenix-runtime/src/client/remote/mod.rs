@@ -28,7 +28,7 @@ use self::outbox::Outbox;
 use self::permits::Permits;
 use self::replies::Reader;
 use self::waiting::Waiting;
-use crate::bus::port::{Bus, BusError, TopicPartition};
+use crate::bus::port::{Bus, BusError, Keep, TopicPartition};
 use crate::bus::sender::Sender;
 use crate::client::by_message::{AskByMessage, QueryByMessage, TellByMessage};
 use crate::client::door::Door;
@@ -93,13 +93,13 @@ impl Remote {
         spawn: Spawn,
     ) -> Result<Self, BusError> {
         let (topic, partition) = options.replies.place();
-        match &options.replies {
-            Replies::Topic(topic) => {
-                if bus.partitions(Arc::clone(topic)).await?.is_none() {
-                    bus.create(Arc::clone(topic), 1).await?;
-                }
+        if let Replies::Topic(topic) = &options.replies {
+            if std::iter::once(&options.topic).chain(options.topics.values()).any(|of_calls| of_calls == topic) {
+                return Err(BusError::Refused(format!("`{topic}` can't be the topic of calls and of replies")));
             }
-            Replies::Partition(..) => {}
+            if matches!(bus.partitions(Arc::clone(topic)).await?, None | Some(1)) {
+                bus.create_keeping(Arc::clone(topic), 1, Keep::Newest).await?;
+            }
         }
         let replies = TopicPartition { topic, partition };
         let waiting = Waiting::new(options.max_waiting);
