@@ -32,7 +32,7 @@ impl Door for Remote {
     fn tell(&self, request: Request) -> BoxFuture<'static, Result<Receipt, Fault>> {
         let within = request.envelope.timeout.unwrap_or(TELL_TIMEOUT);
         let id = request.envelope.id;
-        let begun = checked(CallKind::Command, request).map(|(call, key)| self.begin(call, key, within));
+        let begun = self.checked(CallKind::Command, request).map(|(call, key)| self.begin(call, key, within));
         let remote = self.clone();
         Box::pin(async move {
             let mut over = remote.0.clock.sleep(within);
@@ -68,7 +68,7 @@ impl Remote {
     /// Sends a call, again where no answer comes, until the time-out. It is left to be sent before the future is polled.
     fn call(&self, kind: CallKind, request: Request) -> impl Future<Output = Result<Replied, Fault>> + Send + use<> {
         let timeout = request.envelope.timeout.unwrap_or(self.0.options.ask_timeout);
-        let begun = checked(kind, request).and_then(|(mut call, key)| {
+        let begun = self.checked(kind, request).and_then(|(mut call, key)| {
             call.reply_to = Some(ReplyTo(self.0.replies.clone()));
             let place = self.0.waiting.enter(call.id).map_err(|refused| refusal(refused, call.id))?;
             Ok((place, self.begin(call.clone(), key.clone(), timeout), call, key))
@@ -144,45 +144,48 @@ impl Remote {
         leaving.done().await
     }
 
+    /// A call with the key of its record, if its parts are within bounds.
+    fn checked(&self, kind: CallKind, request: Request) -> Result<(Call, Vec<u8>), Fault> {
+        let Request { envelope, subject, record_key, reply_to, expires_after } = request;
+        let Envelope { id, aggregate, name, idempotency_key, priority, timeout: _, metadata, payload } = envelope;
+        let invalid = |text: String| Err(Fault::new(Code::InvalidMessage, text));
+        if let Some(key) = &idempotency_key
+            && (key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains('\0'))
+        {
+            return invalid(format!(
+                "an idempotency key has 1 to {MAX_KEY_BYTES} bytes and no NUL, this one has {}",
+                key.len()
+            ));
+        }
+        if metadata.bytes() > MAX_HEADER_BYTES {
+            let bytes = metadata.bytes();
+            return invalid(format!("the metadata has {bytes} bytes where {MAX_HEADER_BYTES} are allowed"));
+        }
+        let millis = |after: Duration| i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        let now = self.0.clock.wall_micros() / 1000;
+        let deadline_millis = expires_after.map(|after| now.saturating_add(millis(after)));
+        let subject = subject.as_str().to_owned();
+        let key = record_key.unwrap_or_else(|| subject.clone()).into_bytes();
+        let call = Call {
+            kind,
+            id,
+            aggregate,
+            subject,
+            name,
+            idempotency_key,
+            metadata,
+            reply_to,
+            priority,
+            deadline_millis,
+            attempt: 0,
+            payload,
+        };
+        Ok((call, key))
+    }
+
     fn parcel(&self, call: Call, key: Vec<u8>) -> Parcel {
         Parcel { topic: Arc::clone(self.0.options.topic_of(&call.aggregate)), call, key }
     }
-}
-
-/// A call with the key of its record, if its parts are within bounds.
-fn checked(kind: CallKind, request: Request) -> Result<(Call, Vec<u8>), Fault> {
-    let Request { envelope, subject, record_key, reply_to } = request;
-    let Envelope { id, aggregate, name, idempotency_key, priority, timeout: _, metadata, payload } = envelope;
-    let invalid = |text: String| Err(Fault::new(Code::InvalidMessage, text));
-    if let Some(key) = &idempotency_key
-        && (key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains('\0'))
-    {
-        return invalid(format!(
-            "an idempotency key has 1 to {MAX_KEY_BYTES} bytes and no NUL, this one has {}",
-            key.len()
-        ));
-    }
-    if metadata.bytes() > MAX_HEADER_BYTES {
-        let bytes = metadata.bytes();
-        return invalid(format!("the metadata has {bytes} bytes where {MAX_HEADER_BYTES} are allowed"));
-    }
-    let subject = subject.as_str().to_owned();
-    let key = record_key.unwrap_or_else(|| subject.clone()).into_bytes();
-    let call = Call {
-        kind,
-        id,
-        aggregate,
-        subject,
-        name,
-        idempotency_key,
-        metadata,
-        reply_to,
-        priority,
-        deadline_millis: None,
-        attempt: 0,
-        payload,
-    };
-    Ok((call, key))
 }
 
 /// Ready only where it was certainly never done, and never will be. Otherwise the answer is what is waited for, or the next

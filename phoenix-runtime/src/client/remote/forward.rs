@@ -24,6 +24,7 @@ impl Remote {
             subject: command.id.clone(),
             record_key: None,
             reply_to: None,
+            expires_after: None,
         };
         let asked = Door::ask(self, request);
         Box::pin(async move { command.answer(asked.await) })
@@ -40,8 +41,10 @@ impl Remote {
             metadata: Metadata::default(),
             payload: query.payload.clone(),
         };
-        let asked =
-            Door::query(self, Request { envelope, subject: query.id.clone(), record_key: None, reply_to: None });
+        let asked = Door::query(
+            self,
+            Request { envelope, subject: query.id.clone(), record_key: None, reply_to: None, expires_after: None },
+        );
         Box::pin(async move { query.answer(asked.await) })
     }
 }
