@@ -242,6 +242,9 @@ async fn a_full_topic_of_the_newest_gives_up_its_oldest() -> Checked {
         }
         same("who keeps up misses nothing", &read, &expected)?;
     }
+    drop(follower);
+    let answers = world.send(0, 50).await;
+    same("nobody reads it any more, and it goes on", &answers, &(300..350).map(Ok).collect())?;
     let offsets = world.bus.offsets(partition.clone(), "g").await?;
     same("within its bound", &(1..19).contains(&(offsets.end - offsets.earliest)), &true)?;
     let large = Record { value: vec![1; 21 * KIB], ..Record::default() };
