@@ -33,6 +33,6 @@ pub mod sender;
 pub use embedded::{EmbeddedBus, EmbeddedOptions};
 pub use headers::Headers;
 pub use port::{
-    Bus, BusError, Consumer, Follower, Happening, Offsets, Outgoing, Received, Record, Subscription, TopicPartition,
-    Traits,
+    Bus, BusError, Consumer, Follower, Happening, Keep, Offsets, Outgoing, Received, Record, Subscription,
+    TopicPartition, Traits,
 };

@@ -232,6 +232,16 @@ pub trait Follower: Send + fmt::Debug {
     fn next(&mut self) -> BoxFuture<'_, Result<Vec<Received>, BusError>>;
 }
 
+/// Which records of a topic stay. A bus on servers leaves that to them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Those that were not read: where there is no room for more, what comes is refused.
+    #[default]
+    UntilRead,
+    /// The newest, as far as there is room: for what is of no use once its readers are gone.
+    Newest,
+}
+
 /// How far a partition is filled, and how far a group has read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offsets {
@@ -257,11 +267,19 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
     /// How many partitions a topic has; `None` where there is none.
     fn partitions(&self, topic: Arc<str>) -> BoxFuture<'_, Result<Option<u16>, BusError>>;
 
-    /// Makes a topic; one that is there with as many partitions is left as it is.
+    /// Makes a topic whose records stay until they are read.
+    ///
+    /// # Errors
+    /// As [`Bus::create_keeping`].
+    fn create(&self, topic: Arc<str>, partitions: u16) -> BoxFuture<'_, Result<(), BusError>> {
+        self.create_keeping(topic, partitions, Keep::UntilRead)
+    }
+
+    /// Makes a topic. Of one that is there with as many partitions, from now on those records stay that are named here.
     ///
     /// # Errors
     /// `Partitions` for one that has another number of them.
-    fn create(&self, topic: Arc<str>, partitions: u16) -> BoxFuture<'_, Result<(), BusError>>;
+    fn create_keeping(&self, topic: Arc<str>, partitions: u16, keep: Keep) -> BoxFuture<'_, Result<(), BusError>>;
 
     /// Sends records, and tells the offset of each, in their order.
     ///

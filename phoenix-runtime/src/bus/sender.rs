@@ -1,9 +1,10 @@
 //! Sends records until they are acknowledged: many at once, each partition's in their order.
 //!
-//! A partition has one call of [`Bus::produce`] under way at a time, so that records of two calls can't pass each other;
-//! a partition that does not answer keeps none of the others from going on.
+//! A partition has calls of [`Bus::produce`] of its own, one at a time: records of two calls can't pass each other, and a
+//! partition that does not answer keeps none of the others from going on. What is under way for several partitions is put
+//! together by the bus, which knows where they are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::domain::ports::{BoxFuture, Clock};
 /// How much is sent at once, and waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SenderOptions {
-    /// The most records of one call.
+    /// The most records of one call, which are of one partition.
     pub max_batch: usize,
     /// The most bytes of one call.
     pub max_batch_bytes: usize,
@@ -105,7 +106,7 @@ impl Sender {
             options,
             clock: Arc::clone(&clock),
             partitions: BTreeMap::new(),
-            calls: FuturesUnordered::new(),
+            under_way: FuturesUnordered::new(),
         };
         (Self { records, room, most, clock }, Box::pin(work.run(left)))
     }
@@ -120,13 +121,18 @@ impl Sender {
     /// Dropping the future before it is ready leaves nothing.
     pub async fn send(&self, outgoing: Outgoing, within: Option<Duration>) -> Result<Sending, BusError> {
         let room = Arc::clone(&self.room).acquire_many_owned(self.wanted(&outgoing)).await.map_err(|_| stopped())?;
-        let (tell, told) = oneshot::channel();
-        let then = Box::new(move |answer| {
-            // whoever waits may be gone
-            let _ = tell.send(answer);
-        });
-        self.leave(outgoing, within, then, room);
-        Ok(Sending(told))
+        Ok(self.left(outgoing, within, room))
+    }
+
+    /// As [`Sender::send`], where there is room for it now.
+    ///
+    /// # Errors
+    /// The record, where there is none.
+    pub fn try_send(&self, outgoing: Outgoing, within: Option<Duration>) -> Result<Sending, Outgoing> {
+        match Arc::clone(&self.room).try_acquire_many_owned(self.wanted(&outgoing)) {
+            Ok(room) => Ok(self.left(outgoing, within, room)),
+            Err(_) => Err(outgoing),
+        }
     }
 
     /// As [`Sender::send`], for whoever has thousands of records on their way and no future for each. Without room for it
@@ -157,6 +163,16 @@ impl Sender {
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
+    fn left(&self, outgoing: Outgoing, within: Option<Duration>, room: OwnedSemaphorePermit) -> Sending {
+        let (tell, told) = oneshot::channel();
+        let then = Box::new(move |answer| {
+            // whoever waits may be gone
+            let _ = tell.send(answer);
+        });
+        self.leave(outgoing, within, then, room);
+        Sending(told)
+    }
+
     fn leave(&self, outgoing: Outgoing, within: Option<Duration>, then: Then, room: OwnedSemaphorePermit) {
         let until = within.and_then(|within| self.clock.monotonic().checked_add(within));
         if let Err(refused) = self.records.send(Waiting { outgoing, until, then, room }) {
@@ -169,121 +185,128 @@ impl Sender {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
+    /// A call is under way, or the pause after one that failed.
     busy: bool,
-    /// After a failure: until when nothing is tried, and how long the next pause is.
-    pause: Option<(Duration, Duration)>,
+    /// After a failure: how long the next pause is.
+    pause: Option<Duration>,
 }
 
-type Called = (Vec<Waiting>, Vec<Result<u64, BusError>>);
+/// What has ended for a partition.
+enum End {
+    Call(Vec<Waiting>, Vec<Result<u64, BusError>>),
+    Pause,
+}
 
 struct Work {
     bus: Arc<dyn Bus>,
     options: SenderOptions,
     clock: Arc<dyn Clock>,
     partitions: BTreeMap<TopicPartition, Queue>,
-    calls: FuturesUnordered<BoxFuture<'static, Called>>,
+    under_way: FuturesUnordered<BoxFuture<'static, (TopicPartition, End)>>,
 }
 
 impl Work {
     async fn run(mut self, mut left: mpsc::UnboundedReceiver<Waiting>) {
         let mut new = Vec::new();
         let mut open = true;
-        while open || self.is_at_work() {
-            self.call();
-            let timer: BoxFuture<'static, ()> = match self.next_try() {
-                Some(at) => self.clock.sleep(at.saturating_sub(self.clock.monotonic())),
-                None => Box::pin(std::future::pending()),
-            };
+        while open || !self.under_way.is_empty() {
             tokio::select! {
                 biased;
-                Some(called) = self.calls.next(), if !self.calls.is_empty() => self.called(called),
+                Some((partition, end)) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    self.ended(partition, end);
+                }
                 count = left.recv_many(&mut new, self.options.max_batch), if open => {
                     open = count > 0;
-                    for waiting in new.drain(..) {
-                        self.partitions.entry(waiting.outgoing.to.clone()).or_default().waiting.push_back(waiting);
-                    }
+                    self.take(&mut new);
                 }
-                () = timer => {}
             }
         }
     }
 
-    fn is_at_work(&self) -> bool {
-        !self.calls.is_empty() || self.partitions.values().any(|queue| !queue.waiting.is_empty())
+    fn take(&mut self, new: &mut Vec<Waiting>) {
+        // all of them before the first call, so that they go together
+        let mut idle = BTreeSet::new();
+        for waiting in new.drain(..) {
+            let queue = self.partitions.entry(waiting.outgoing.to.clone()).or_default();
+            if !queue.busy && queue.waiting.is_empty() {
+                idle.insert(waiting.outgoing.to.clone());
+            }
+            queue.waiting.push_back(waiting);
+        }
+        for partition in idle {
+            self.call(partition);
+        }
     }
 
-    fn next_try(&self) -> Option<Duration> {
-        let idle = self.partitions.values().filter(|queue| !queue.busy && !queue.waiting.is_empty());
-        idle.filter_map(|queue| queue.pause.map(|(until, _)| until)).min()
-    }
-
-    /// Sends what waits in all partitions that can take it, as one call.
-    fn call(&mut self) {
-        let now = self.clock.monotonic();
+    /// Sends what waits for a partition of which nothing is under way, as much as one call may have.
+    fn call(&mut self, partition: TopicPartition) {
+        let Some(queue) = self.partitions.get_mut(&partition) else { return };
         let mut batch = Vec::new();
         let mut bytes = 0;
-        for queue in self.partitions.values_mut() {
-            if queue.busy || queue.pause.is_some_and(|(until, _)| until > now) {
-                continue;
+        while let Some(waiting) = queue.waiting.front() {
+            let more = waiting.outgoing.record.bytes();
+            let full = batch.len() >= self.options.max_batch || bytes + more > self.options.max_batch_bytes;
+            if full && !batch.is_empty() {
+                break;
             }
-            while let Some(waiting) = queue.waiting.front() {
-                let more = waiting.outgoing.record.bytes();
-                let full = batch.len() >= self.options.max_batch || bytes + more > self.options.max_batch_bytes;
-                if full && !batch.is_empty() {
-                    break;
-                }
-                bytes += more;
-                queue.busy = true;
-                batch.extend(queue.waiting.pop_front());
-            }
+            bytes += more;
+            batch.extend(queue.waiting.pop_front());
         }
         if batch.is_empty() {
+            self.partitions.remove(&partition);
             return;
         }
+        queue.busy = true;
         let bus = Arc::clone(&self.bus);
-        self.calls.push(Box::pin(async move {
-            let records = batch.iter().map(|waiting: &Waiting| waiting.outgoing.clone()).collect();
+        self.under_way.push(Box::pin(async move {
+            let records = batch.iter().map(|waiting| waiting.outgoing.clone()).collect();
             let answers = bus.produce(records).await;
-            (batch, answers)
+            (partition, End::Call(batch, answers))
         }));
     }
 
-    fn called(&mut self, (batch, answers): Called) {
-        let now = self.clock.monotonic();
-        let lost = || Err(BusError::Unknown("the bus gave no answer for it".to_owned()));
-        let mut again: BTreeMap<TopicPartition, Vec<Waiting>> = BTreeMap::new();
-        for (waiting, answer) in batch.into_iter().zip(answers.into_iter().chain(std::iter::repeat_with(lost))) {
-            if let Some(queue) = self.partitions.get_mut(&waiting.outgoing.to) {
-                queue.busy = false;
-            }
-            match answer {
-                Err(error) if error.is_passing() && waiting.until.is_none_or(|until| now < until) => {
-                    tracing::debug!(to = %waiting.outgoing.to, %error, "not sent; trying again");
-                    again.entry(waiting.outgoing.to.clone()).or_default().push(waiting);
+    fn ended(&mut self, partition: TopicPartition, end: End) {
+        let Some(queue) = self.partitions.get_mut(&partition) else { return };
+        queue.busy = false;
+        if let End::Call(batch, answers) = end {
+            let failed = settle(batch, answers, self.clock.monotonic());
+            if failed.is_empty() {
+                queue.pause = None;
+            } else {
+                for waiting in failed.into_iter().rev() {
+                    queue.waiting.push_front(waiting);
                 }
-                answer => {
-                    let Waiting { then, room, .. } = waiting;
-                    drop(room);
-                    then(answer);
-                }
+                let pause = queue.pause.unwrap_or(FIRST_PAUSE);
+                queue.pause = Some((pause * 2).min(self.options.max_backoff));
+                queue.busy = true;
+                let over = self.clock.sleep(pause);
+                self.under_way.push(Box::pin(async move {
+                    over.await;
+                    (partition, End::Pause)
+                }));
+                return;
             }
         }
-        self.partitions.retain(|partition, queue| {
-            if queue.busy {
-                return true;
-            }
-            match again.remove(partition) {
-                Some(failed) => {
-                    let pause = queue.pause.map_or(FIRST_PAUSE, |(_, next)| next);
-                    queue.pause = Some((now + pause, (pause * 2).min(self.options.max_backoff)));
-                    for waiting in failed.into_iter().rev() {
-                        queue.waiting.push_front(waiting);
-                    }
-                }
-                None if queue.pause.is_some_and(|(until, _)| until <= now) => queue.pause = None,
-                None => {}
-            }
-            !queue.waiting.is_empty()
-        });
+        self.call(partition);
     }
+}
+
+/// Tells what became of the records of a call; gives back, in their order, those that are to be tried again.
+fn settle(batch: Vec<Waiting>, answers: Vec<Result<u64, BusError>>, now: Duration) -> Vec<Waiting> {
+    let lost = || Err(BusError::Unknown("the bus gave no answer for it".to_owned()));
+    let mut failed = Vec::new();
+    for (waiting, answer) in batch.into_iter().zip(answers.into_iter().chain(std::iter::repeat_with(lost))) {
+        match answer {
+            Err(error) if error.is_passing() && waiting.until.is_none_or(|until| now < until) => {
+                tracing::debug!(to = %waiting.outgoing.to, %error, "not sent; trying again");
+                failed.push(waiting);
+            }
+            answer => {
+                let Waiting { then, room, .. } = waiting;
+                drop(room);
+                then(answer);
+            }
+        }
+    }
+    failed
 }

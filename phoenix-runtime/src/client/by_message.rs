@@ -47,7 +47,7 @@ impl<T> Call<T> {
                 metadata: Metadata::default(),
                 payload,
             };
-            Some(Request { envelope, subject, record_key: None, reply_to: None })
+            Some(Request { envelope, subject, record_key: None, reply_to: None, expires_after: None })
         });
         Self { door, request, sent: None }
     }
@@ -91,6 +91,15 @@ macro_rules! options {
         /// How long to wait; the `ask_timeout` of the engine, or of the client over a bus, by default.
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.call.change(|request| request.envelope.timeout = Some(timeout));
+            self
+        }
+
+        /// After how long, from when it is first polled, the command is not begun any more; one that was begun is finished.
+        /// Without it a command that a bus has accepted is done however late that is: the time-out only says how long its
+        /// caller waits. Over a bus it is a dead letter then, and whoever waits is told `expired`; an engine of this process
+        /// tells `deadline-passed`.
+        pub fn expires_after(mut self, time: Duration) -> Self {
+            self.call.change(|request| request.expires_after = Some(time));
             self
         }
 

@@ -1,6 +1,7 @@
 //! The way that calls take by name, whichever it is: to an engine of this process, or over a bus.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::bus::envelope::ReplyTo;
 use crate::bus::port::TopicPartition;
@@ -21,6 +22,8 @@ pub struct Request {
     pub record_key: Option<String>,
     /// Who is told the outcome, instead of whoever sends it.
     pub reply_to: Option<ReplyTo>,
+    /// After how long a command is not to be begun any more.
+    pub expires_after: Option<Duration>,
 }
 
 /// A way to aggregates.

@@ -41,7 +41,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 pub use self::options::{DeliveryOptions, Exponential, Grade, Redelivery};
-use crate::bus::port::{Bus, BusError, Subscription, TopicPartition};
+use crate::bus::port::{Bus, BusError, Keep, Subscription, TopicPartition};
 use crate::bus::sender::{Sender, SenderOptions};
 use crate::client::Client;
 use crate::domain::ports::{BoxFuture, Clock, Seed};
@@ -149,7 +149,7 @@ impl Delivery {
         }
         let graveyard = TopicPartition::new(format!("{}.dead", parts.topic), 0);
         if parts.bus.partitions(Arc::clone(&graveyard.topic)).await?.is_none() {
-            parts.bus.create(Arc::clone(&graveyard.topic), 1).await?;
+            parts.bus.create_keeping(Arc::clone(&graveyard.topic), 1, Keep::Newest).await?;
         }
         let subscription = Subscription {
             group: parts.group.clone(),

@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 use phoenix_runtime::bus::claims::{Claim, ClaimCheck, ClaimCheckOptions, Claims, FolderClaims, MemoryClaims};
 use phoenix_runtime::bus::envelope::{Call, Message, Unreadable, without_body};
 use phoenix_runtime::bus::{
-    Bus, BusError, Consumer, EmbeddedBus, EmbeddedOptions, Follower, Happening, Offsets, Outgoing, Record,
+    Bus, BusError, Consumer, EmbeddedBus, EmbeddedOptions, Follower, Happening, Keep, Offsets, Outgoing, Record,
     Subscription, TopicPartition, Traits,
 };
 use phoenix_runtime::domain::id::MessageId;
@@ -69,8 +69,8 @@ impl Bus for Headerless {
         self.0.partitions(topic)
     }
 
-    fn create(&self, topic: Arc<str>, partitions: u16) -> BoxFuture<'_, Result<(), BusError>> {
-        self.0.create(topic, partitions)
+    fn create_keeping(&self, topic: Arc<str>, partitions: u16, keep: Keep) -> BoxFuture<'_, Result<(), BusError>> {
+        self.0.create_keeping(topic, partitions, keep)
     }
 
     fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use phoenix_runtime::bus::{
-    Bus, BusError, Consumer, EmbeddedBus, EmbeddedOptions, Happening, Outgoing, Record, Subscription, TopicPartition,
+    Bus, BusError, Consumer, EmbeddedBus, EmbeddedOptions, Happening, Keep, Outgoing, Record, Subscription,
+    TopicPartition,
 };
 use phoenix_runtime::event_store::sqlite::{OpenError, Synchronous};
 use phoenix_runtime::event_store::{SqliteOptions, SqliteStore};
@@ -33,6 +34,11 @@ trials! {
     what_a_new_group_reads_stays
     a_forgotten_group_holds_nothing_back
     what_is_followed_goes_when_it_was_read_and_is_much
+    a_full_topic_of_the_newest_gives_up_its_oldest
+    who_follows_too_slowly_passes_over_what_was_given_up
+    a_full_topic_that_keeps_the_newest_waits_for_no_group
+    what_a_topic_keeps_is_in_its_file
+    a_file_of_the_first_release_goes_on
     a_backlog_that_was_read_is_removed_without_further_calls
     a_seek_behind_what_was_removed_is_out_of_range
     who_does_not_release_in_time_loses_by_the_clock
@@ -217,6 +223,101 @@ async fn what_is_followed_goes_when_it_was_read_and_is_much() -> Checked {
     same("nobody follows it any more", &world.earliest(0).await?, &21)
 }
 
+fn small() -> EmbeddedOptions {
+    EmbeddedOptions { partition_bytes: 20 * KIB, ..kept(LONG, 1 << 30) }
+}
+
+/// Replies, for example: nobody of a group reads them.
+async fn a_full_topic_of_the_newest_gives_up_its_oldest() -> Checked {
+    let world = World::new(small()).await?;
+    world.bus.create_keeping(world.topic.clone(), 2, Keep::Newest).await?;
+    let partition = TopicPartition::new(world.topic.clone(), 0);
+    let mut follower = world.bus.follow(partition.clone(), 100).await?;
+    for call in 0..100 {
+        let expected: Vec<_> = (call * 3..call * 3 + 3).collect();
+        same("there is room", &world.send(0, 3).await, &expected.iter().map(|offset| Ok(*offset)).collect())?;
+        let mut read = Vec::new();
+        while read.len() < 3 {
+            read.extend(follower.next().await?.iter().map(|received| received.offset));
+        }
+        same("who keeps up misses nothing", &read, &expected)?;
+    }
+    drop(follower);
+    let answers = world.send(0, 50).await;
+    same("nobody reads it any more, and it goes on", &answers, &(300..350).map(Ok).collect())?;
+    let offsets = world.bus.offsets(partition.clone(), "g").await?;
+    same("within its bound", &(1..19).contains(&(offsets.end - offsets.earliest)), &true)?;
+    let large = Record { value: vec![1; 21 * KIB], ..Record::default() };
+    let refused = world.bus.produce(vec![Outgoing { to: partition.clone(), record: large }]).await;
+    same("nothing makes room for that", &matches!(refused[..], [Err(BusError::Unavailable(_))]), &true)?;
+    same("and nothing is given up for it", &world.bus.offsets(partition, "g").await?, &offsets)
+}
+
+async fn who_follows_too_slowly_passes_over_what_was_given_up() -> Checked {
+    let world = World::new(small()).await?;
+    world.bus.create_keeping(world.topic.clone(), 2, Keep::Newest).await?;
+    let mut follower = world.bus.follow(TopicPartition::new(world.topic.clone(), 0), 100).await?;
+    let answers = world.send(0, 50).await;
+    same("one call takes them all", &answers, &(0..50).map(Ok).collect())?;
+    let read: Vec<_> = follower.next().await?.iter().map(|received| received.offset).collect();
+    same("the newest", &read, &(50 - read.len() as u64..50).collect())?;
+    same("as many as there is room for", &(16..19).contains(&read.len()), &true)?;
+    world.send(0, 1).await;
+    same("and what comes then", &follower.next().await?[0].offset, &50)
+}
+
+async fn a_full_topic_that_keeps_the_newest_waits_for_no_group() -> Checked {
+    let world = World::new(small()).await?;
+    world.bus.create_keeping(world.topic.clone(), 2, Keep::Newest).await?;
+    world.commit("slow", 0, 0).await?;
+    same("it goes on", &world.send(0, 50).await.iter().filter(|answer| answer.is_ok()).count(), &50)?;
+    let told = world.reader("slow").await?.next().await?;
+    same("the group is told", &matches!(told, Happening::OutOfRange { wanted: 0, end: 50, .. }), &true)?;
+    // from now on nothing is given up
+    world.bus.create(world.topic.clone(), 2).await?;
+    let earliest = world.earliest(0).await?;
+    same("it is full", &matches!(world.send(0, 30).await[29], Err(BusError::Unavailable(_))), &true)?;
+    same("nothing is gone", &world.earliest(0).await?, &earliest)
+}
+
+async fn what_a_topic_keeps_is_in_its_file() -> Checked {
+    let folder = TempDir::new()?;
+    let options = EmbeddedOptions { path: folder.path().join("bus.db"), synchronous: Synchronous::Off, ..small() };
+    let open = || EmbeddedBus::open(options.clone(), Arc::new(VirtualClock::default()));
+    let bus = open().await?;
+    bus.create_keeping("replies".into(), 1, Keep::Newest).await?;
+    bus.create("commands".into(), 1).await?;
+    drop(bus);
+    let bus = open().await?;
+    let record = Record { value: vec![1; KIB], ..Record::default() };
+    for (topic, expected) in [("replies", 50), ("commands", 18)] {
+        let to = TopicPartition::new(topic, 0);
+        let answers = bus.produce(vec![Outgoing { to, record: record.clone() }; 50]).await;
+        same(topic, &answers.iter().filter(|answer| answer.is_ok()).count(), &expected)?;
+    }
+    Ok(())
+}
+
+async fn a_file_of_the_first_release_goes_on() -> Checked {
+    let folder = TempDir::new()?;
+    let path = folder.path().join("bus.db");
+    let bus = open(&path).await?;
+    bus.create("t".into(), 1).await?;
+    let outgoing = Outgoing { to: TopicPartition::new("t", 0), record: Record::default() };
+    bus.produce(vec![outgoing.clone(); 3]).await;
+    drop(bus);
+    let file = rusqlite::Connection::open(&path)?;
+    file.execute_batch("ALTER TABLE topics DROP COLUMN newest; PRAGMA user_version = 1")?;
+    drop(file);
+    let bus = open(&path).await?;
+    same("what is there counts", &bus.produce(vec![outgoing]).await, &vec![Ok(3)])?;
+    same("and is kept until it is read", &bus.offsets(TopicPartition::new("t", 0), "g").await?.earliest, &0)?;
+    bus.create_keeping("t".into(), 1, Keep::Newest).await?;
+    drop(bus);
+    let version: i32 = rusqlite::Connection::open(&path)?.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    same("its tables are those of today", &version, &2)
+}
+
 async fn a_backlog_that_was_read_is_removed_without_further_calls() -> Checked {
     let folder = TempDir::new()?;
     let clock = Arc::new(phoenix_runtime::clock::SystemClock::default());
@@ -307,9 +408,9 @@ async fn a_file_of_a_newer_release_is_refused() -> Checked {
     let folder = TempDir::new()?;
     let path = folder.path().join("bus.db");
     drop(open(&path).await?);
-    rusqlite::Connection::open(&path)?.pragma_update(None, "user_version", 2)?;
+    rusqlite::Connection::open(&path)?.pragma_update(None, "user_version", 3)?;
     let refused = open(&path).await;
-    same("newer", &matches!(&refused, Err(OpenError::Newer { found, .. }) if found == "bus 2"), &true)
+    same("newer", &matches!(&refused, Err(OpenError::Newer { found, .. }) if found == "bus 3"), &true)
 }
 
 async fn a_missing_record_is_damage() -> Checked {

@@ -9,6 +9,7 @@ mod claims;
 mod embedded;
 mod faulty;
 mod sender;
+mod stubborn;
 mod subjects;
 
 fn main() -> Result<(), Failed> {

@@ -1,14 +1,19 @@
-//! A sender of records: many on their way, bounded, in their order.
+//! A sender of records: many on their way, bounded, in their order, each partition for itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{join, join_all};
+use futures_util::poll;
 use libtest_mimic::{Failed, Trial};
 use phoenix_runtime::bus::sender::{Sender, SenderOptions};
 use phoenix_runtime::bus::{Bus, BusError, EmbeddedBus, EmbeddedOptions, Outgoing, Record, TopicPartition};
 use phoenix_runtime::clock::SystemClock;
 use phoenix_runtime::domain::ports::{BoxFuture, Clock};
+use phoenix_runtime::testkit::clock::VirtualClock;
 use tokio::sync::mpsc;
+
+use crate::stubborn::{Does, Stubborn};
 
 type Told = (u64, Result<u64, BusError>);
 
@@ -16,6 +21,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("sender::what_has_no_room_is_left_in_its_order_when_there_is_some", no_room),
         trial("sender::a_sender_that_was_stopped_says_so", stopped),
+        trial("sender::a_partition_that_hangs_delays_no_other", hangs),
+        trial("sender::what_did_not_fit_into_a_call_follows_when_it_ends", follows),
+        trial("sender::a_partition_that_fails_rests_for_itself_and_keeps_its_order", fails),
     ]
 }
 
@@ -68,5 +76,96 @@ async fn stopped() -> Result<(), Failed> {
     assert!(leave(&sender, &to, 7, &tell).is_none());
     assert!(matches!(told.recv().await, Some((7, Err(BusError::Unknown(_))))));
     assert_eq!(bus.offsets(to, "g").await?.end, 0);
+    Ok(())
+}
+
+/// A sender over two partitions that are stubborn, with calls of three records; nothing happens but by `step`.
+struct Two {
+    sender: Sender,
+    work: BoxFuture<'static, ()>,
+    bus: Arc<Stubborn>,
+    clock: VirtualClock,
+    tell: mpsc::UnboundedSender<Told>,
+    told: mpsc::UnboundedReceiver<Told>,
+}
+
+impl Two {
+    async fn new() -> Result<Self, Failed> {
+        let clock = VirtualClock::default();
+        let inner = EmbeddedBus::memory(Arc::new(clock.clone()))?;
+        inner.create("t".into(), 2).await?;
+        let bus = Arc::new(Stubborn::new(Arc::new(inner)));
+        let options = SenderOptions { max_batch: 3, ..SenderOptions::default() };
+        let (sender, work) = Sender::new(Arc::clone(&bus) as Arc<dyn Bus>, options, Arc::new(clock.clone()));
+        let (tell, told) = mpsc::unbounded_channel();
+        Ok(Self { sender, work, bus, clock, tell, told })
+    }
+
+    fn leave(&self, partition: u16, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            assert!(leave(&self.sender, &TopicPartition::new("t", partition), number, &self.tell).is_none());
+        }
+    }
+
+    /// Does what can be done now, and gives the numbers and offsets of what the bus has.
+    async fn step(&mut self) -> Vec<(u64, u64)> {
+        assert!(poll!(&mut self.work).is_pending());
+        std::iter::from_fn(|| self.told.try_recv().ok())
+            .filter_map(|(number, sent)| Some((number, sent.ok()?)))
+            .collect()
+    }
+
+    async fn after(&mut self, millis: u64) -> Vec<(u64, u64)> {
+        self.clock.advance(Duration::from_millis(millis));
+        self.step().await
+    }
+}
+
+async fn hangs() -> Result<(), Failed> {
+    let mut two = Two::new().await?;
+    two.bus.now(0, Some(Does::Hang));
+    two.leave(0, 0..2);
+    two.leave(1, 10..12);
+    assert_eq!(two.step().await, [(10, 0), (11, 1)], "those that came with it");
+    two.leave(0, 2..3);
+    two.leave(1, 12..13);
+    assert_eq!(two.step().await, [(12, 2)], "and those that came later");
+    two.bus.now(0, None);
+    assert_eq!(two.step().await, [(0, 0), (1, 1), (2, 2)]);
+    Ok(())
+}
+
+async fn follows() -> Result<(), Failed> {
+    let mut two = Two::new().await?;
+    two.bus.now(0, Some(Does::Hang));
+    two.leave(0, 0..8);
+    two.leave(1, 10..11);
+    assert_eq!(two.step().await, [(10, 0)]);
+    two.bus.now(0, None);
+    let all: Vec<_> = (0..8).map(|number| (number, number)).collect();
+    assert_eq!(two.step().await, all, "nothing else had to happen for it");
+    assert_eq!(
+        two.bus.calls(),
+        [vec![0; 3], vec![1], vec![0; 3], vec![0; 2]],
+        "one partition a call, and as much as it takes"
+    );
+    Ok(())
+}
+
+async fn fails() -> Result<(), Failed> {
+    let mut two = Two::new().await?;
+    two.bus.now(0, Some(Does::Fail));
+    two.leave(0, 0..4);
+    assert_eq!(two.step().await, []);
+    // twenty milliseconds after the first failure, forty after the second one
+    for (millis, number) in [(19, 10), (2, 11), (38, 12)] {
+        assert_eq!(two.after(millis).await, []);
+        two.leave(1, [number]);
+        two.leave(0, [number + 10]);
+        assert_eq!(two.step().await, [(number, number - 10)], "the other one goes on");
+    }
+    assert_eq!(two.bus.calls().iter().filter(|of| of[0] == 0).count(), 2, "nothing is tried while it rests");
+    two.bus.now(0, None);
+    assert_eq!(two.after(2).await, [(0, 0), (1, 1), (2, 2), (3, 3), (20, 4), (21, 5), (22, 6)]);
     Ok(())
 }

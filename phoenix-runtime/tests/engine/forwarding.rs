@@ -12,7 +12,8 @@ use phoenix_runtime::testkit::scripted_store::Call;
 use phoenix_runtime::testkit::simulation::Simulation;
 
 use crate::tally::{Tally, add, add_later, say, steps, take, top_up};
-use crate::world::{World, beside, client, partition_of, sent, simulate, tallies};
+use crate::wired::simulate_wired;
+use crate::world::{World, answers, beside, client, partition_of, sent, simulate, tallies};
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -236,5 +237,34 @@ fn a_message_that_is_lost_on_its_way_has_an_unknown_outcome() {
             phoenix_runtime::testkit::scripted_store::Step::Fail(StoreError::Unavailable(String::new())),
         );
         engine.take([partition_of("a")]).await.unwrap_err();
+    });
+}
+
+#[test]
+fn what_goes_on_over_a_bus_is_done_in_the_order_in_which_it_was_sent() {
+    simulate_wired(|wired| async move {
+        let _owner = wired.node().await;
+        // room for one in a hundred of them
+        let remote = wired.remote_with("node", |options| options.sender.max_waiting_bytes = 4000).await;
+        let builder = wired.world.builder().aggregate::<Tally>().owning(Owning::Nothing).forward(Arc::new(remote));
+        let engine = builder.start().await.unwrap();
+        let of = tallies(&engine);
+        let (mut calls, mut asked) = (Vec::new(), None);
+        for amount in 1..=500 {
+            for tally in ["a", "b", "c"] {
+                calls.push(sent(of.ask(add(tally, amount)).timeout(LONG)).await);
+            }
+            if amount == 250 {
+                asked = Some(sent(of.query(steps("a")).timeout(LONG)).await);
+            }
+        }
+        for answer in answers(calls).await {
+            answer.unwrap();
+        }
+        for tally in ["a", "b", "c"] {
+            assert_eq!(wired.steps(tally).await, (1..=500).collect::<Vec<_>>(), "{tally}");
+        }
+        let seen = asked.unwrap().answer().await.unwrap();
+        assert_eq!(seen, (1..=250).collect::<Vec<_>>(), "a query as well");
     });
 }

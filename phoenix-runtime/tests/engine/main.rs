@@ -25,6 +25,7 @@ mod partitions;
 mod passivation;
 mod rates;
 mod redelivery;
+mod remote;
 mod repeats;
 mod scripted_bus;
 mod snapshots;

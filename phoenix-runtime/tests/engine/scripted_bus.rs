@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use phoenix_runtime::bus::{
-    Bus, BusError, Consumer, Follower, Happening, Offsets, Outgoing, Subscription, TopicPartition, Traits,
+    Bus, BusError, Consumer, Follower, Happening, Keep, Offsets, Outgoing, Subscription, TopicPartition, Traits,
 };
 use phoenix_runtime::domain::ports::BoxFuture;
 use tokio::sync::watch;
@@ -167,8 +167,8 @@ impl Bus for ScriptedBus {
         self.inner.partitions(topic)
     }
 
-    fn create(&self, topic: Arc<str>, partitions: u16) -> BoxFuture<'_, Result<(), BusError>> {
-        self.inner.create(topic, partitions)
+    fn create_keeping(&self, topic: Arc<str>, partitions: u16, keep: Keep) -> BoxFuture<'_, Result<(), BusError>> {
+        self.inner.create_keeping(topic, partitions, keep)
     }
 
     fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {

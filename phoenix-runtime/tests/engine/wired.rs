@@ -81,12 +81,27 @@ impl Wired {
     }
 
     pub(crate) async fn remote_with(&self, name: &str, change: impl FnOnce(&mut RemoteOptions)) -> Remote {
+        self.remote_over(Arc::clone(&self.bus) as Arc<dyn Bus>, name, change).await
+    }
+
+    pub(crate) async fn remote_over(
+        &self,
+        bus: Arc<dyn Bus>,
+        name: &str,
+        change: impl FnOnce(&mut RemoteOptions),
+    ) -> Remote {
         let simulation = &self.world.simulation;
         let mut options = RemoteOptions::new(TOPIC, Replies::Topic(format!("replies.{name}").into()));
         change(&mut options);
-        let bus = Arc::clone(&self.bus) as Arc<dyn Bus>;
         let spawn = simulation.spawner(simulation.group());
-        Remote::start(bus, options, Arc::new(simulation.clock()), simulation.seed(), spawn).await.unwrap()
+        loop {
+            let (bus, spawn) = (Arc::clone(&bus), Arc::clone(&spawn));
+            let clock = Arc::new(simulation.clock());
+            match Remote::start(bus, options.clone(), clock, simulation.seed(), spawn).await {
+                Err(error) if error.is_passing() => self.world.quiet().await,
+                started => return started.unwrap(),
+            }
+        }
     }
 
     pub(crate) fn kill(&self, node: Node) {

@@ -53,7 +53,8 @@ async fn ask(address: &str, prefix: &str) -> Result<Remote, Failed> {
         metadata: Metadata::default(),
         payload: b"1".to_vec(),
     };
-    let request = Request { envelope, subject: AggregateId::new("a")?, record_key: None, reply_to: None };
+    let request =
+        Request { envelope, subject: AggregateId::new("a")?, record_key: None, reply_to: None, expires_after: None };
     let answer = door.ask(request).await.map_err(|error| format!("{error:?}"))?;
     assert_eq!(answer.reply, b"1");
     Ok(remote)

@@ -280,7 +280,7 @@ impl<'a> Line<'a> {
             payload: payload.into_bytes(),
         };
         let subject = AggregateId::new(account).expect("a short name");
-        Request { envelope, subject, record_key: None, reply_to: None }
+        Request { envelope, subject, record_key: None, reply_to: None, expires_after: None }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -57,11 +57,19 @@ fn start(setup: &Setup) -> Service {
     setup.start().unwrap_or_else(|said| panic!("the service does not start: {said}"))
 }
 
+/// Until when the broker keeps a command.
+#[derive(Debug, Clone, Copy)]
+enum Grade {
+    Broker,
+    Inbox,
+}
+
 /// What a run is made of.
 struct Run<'a> {
     adapter: Adapter,
     broker: &'a str,
     services: usize,
+    grade: Grade,
     session: &'static str,
     /// How often there is trouble.
     rounds: u64,
@@ -69,13 +77,20 @@ struct Run<'a> {
 
 /// Trouble under load, and the verdict.
 fn run(place: &Place, of: &Run<'_>, mut trouble: impl FnMut(&mut Stage<'_, '_>)) {
-    let Run { adapter, broker, services, session, rounds } = *of;
+    let Run { adapter, broker, services, grade, session, rounds } = *of;
     let seed = Lot::seed();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     // topics and groups of this run alone: the broker is not
     let topic = format!("crash-{}-{}", std::process::id(), now.as_nanos());
     let setup = Setup::new(place).with_bus(&adapter.url(broker), &topic);
     let setup = setup.with("PHOENIX__RDKAFKA__SESSION_TIMEOUT", session);
+    let setup = match grade {
+        Grade::Broker => setup,
+        // so much waits in the inbox that a kill meets some of it
+        Grade::Inbox => {
+            setup.with("PHOENIX__DELIVERY__GRADE", "inbox").with("PHOENIX__DELIVERY__MAX_PER_AGGREGATE", "2")
+        }
+    };
     // offsets that were committed too early are seen after a kill
     let setup = setup.with("PHOENIX__DELIVERY__COMMIT_EVERY", "5ms");
     adapter.prepare(broker, &topic);
@@ -121,8 +136,8 @@ fn judge(line: &Line<'_>, setup: &Setup, history: History) -> Verdict {
     Verdict { history, restarted, repeated, astray: Vec::new() }
 }
 
-fn killed_and_back(place: &Place, adapter: Adapter, broker: &Server) {
-    let of = Run { adapter, broker: broker.address(), services: 1, session: SHORT, rounds: 3 };
+fn killed_and_back(place: &Place, adapter: Adapter, broker: &Server, grade: Grade, rounds: u64) {
+    let of = Run { adapter, broker: broker.address(), services: 1, grade, session: SHORT, rounds };
     run(place, &of, |stage| {
         stage.services.remove(0).kill();
         stage.start();
@@ -130,16 +145,21 @@ fn killed_and_back(place: &Place, adapter: Adapter, broker: &Server) {
 }
 
 fn a_service_is_killed_and_comes_back(place: &Place, broker: &Server) {
-    killed_and_back(place, Adapter::RdKafka, broker);
+    killed_and_back(place, Adapter::RdKafka, broker, Grade::Broker, 3);
+}
+
+/// What it had taken into its inbox is nobody's but its own: the broker's offset is past it.
+fn a_service_with_an_inbox_is_killed_and_comes_back(place: &Place, broker: &Server) {
+    killed_and_back(place, Adapter::RdKafka, broker, Grade::Inbox, 1);
 }
 
 fn a_service_on_kafka_rust_is_killed_and_comes_back(place: &Place, broker: &Server) {
-    killed_and_back(place, Adapter::KafkaRust, broker);
+    killed_and_back(place, Adapter::KafkaRust, broker, Grade::Broker, 3);
 }
 
-fn broker_killed_and_back(place: &Place, adapter: Adapter, broker: &Server) {
+fn broker_killed_and_back(place: &Place, adapter: Adapter, broker: &Server, grade: Grade, rounds: u64) {
     let own = Private::start(broker.kind()).unwrap();
-    let of = Run { adapter, broker: own.address(), services: 1, session: LONG, rounds: 2 };
+    let of = Run { adapter, broker: own.address(), services: 1, grade, session: LONG, rounds };
     run(place, &of, |_| {
         own.kill().unwrap();
         own.restart().unwrap();
@@ -147,15 +167,26 @@ fn broker_killed_and_back(place: &Place, adapter: Adapter, broker: &Server) {
 }
 
 fn the_broker_is_killed_and_comes_back(place: &Place, broker: &Server) {
-    broker_killed_and_back(place, Adapter::RdKafka, broker);
+    broker_killed_and_back(place, Adapter::RdKafka, broker, Grade::Broker, 2);
+}
+
+fn the_broker_of_a_service_with_an_inbox_is_killed_and_comes_back(place: &Place, broker: &Server) {
+    broker_killed_and_back(place, Adapter::RdKafka, broker, Grade::Inbox, 1);
 }
 
 fn the_broker_of_kafka_rust_is_killed_and_comes_back(place: &Place, broker: &Server) {
-    broker_killed_and_back(place, Adapter::KafkaRust, broker);
+    broker_killed_and_back(place, Adapter::KafkaRust, broker, Grade::Broker, 2);
 }
 
 fn of_two_services_one_is_killed_and_another_comes(place: &Place, broker: &Server) {
-    let of = Run { adapter: Adapter::RdKafka, broker: broker.address(), services: 2, session: SHORT, rounds: 2 };
+    let of = Run {
+        adapter: Adapter::RdKafka,
+        broker: broker.address(),
+        services: 2,
+        grade: Grade::Broker,
+        session: SHORT,
+        rounds: 2,
+    };
     run(place, &of, |stage| {
         let index = usize::from(stage.lot.one_in(2));
         stage.services.remove(index).kill();
@@ -168,7 +199,14 @@ fn of_two_services_one_is_killed_and_another_comes(place: &Place, broker: &Serve
 /// Past its session: the other one has everything by then. And it is good for something again.
 #[cfg(unix)]
 fn of_two_services_one_is_frozen_and_wakes_up(place: &Place, broker: &Server) {
-    let of = Run { adapter: Adapter::RdKafka, broker: broker.address(), services: 2, session: SHORT, rounds: 1 };
+    let of = Run {
+        adapter: Adapter::RdKafka,
+        broker: broker.address(),
+        services: 2,
+        grade: Grade::Broker,
+        session: SHORT,
+        rounds: 1,
+    };
     run(place, &of, |stage| {
         stage.services[0].freeze();
         stage.settle();
@@ -207,6 +245,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         on!(Sqlite, Kafka4, a_service_is_killed_and_comes_back),
         on!(Postgres, Kafka, a_service_is_killed_and_comes_back),
+        on!(Postgres, Kafka4, a_service_with_an_inbox_is_killed_and_comes_back),
+        on!(MySql, Kafka4, a_service_with_an_inbox_is_killed_and_comes_back),
+        on!(Postgres, Kafka4, the_broker_of_a_service_with_an_inbox_is_killed_and_comes_back),
         on!(Sqlite, Kafka4, the_broker_is_killed_and_comes_back),
         on!(Postgres, Kafka, the_broker_is_killed_and_comes_back),
         on!(Sqlite, Kafka, a_service_on_kafka_rust_is_killed_and_comes_back),

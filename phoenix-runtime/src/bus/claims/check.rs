@@ -8,7 +8,7 @@ use super::port::Claims;
 use super::reading::{CheckingConsumer, CheckingFollower};
 use crate::bus::envelope::claim;
 use crate::bus::port::{
-    Bus, BusError, Consumer, Follower, Offsets, Outgoing, Record, Subscription, TopicPartition, Traits,
+    Bus, BusError, Consumer, Follower, Keep, Offsets, Outgoing, Record, Subscription, TopicPartition, Traits,
 };
 use crate::domain::ports::{BoxFuture, Clock};
 
@@ -174,8 +174,8 @@ impl Bus for ClaimCheck {
         self.0.bus.partitions(topic)
     }
 
-    fn create(&self, topic: Arc<str>, partitions: u16) -> BoxFuture<'_, Result<(), BusError>> {
-        self.0.bus.create(topic, partitions)
+    fn create_keeping(&self, topic: Arc<str>, partitions: u16, keep: Keep) -> BoxFuture<'_, Result<(), BusError>> {
+        self.0.bus.create_keeping(topic, partitions, keep)
     }
 
     fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {

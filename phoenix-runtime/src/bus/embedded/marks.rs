@@ -1,6 +1,6 @@
 //! What is known of topics, partitions and groups without asking the database: what is committed there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -24,6 +24,8 @@ pub(super) struct Mark {
 pub(super) struct Marks {
     /// The numbers of each topic's partitions, in their order.
     pub(super) topics: BTreeMap<Arc<str>, Vec<u32>>,
+    /// Those topics that keep the newest of their records, read or not.
+    pub(super) newest: BTreeSet<Arc<str>>,
     /// By number.
     pub(super) partitions: BTreeMap<u32, Mark>,
     /// The next offset of each group and partition.
@@ -34,9 +36,14 @@ impl Marks {
     /// Reads everything.
     pub(super) fn load(db: &Connection) -> rusqlite::Result<Self> {
         let mut marks = Self::default();
-        let mut topics = db.prepare("SELECT name FROM topics")?;
-        for name in topics.query_map([], |row| row.get::<_, Arc<str>>(0))? {
-            marks.topics.insert(name?, Vec::new());
+        let mut topics = db.prepare("SELECT name, newest FROM topics")?;
+        let mut rows = topics.query([])?;
+        while let Some(row) = rows.next()? {
+            let name: Arc<str> = row.get(0)?;
+            marks.topics.insert(Arc::clone(&name), Vec::new());
+            if row.get(1)? {
+                marks.newest.insert(name);
+            }
         }
         let mut partitions = db.prepare(
             "SELECT number, topic, partition, earliest, next, bytes FROM partitions ORDER BY topic, partition",

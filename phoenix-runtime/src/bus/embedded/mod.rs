@@ -38,7 +38,9 @@ use self::follower::EmbeddedFollower;
 use self::shared::Shared;
 use self::worker::Worker;
 use self::writer::Job;
-use crate::bus::port::{Bus, BusError, Consumer, Follower, Offsets, Outgoing, Subscription, TopicPartition, Traits};
+use crate::bus::port::{
+    Bus, BusError, Consumer, Follower, Keep, Offsets, Outgoing, Subscription, TopicPartition, Traits,
+};
 use crate::domain::ports::{BoxFuture, Clock};
 use crate::event_store::sqlite::{OpenError, Synchronous};
 
@@ -179,13 +181,13 @@ impl Bus for EmbeddedBus {
         Box::pin(std::future::ready(Ok(found.map(|count| u16::try_from(count).unwrap_or(u16::MAX)))))
     }
 
-    fn create(&self, topic: Arc<str>, partitions: u16) -> BoxFuture<'_, Result<(), BusError>> {
+    fn create_keeping(&self, topic: Arc<str>, partitions: u16, keep: Keep) -> BoxFuture<'_, Result<(), BusError>> {
         Box::pin(async move {
             check_name(&topic)?;
             if partitions == 0 {
                 return Err(BusError::Refused(format!("the topic `{topic}` needs a partition at least")));
             }
-            self.0.send(|reply| Job::Create(topic, partitions, reply)).await
+            self.0.send(|reply| Job::Create(topic, partitions, keep, reply)).await
         })
     }
 

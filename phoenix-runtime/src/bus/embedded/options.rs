@@ -21,7 +21,8 @@ pub struct EmbeddedOptions {
     #[serde(with = "units::size")]
     pub max_record_bytes: usize,
     /// How much a partition holds, 64 bytes a record included. A full one refuses what comes until its groups, or
-    /// without any whoever follows it, have read on: nothing is dropped for want of room.
+    /// without any whoever follows it, have read on: nothing is dropped for want of room. Topics of replies and of copies of
+    /// dead letters give up their oldest instead.
     #[serde(with = "units::size")]
     pub partition_bytes: usize,
     /// How long a record stays that every group has read. What is not read stays, however old it is.

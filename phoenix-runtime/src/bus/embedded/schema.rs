@@ -10,7 +10,7 @@ use crate::event_store::sqlite::OpenError;
 /// Tells the file of a bus from those of others.
 const APPLICATION: i32 = i32::from_be_bytes(*b"PhBu");
 /// Raised by every change of the tables.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// A record's place: the number of its partition * 2^44 + its offset, which as the rowid makes them unique and readable in
 /// order without an index.
@@ -19,7 +19,8 @@ pub(super) const OFFSET_BITS: u32 = 44;
 const TABLES: &str = "
 CREATE TABLE topics (
   name TEXT NOT NULL PRIMARY KEY,
-  partitions INTEGER NOT NULL
+  partitions INTEGER NOT NULL,
+  newest INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE partitions (
   number INTEGER NOT NULL PRIMARY KEY,
@@ -44,6 +45,9 @@ CREATE TABLE committed (
   PRIMARY KEY (consumer_group, partition)
 ) WITHOUT ROWID;
 ";
+
+/// Version 1 kept the records of every topic until they were read.
+const FROM_1: &str = "ALTER TABLE topics ADD COLUMN newest INTEGER NOT NULL DEFAULT 0";
 
 /// The place of a record; `None` beyond what there is room for.
 pub(super) fn place(partition: u32, offset: u64) -> Option<i64> {
@@ -96,7 +100,7 @@ fn prepared(mut db: Connection, options: &EmbeddedOptions) -> Result<Connection,
     Ok(db)
 }
 
-/// Makes the tables in an empty file, and refuses a file of others or of a newer release.
+/// Makes the tables in an empty file, brings those of an older release up to date, and refuses a file of others or of a newer release.
 fn migrate(db: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let database = |e: rusqlite::Error| OpenError::database(path, &e);
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database)?;
@@ -114,6 +118,13 @@ fn migrate(db: &mut Connection, path: &Path) -> Result<(), OpenError> {
             make().map_err(database)?;
         }
         (APPLICATION, VERSION) => {}
+        (APPLICATION, 1) => {
+            let change = || {
+                transaction.execute_batch(FROM_1)?;
+                transaction.pragma_update(None, "user_version", VERSION)
+            };
+            change().map_err(database)?;
+        }
         (APPLICATION, newer) => {
             let (found, known) = (format!("bus {newer}"), format!("bus {VERSION}"));
             return Err(OpenError::Newer { path: path.to_owned(), found, known });

@@ -1,4 +1,5 @@
-//! What leaves a partition: records that every group has read, once they are old or many.
+//! What leaves a partition: records that every group has read, once they are old or many; and the oldest of a full one that
+//! keeps the newest.
 
 use rusqlite::{Connection, params};
 
@@ -12,8 +13,10 @@ pub(super) struct Limits {
     pub(super) unread: u64,
     /// Those of before this time may go,
     pub(super) before: i64,
-    /// and those that have more than this behind them.
+    /// and those that have more than this behind them,
     pub(super) bytes: u64,
+    /// and those that are the oldest of more than this.
+    pub(super) most: u64,
     /// The most records of this step.
     pub(super) step: usize,
 }
@@ -39,7 +42,7 @@ pub(super) fn step(db: &Connection, number: u32, mark: &mut Mark, limits: &Limit
     while let Some(row) = rows.next()? {
         let (at, time, bytes): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let behind = left.saturating_sub(bytes.cast_unsigned() + OVERHEAD);
-        if time >= limits.before && behind < limits.bytes {
+        if time >= limits.before && behind < limits.bytes && left <= limits.most {
             break;
         }
         (removed, up_to, left) = (removed + 1, at + 1, behind);

@@ -14,7 +14,7 @@ use super::schema::place;
 use super::shared::{Behind, Shared};
 use super::trim::{self, Limits};
 use crate::bus::headers::Headers;
-use crate::bus::port::{BusError, Record, TopicPartition};
+use crate::bus::port::{BusError, Keep, Record, TopicPartition};
 use crate::domain::ports::Clock;
 
 /// Where the answer to a job goes. Who does not wait any more is not told.
@@ -25,7 +25,7 @@ pub(super) type Produced = Vec<Result<u64, BusError>>;
 
 /// Something to write.
 pub(super) enum Job {
-    Create(Arc<str>, u16, Reply<()>),
+    Create(Arc<str>, u16, Keep, Reply<()>),
     /// Records for partitions by number.
     Produce(Vec<(u32, Record)>, Reply<Produced>),
     /// The next offsets of a group.
@@ -41,7 +41,7 @@ impl Job {
 
     fn tell(self, answer: Result<Answer, BusError>) {
         match (self, answer) {
-            (Self::Create(_, _, reply) | Self::Commit(_, _, reply), answer) => {
+            (Self::Create(_, _, _, reply) | Self::Commit(_, _, reply), answer) => {
                 drop(
                     reply.send(
                         answer.and_then(|answer| if let Answer::No(error) = answer { Err(error) } else { Ok(()) }),
@@ -69,10 +69,14 @@ enum Answer {
 /// How many records are removed at once.
 const TRIM_STEP: usize = 1_000;
 
+/// Which part of a full partition is given up at once, where it keeps the newest.
+const GIVEN_UP: u64 = 64;
+
 /// What a record takes besides its bytes.
 pub(super) const OVERHEAD: u64 = 64;
 
-const PUT_TOPIC: &str = "INSERT INTO topics (name, partitions) VALUES (?1, ?2)";
+const PUT_TOPIC: &str = "INSERT INTO topics (name, partitions, newest) VALUES (?1, ?2, ?3)";
+const KEEP: &str = "UPDATE topics SET newest = ?2 WHERE name = ?1";
 const PUT_PARTITION: &str =
     "INSERT INTO partitions (number, topic, partition, earliest, next, bytes) VALUES (?1, ?2, ?3, 0, 0, 0)";
 const PUT_RECORD: &str = "INSERT INTO records (place, time_micros, key, headers, value) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -96,6 +100,8 @@ pub(super) struct Writer {
 #[derive(Default)]
 struct Draft {
     topics: BTreeMap<Arc<str>, Vec<u32>>,
+    /// Topics that were made, or are to keep other records from now on.
+    keep: BTreeMap<Arc<str>, Keep>,
     partitions: BTreeMap<u32, Mark>,
     committed: BTreeMap<(Arc<str>, u32), u64>,
     forgotten: BTreeSet<Arc<str>>,
@@ -191,7 +197,7 @@ impl Writer {
         let mut answers = Vec::with_capacity(group.len());
         for job in group {
             answers.push(match job {
-                Job::Create(topic, partitions, _) => self.create(draft, topic, *partitions)?,
+                Job::Create(topic, partitions, keep, _) => self.create(draft, topic, *partitions, *keep)?,
                 Job::Produce(records, _) => Answer::Produced(self.produce(draft, records, now)?),
                 Job::Commit(group, offsets, _) => {
                     let mut commit = self.db.prepare_cached(COMMIT_OFFSET)?;
@@ -230,16 +236,26 @@ impl Writer {
         draft.partitions.iter().filter(|(number, mark)| !is_same(number, mark)).map(|(n, mark)| (*n, mark)).collect()
     }
 
-    fn create(&self, draft: &mut Draft, topic: &Arc<str>, wanted: u16) -> rusqlite::Result<Answer> {
+    fn create(&self, draft: &mut Draft, topic: &Arc<str>, wanted: u16, keep: Keep) -> rusqlite::Result<Answer> {
+        let newest = keep == Keep::Newest;
         let state = self.shared.lock();
         if let Some(numbers) = state.marks.topics.get(topic).or_else(|| draft.topics.get(topic)) {
             let found = u16::try_from(numbers.len()).unwrap_or(u16::MAX);
             let other = BusError::Partitions { topic: Arc::clone(topic), found, wanted };
-            return Ok(if found == wanted { Answer::Nothing } else { Answer::No(other) });
+            if found != wanted {
+                return Ok(Answer::No(other));
+            }
+            drop(state);
+            if self.keep(draft, topic) == keep {
+                return Ok(Answer::Nothing);
+            }
+            self.db.prepare_cached(KEEP)?.execute(params![&**topic, newest])?;
+            draft.keep.insert(Arc::clone(topic), keep);
+            return Ok(Answer::Changed);
         }
         let last = state.marks.partitions.keys().chain(draft.partitions.keys()).max().copied().unwrap_or(0);
         drop(state);
-        self.db.prepare_cached(PUT_TOPIC)?.execute(params![&**topic, wanted])?;
+        self.db.prepare_cached(PUT_TOPIC)?.execute(params![&**topic, wanted, newest])?;
         let mut put = self.db.prepare_cached(PUT_PARTITION)?;
         let mut numbers = Vec::with_capacity(usize::from(wanted));
         for (partition, number) in (0..wanted).zip(last + 1..) {
@@ -249,7 +265,15 @@ impl Writer {
             numbers.push(number);
         }
         draft.topics.insert(Arc::clone(topic), numbers);
+        draft.keep.insert(Arc::clone(topic), keep);
         Ok(Answer::Changed)
+    }
+
+    /// Which records of a topic stay, as this transaction has it so far.
+    fn keep(&self, draft: &Draft, topic: &Arc<str>) -> Keep {
+        let newest = || self.shared.lock().marks.newest.contains(topic);
+        let known = || if newest() { Keep::Newest } else { Keep::UntilRead };
+        draft.keep.get(topic).copied().unwrap_or_else(known)
     }
 
     fn produce(&self, draft: &mut Draft, records: &[(u32, Record)], now: i64) -> rusqlite::Result<Produced> {
@@ -295,12 +319,28 @@ impl Writer {
 
     /// Whether a partition has room for so many bytes, after what may go has gone.
     fn room(&self, draft: &mut Draft, number: u32, cost: u64, now: i64) -> rusqlite::Result<bool> {
-        let fits = |mark: &mut Mark| mark.bytes + cost <= self.options.partition_bytes as u64;
+        let most = self.options.partition_bytes as u64;
         loop {
-            if self.mark(draft, number).is_some_and(fits) {
+            let Some(mark) = self.mark(draft, number) else { return Ok(false) };
+            if mark.bytes + cost <= most {
                 return Ok(true);
             }
-            if self.trim(draft, number, now, TRIM_STEP)? == 0 {
+            let topic = Arc::clone(&mark.of.topic);
+            if self.trim(draft, number, now, TRIM_STEP)? > 0 {
+                continue;
+            }
+            if cost > most || self.keep(draft, &topic) == Keep::UntilRead {
+                return Ok(false);
+            }
+            // some more than this one needs, so that the next ones need not look for theirs
+            let limits = Limits {
+                unread: u64::MAX,
+                before: i64::MIN,
+                bytes: u64::MAX,
+                most: (most - cost).saturating_sub(most / GIVEN_UP),
+                step: TRIM_STEP,
+            };
+            if self.remove(draft, number, &limits)? == 0 {
                 return Ok(false);
             }
         }
@@ -324,23 +364,30 @@ impl Writer {
     /// Removes some of what may go, and tells how many records.
     fn trim(&self, draft: &mut Draft, number: u32, now: i64, step: usize) -> rusqlite::Result<usize> {
         let Some(unread) = self.shared.lock().unread_from(number).map(|(offset, _)| offset) else { return Ok(0) };
-        let Some(mark) = self.mark(draft, number) else { return Ok(0) };
         let limits = Limits {
             unread,
             before: now.saturating_sub(i64::try_from(self.options.retention.as_micros()).unwrap_or(i64::MAX)),
             bytes: self.options.retention_bytes as u64,
+            most: u64::MAX,
             step,
         };
-        let removed = trim::step(&self.db, number, mark, &limits)?;
+        let removed = self.remove(draft, number, &limits)?;
+        if removed >= step {
+            draft.to_trim.insert(number);
+        }
+        Ok(removed)
+    }
+
+    fn remove(&self, draft: &mut Draft, number: u32, limits: &Limits) -> rusqlite::Result<usize> {
+        let Some(mark) = self.mark(draft, number) else { return Ok(0) };
+        let removed = trim::step(&self.db, number, mark, limits)?;
         if removed > 0 {
             // before it is committed: whoever reads meanwhile learns that it is gone, and not that it is missing
             let earliest = mark.earliest;
             if let Some(mark) = self.shared.lock().marks.partitions.get_mut(&number) {
-                mark.earliest = earliest;
+                // what is not committed yet nobody reads
+                mark.earliest = earliest.min(mark.end);
             }
-        }
-        if removed >= step {
-            draft.to_trim.insert(number);
         }
         Ok(removed)
     }
@@ -365,6 +412,12 @@ impl Writer {
             state.marks.committed.entry(group).or_default().insert(number, offset);
         }
         state.marks.topics.extend(draft.topics);
+        for (topic, keep) in draft.keep {
+            match keep {
+                Keep::Newest => drop(state.marks.newest.insert(topic)),
+                Keep::UntilRead => drop(state.marks.newest.remove(&topic)),
+            }
+        }
         for (number, mark) in draft.partitions {
             let grown = state.marks.partitions.get(&number).is_none_or(|before| before.end < mark.end);
             if grown {

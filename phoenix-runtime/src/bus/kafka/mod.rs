@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use self::producer::Producer;
 use self::worker::{Shared, Worker};
-use super::{Bus, BusError, Consumer, Follower, Offsets, Outgoing, Subscription, TopicPartition, Traits};
+use super::{Bus, BusError, Consumer, Follower, Keep, Offsets, Outgoing, Subscription, TopicPartition, Traits};
 pub use crate::bus::options::KafkaOptions;
 use crate::domain::ports::BoxFuture;
 
@@ -73,7 +73,7 @@ impl Bus for KafkaBus {
         Box::pin(self.worker.ask(move |connection| questions::partitions(connection, &topic)))
     }
 
-    fn create(&self, topic: Arc<str>, partitions: u16) -> BoxFuture<'_, Result<(), BusError>> {
+    fn create_keeping(&self, topic: Arc<str>, partitions: u16, _: Keep) -> BoxFuture<'_, Result<(), BusError>> {
         Box::pin(async move {
             match self.partitions(Arc::clone(&topic)).await? {
                 Some(found) if found == partitions => Ok(()),

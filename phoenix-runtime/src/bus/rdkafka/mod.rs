@@ -25,7 +25,7 @@ use ::rdkafka::ClientConfig;
 use self::consumer::RdKafkaConsumer;
 use self::producer::Producer;
 use self::questions::Questions;
-use super::{Bus, BusError, Consumer, Follower, Offsets, Outgoing, Subscription, TopicPartition, Traits};
+use super::{Bus, BusError, Consumer, Follower, Keep, Offsets, Outgoing, Subscription, TopicPartition, Traits};
 pub use crate::bus::options::{Compression, RdKafkaOptions, SaslMechanism, SaslOptions, Secret, TlsOptions};
 use crate::domain::ports::BoxFuture;
 
@@ -103,7 +103,7 @@ impl Bus for RdKafkaBus {
         Box::pin(async move { self.questions.partitions(&topic).await })
     }
 
-    fn create(&self, topic: Arc<str>, partitions: u16) -> BoxFuture<'_, Result<(), BusError>> {
+    fn create_keeping(&self, topic: Arc<str>, partitions: u16, _: Keep) -> BoxFuture<'_, Result<(), BusError>> {
         Box::pin(self.questions.create(topic, partitions))
     }
 

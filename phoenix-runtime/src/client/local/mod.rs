@@ -112,7 +112,7 @@ impl Client {
 
     /// Sends a command by name.
     pub fn send(&self, envelope: Envelope) -> named::Sent {
-        named::send(self, envelope)
+        named::send(self, envelope, None)
     }
 
     /// Sends a query by name, its fields as JSON.

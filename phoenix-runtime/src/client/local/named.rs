@@ -90,7 +90,7 @@ pub(crate) fn deliver(
     leave(client, (aggregate, name, payload), options, deadline, ByName(Box::new(respond))).0
 }
 
-pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
+pub(super) fn send(client: &Client, envelope: Envelope, expires_after: Option<Duration>) -> Sent {
     let Envelope { id, aggregate, name, idempotency_key, priority, timeout, metadata, payload } = envelope;
     let (sender, receiver) = oneshot::channel();
     let respond = ByName(Box::new(move |answer| {
@@ -105,7 +105,9 @@ pub(super) fn send(client: &Client, envelope: Envelope) -> Sent {
         metadata: Some(metadata),
         ..CallOptions::default()
     };
-    let (sending, id) = leave(client, (&aggregate, &name, &payload), options, reception.deadline(), respond);
+    let expires = expires_after.and_then(|after| client.router().clock.monotonic().checked_add(after));
+    let deadline = reception.deadline().into_iter().chain(expires).min();
+    let (sending, id) = leave(client, (&aggregate, &name, &payload), options, deadline, respond);
     Sent { sending, reception, id }
 }
 
@@ -214,7 +216,7 @@ impl Door for Client {
     }
 
     fn ask(&self, request: Request) -> BoxFuture<'static, NamedAnswer> {
-        let sent = send(self, request.envelope);
+        let sent = send(self, request.envelope, request.expires_after);
         Box::pin(async move { sent.await.answer })
     }
 
@@ -225,7 +227,7 @@ impl Door for Client {
             );
             return Box::pin(ready(Err(Fault::new(Code::InvalidMessage, text))));
         }
-        let sent = send(self, request.envelope);
+        let sent = send(self, request.envelope, request.expires_after);
         Box::pin(async move { Receipt::of(sent.await.answer) })
     }
 

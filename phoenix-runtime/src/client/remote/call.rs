@@ -1,11 +1,14 @@
 //! One call over a bus.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Remote;
+use super::outbox::{Leaving, Left, Parcel};
 use super::waiting::{NoPlace, Place};
-use crate::bus::envelope::{Call, CallKind, Message, Replied, ReplyTo};
-use crate::bus::port::{BusError, Outgoing, TopicPartition};
+use crate::bus::envelope::{Call, CallKind, Replied, ReplyTo};
+use crate::bus::port::BusError;
+use crate::bus::sender::Sending;
 use crate::client::door::{Door, Posted, Receipt, Request};
 use crate::domain::error::{AskError, Code, Fault, QueryError};
 use crate::domain::id::{MAX_KEY_BYTES, MessageId};
@@ -22,34 +25,31 @@ impl Door for Remote {
     }
 
     fn ask(&self, request: Request) -> BoxFuture<'static, NamedAnswer> {
-        let remote = self.clone();
-        Box::pin(async move { remote.call(CallKind::Command, request).await?.into_answer() })
+        let call = self.call(CallKind::Command, request);
+        Box::pin(async move { call.await?.into_answer() })
     }
 
     fn tell(&self, request: Request) -> BoxFuture<'static, Result<Receipt, Fault>> {
+        let within = request.envelope.timeout.unwrap_or(TELL_TIMEOUT);
+        let id = request.envelope.id;
+        let begun = self.checked(CallKind::Command, request).map(|(call, key)| self.begin(call, key, within));
         let remote = self.clone();
         Box::pin(async move {
-            let within = request.envelope.timeout.unwrap_or(TELL_TIMEOUT);
-            let id = request.envelope.id;
-            let ended = remote.0.clock.monotonic().saturating_add(within);
-            let (call, key, partition) = remote.prepare(CallKind::Command, request).await?;
-            remote.permit(within).await?;
-            let within = ended.saturating_sub(remote.0.clock.monotonic());
-            let sending = remote.0.sender.send(remote.record(call, key, &partition)?, Some(within)).await;
-            let offset = match sending {
-                Ok(sending) => sending.await,
-                Err(error) => Err(error),
+            let mut over = remote.0.clock.sleep(within);
+            let left = tokio::select! {
+                biased;
+                left = remote.left(begun?) => left?,
+                () = &mut over => return Err(not_sent(Code::BusFailed, within)),
             };
-            let offset = offset.map_err(|error| fault_of(&error))?;
-            Ok(Receipt { version: None, posted: Some(Posted { id, partition, offset }) })
+            let offset = left.sending.await.map_err(|error| fault_of(&error))?;
+            Ok(Receipt { version: None, posted: Some(Posted { id, partition: left.to, offset }) })
         })
     }
 
     fn query(&self, request: Request) -> BoxFuture<'static, Result<Answer<Vec<u8>>, QueryError>> {
-        let remote = self.clone();
+        let call = self.call(CallKind::Query, request);
         Box::pin(async move {
-            let reply = remote.call(CallKind::Query, request).await?;
-            reply.into_answer().map_err(|error| match error {
+            call.await?.into_answer().map_err(|error| match error {
                 AskError::NotFound { .. } => QueryError::NotFound,
                 AskError::Fault(fault) => fault.into(),
                 AskError::Rejected { .. } => Fault::new(Code::Unreadable, "a query was answered by a rejection").into(),
@@ -58,64 +58,95 @@ impl Door for Remote {
     }
 }
 
+/// A call that was made: it was left to be sent, or has to wait for the permission.
+enum Begun {
+    Left(Leaving),
+    Unpermitted(Box<Parcel>, Duration),
+}
+
 impl Remote {
-    /// Sends a call, again where no answer comes, until the time-out.
-    async fn call(&self, kind: CallKind, request: Request) -> Result<Replied, Fault> {
+    /// Sends a call, again where no answer comes, until the time-out. It is left to be sent before the future is polled.
+    fn call(&self, kind: CallKind, request: Request) -> impl Future<Output = Result<Replied, Fault>> + Send + use<> {
+        let timeout = request.envelope.timeout.unwrap_or(self.0.options.ask_timeout);
+        let begun = self.checked(kind, request).and_then(|(mut call, key)| {
+            call.reply_to = Some(ReplyTo(self.0.replies.clone()));
+            let place = self.0.waiting.enter(call.id).map_err(|refused| refusal(refused, call.id))?;
+            Ok((place, self.begin(call.clone(), key.clone(), timeout), call, key))
+        });
+        let remote = self.clone();
+        async move {
+            let (place, begun, call, key) = begun?;
+            remote.answered(place, begun, call, key, timeout).await
+        }
+    }
+
+    async fn answered(
+        &self,
+        mut place: Place,
+        begun: Begun,
+        mut call: Call,
+        key: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<Replied, Fault> {
         let inner = &self.0;
-        let timeout = request.envelope.timeout.unwrap_or(inner.options.ask_timeout);
-        let (mut call, key, partition) = self.prepare(kind, request).await?;
-        let id = call.id;
-        let replies = inner.replies.clone();
-        call.reply_to = Some(ReplyTo(replies));
-        let mut place = inner.waiting.enter(id).map_err(|refused| refusal(refused, id))?;
         let ended = inner.clock.monotonic().saturating_add(timeout);
         let mut over = inner.clock.sleep(timeout);
-        self.permit(timeout).await?;
-        let mut unsent = None;
+        let (mut begun, mut unsent) = (begun, None);
         loop {
-            let outgoing = self.record(call.clone(), key.clone(), &partition)?;
+            let left = tokio::select! {
+                biased;
+                told = told(&mut place) => return told,
+                left = self.left(begun) => left?,
+                () = &mut over => return Err(match call.attempt {
+                    0 => not_sent(Code::TimedOut, timeout),
+                    _ => timed_out(timeout, unsent.as_ref()),
+                }),
+            };
             call.attempt += 1;
-            let left = ended.saturating_sub(inner.clock.monotonic());
-            let pause = inner.options.retry.pause(call.attempt).unwrap_or(left).min(left);
+            let rest = ended.saturating_sub(inner.clock.monotonic());
+            let pause = inner.options.retry.pause(call.attempt).unwrap_or(rest).min(rest);
             let mut again = inner.clock.sleep(pause);
             tokio::select! {
                 biased;
                 told = told(&mut place) => return told,
-                error = self.send(outgoing, left, &mut unsent) => return Err(fault_of(&error)),
+                error = refused(left.sending, &mut unsent) => return Err(fault_of(&error)),
                 () = &mut again => {}
                 () = &mut over => return Err(timed_out(timeout, unsent.as_ref())),
             }
             if inner.clock.monotonic() >= ended {
                 return Err(timed_out(timeout, unsent.as_ref()));
             }
+            begun = Begun::Left(inner.outbox.leave(self.parcel(call.clone(), key.clone()), ended));
         }
     }
 
-    async fn permit(&self, within: Duration) -> Result<(), Fault> {
-        match &self.0.permits {
-            Some(permits) => permits.take(within).await,
-            None => Ok(()),
+    /// Leaves a call to be sent, unless that takes a permission.
+    fn begin(&self, call: Call, key: Vec<u8>, within: Duration) -> Begun {
+        let parcel = self.parcel(call, key);
+        match self.0.permits {
+            Some(_) => Begun::Unpermitted(Box::new(parcel), within),
+            None => Begun::Left(self.0.outbox.leave(parcel, self.0.clock.monotonic().saturating_add(within))),
         }
     }
 
-    /// Sends a record; ready only where it was certainly never done, and never will be. Otherwise the answer is what is
-    /// waited for, or the next attempt.
-    async fn send(&self, outgoing: Outgoing, within: Duration, unsent: &mut Option<BusError>) -> BusError {
-        let sent = match self.0.sender.send(outgoing, Some(within)).await {
-            Ok(sending) => sending.await,
-            Err(error) => Err(error),
+    async fn left(&self, begun: Begun) -> Result<Left, Fault> {
+        let leaving = match begun {
+            Begun::Left(leaving) => leaving,
+            Begun::Unpermitted(parcel, within) => {
+                let until = self.0.clock.monotonic().saturating_add(within);
+                let _permit = match &self.0.permits {
+                    Some(permits) => Some(permits.take(within).await?),
+                    None => None,
+                };
+                self.0.outbox.leave(*parcel, until)
+            }
         };
-        match sent {
-            Err(error @ (BusError::Refused(_) | BusError::NoTopic(_) | BusError::Unsupported(_))) => return error,
-            Err(error) => *unsent = Some(error),
-            Ok(_) => *unsent = None,
-        }
-        std::future::pending().await
+        leaving.done().await
     }
 
-    /// A call with the key of its record and where it goes, if its parts are within bounds.
-    async fn prepare(&self, kind: CallKind, request: Request) -> Result<(Call, Vec<u8>, TopicPartition), Fault> {
-        let Request { envelope, subject, record_key, reply_to } = request;
+    /// A call with the key of its record, if its parts are within bounds.
+    fn checked(&self, kind: CallKind, request: Request) -> Result<(Call, Vec<u8>), Fault> {
+        let Request { envelope, subject, record_key, reply_to, expires_after } = request;
         let Envelope { id, aggregate, name, idempotency_key, priority, timeout: _, metadata, payload } = envelope;
         let invalid = |text: String| Err(Fault::new(Code::InvalidMessage, text));
         if let Some(key) = &idempotency_key
@@ -130,38 +161,42 @@ impl Remote {
             let bytes = metadata.bytes();
             return invalid(format!("the metadata has {bytes} bytes where {MAX_HEADER_BYTES} are allowed"));
         }
-        let partition = self.partition_of(&aggregate, subject.as_str()).await.map_err(|error| fault_of(&error))?;
-        let key = record_key.unwrap_or_else(|| subject.as_str().to_owned()).into_bytes();
+        let millis = |after: Duration| i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        let now = self.0.clock.wall_micros() / 1000;
+        let deadline_millis = expires_after.map(|after| now.saturating_add(millis(after)));
+        let subject = subject.as_str().to_owned();
+        let key = record_key.unwrap_or_else(|| subject.clone()).into_bytes();
         let call = Call {
             kind,
             id,
             aggregate,
-            subject: subject.as_str().to_owned(),
+            subject,
             name,
             idempotency_key,
             metadata,
             reply_to,
             priority,
-            deadline_millis: None,
+            deadline_millis,
             attempt: 0,
             payload,
         };
-        Ok((call, key, partition))
+        Ok((call, key))
     }
 
-    fn record(&self, call: Call, key: Vec<u8>, to: &TopicPartition) -> Result<Outgoing, Fault> {
-        let traits = self.0.bus.traits();
-        let name = call.name.clone();
-        let record = Message::Call(call).into_record(Some(key), traits);
-        let (bytes, most) = (record.bytes(), traits.max_record_bytes);
-        if bytes > most {
-            let text = format!(
-                "`{name}` takes a record of {bytes} bytes, and the bus takes {most}: send less, or a reference"
-            );
-            return Err(Fault::new(Code::TooLarge, text));
-        }
-        Ok(Outgoing { to: to.clone(), record })
+    fn parcel(&self, call: Call, key: Vec<u8>) -> Parcel {
+        Parcel { topic: Arc::clone(self.0.options.topic_of(&call.aggregate)), call, key }
     }
+}
+
+/// Ready only where it was certainly never done, and never will be. Otherwise the answer is what is waited for, or the next
+/// attempt.
+async fn refused(sending: Sending, unsent: &mut Option<BusError>) -> BusError {
+    match sending.await {
+        Err(error @ (BusError::Refused(_) | BusError::NoTopic(_) | BusError::Unsupported(_))) => return error,
+        Err(error) => *unsent = Some(error),
+        Ok(_) => *unsent = None,
+    }
+    std::future::pending().await
 }
 
 async fn told(place: &mut Place) -> Result<Replied, Fault> {
@@ -189,7 +224,13 @@ fn timed_out(timeout: Duration, unsent: Option<&BusError>) -> Fault {
     Fault::new(Code::TimedOut, text)
 }
 
-fn fault_of(error: &BusError) -> Fault {
+fn not_sent(code: Code, timeout: Duration) -> Fault {
+    let text =
+        format!("the bus had no room for it, or did not say where it goes, within {timeout:?}: nothing was sent");
+    Fault::new(code, text)
+}
+
+pub(super) fn fault_of(error: &BusError) -> Fault {
     let code = match error {
         BusError::Refused(_) => Code::TooLarge,
         BusError::NoTopic(_) => Code::UnknownName,

@@ -5,36 +5,36 @@
 //!
 //! # Layout
 //! - [`options`]: what can be chosen; [`call`](self): one call
-//! - `permits`: how often it calls; `waiting`, `replies`: who waits, and who is told
+//! - `permits`, `outbox`: how often it calls, and in which order; `waiting`, `replies`: who waits, and who is told
 //! - `forward`: what an engine has for other nodes (feature `engine`)
 
 mod call;
 #[cfg(feature = "engine")]
 mod forward;
 pub mod options;
+mod outbox;
 mod permits;
 mod replies;
 mod waiting;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 pub use self::options::{Every, RemoteOptions, Replies, Retry};
+use self::outbox::Outbox;
 use self::permits::Permits;
 use self::replies::Reader;
 use self::waiting::Waiting;
-use crate::bus::port::{Bus, BusError, TopicPartition};
+use crate::bus::port::{Bus, BusError, Keep, TopicPartition};
 use crate::bus::sender::Sender;
 use crate::client::by_message::{AskByMessage, QueryByMessage, TellByMessage};
 use crate::client::door::Door;
 use crate::clock::SystemClock;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::handle::{AnsweredBy, HandledBy};
-use crate::domain::id::Slice;
 use crate::domain::message::{Addressed, Command, Query};
 use crate::domain::ports::{BoxFuture, Clock, Seed, SplitMix};
 
@@ -50,16 +50,12 @@ struct Inner {
     options: RemoteOptions,
     clock: Arc<dyn Clock>,
     seed: Arc<dyn Seed>,
-    sender: Sender,
+    outbox: Outbox,
     waiting: Arc<Waiting>,
     permits: Option<Permits>,
     #[cfg(feature = "engine")]
     spawn: Spawn,
     replies: TopicPartition,
-    /// How many partitions each topic has.
-    partitions: Mutex<BTreeMap<Arc<str>, u16>>,
-    /// Held by who asks for that: a thousand calls that begin together ask once.
-    asking: tokio::sync::Mutex<()>,
     /// Dropped with this, the tasks end.
     _stop: oneshot::Sender<()>,
 }
@@ -97,13 +93,13 @@ impl Remote {
         spawn: Spawn,
     ) -> Result<Self, BusError> {
         let (topic, partition) = options.replies.place();
-        match &options.replies {
-            Replies::Topic(topic) => {
-                if bus.partitions(Arc::clone(topic)).await?.is_none() {
-                    bus.create(Arc::clone(topic), 1).await?;
-                }
+        if let Replies::Topic(topic) = &options.replies {
+            if std::iter::once(&options.topic).chain(options.topics.values()).any(|of_calls| of_calls == topic) {
+                return Err(BusError::Refused(format!("`{topic}` can't be the topic of calls and of replies")));
             }
-            Replies::Partition(..) => {}
+            if matches!(bus.partitions(Arc::clone(topic)).await?, None | Some(1)) {
+                bus.create_keeping(Arc::clone(topic), 1, Keep::Newest).await?;
+            }
         }
         let replies = TopicPartition { topic, partition };
         let waiting = Waiting::new(options.max_waiting);
@@ -124,7 +120,9 @@ impl Remote {
                 _ = stopped => {}
             }
         }));
+        let (outbox, leaving) = Outbox::new(Arc::clone(&bus), sender, Arc::clone(&clock));
         spawn(sending);
+        spawn(leaving);
         told.await.unwrap_or_else(|_| Err(BusError::Unavailable("the reader of replies was stopped".to_owned())))?;
         Ok(Self(Arc::new(Inner {
             bus,
@@ -132,13 +130,11 @@ impl Remote {
             options,
             clock,
             seed,
-            sender,
+            outbox,
             waiting,
             #[cfg(feature = "engine")]
             spawn,
             replies,
-            partitions: Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
             _stop: stop,
         })))
     }
@@ -177,34 +173,6 @@ impl Remote {
     #[must_use]
     pub fn replies(&self) -> &TopicPartition {
         &self.0.replies
-    }
-
-    /// How many partitions a topic has, as far as it was asked for.
-    fn known(&self, topic: &Arc<str>) -> Option<u16> {
-        self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
-    }
-
-    async fn count(&self, topic: &Arc<str>) -> Result<u16, BusError> {
-        let _asking = self.0.asking.lock().await;
-        if let Some(count) = self.known(topic) {
-            return Ok(count);
-        }
-        let missing = || BusError::NoTopic(TopicPartition { topic: Arc::clone(topic), partition: 0 });
-        let found = self.0.bus.partitions(Arc::clone(topic)).await?.ok_or_else(missing)?;
-        self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(topic), found);
-        Ok(found)
-    }
-
-    /// The partition of an aggregate: its slice modulo the partitions of its topic. Everybody computes it in this way, so
-    /// that an aggregate has one door.
-    async fn partition_of(&self, aggregate: &str, subject: &str) -> Result<TopicPartition, BusError> {
-        let topic = self.0.options.topic_of(aggregate);
-        let count = match self.known(topic) {
-            Some(count) => count,
-            None => self.count(topic).await?,
-        };
-        let partition = Slice::of(aggregate, subject).0 % count.max(1);
-        Ok(TopicPartition { topic: Arc::clone(topic), partition })
     }
 }
 

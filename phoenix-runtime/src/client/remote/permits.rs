@@ -1,8 +1,10 @@
 //! Waits for the permission to call, one after the other.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::client::rate::{Governed, RateLimit};
 use crate::domain::error::{Code, Fault};
@@ -16,11 +18,11 @@ pub(super) struct Permits {
     governed: Governed,
     clock: Arc<dyn Clock>,
     /// Whose turn it is; tokio's is fair.
-    turn: tokio::sync::Mutex<()>,
+    turn: Mutex<()>,
     /// How many wait, the one whose turn it is among them.
     waiting: AtomicU32,
     /// When the one whose turn it is gets its permission.
-    first: Mutex<Option<Duration>>,
+    first: std::sync::Mutex<Option<Duration>>,
 }
 
 /// One who waits; dropped, it waits no more.
@@ -38,9 +40,9 @@ impl Permits {
             limit,
             governed: Governed::new(limit, Arc::clone(&clock)),
             clock,
-            turn: tokio::sync::Mutex::default(),
+            turn: Mutex::default(),
             waiting: AtomicU32::new(0),
-            first: Mutex::default(),
+            first: std::sync::Mutex::default(),
         }
     }
 
@@ -67,21 +69,22 @@ impl Permits {
         Fault::new(Code::RateLimited, text)
     }
 
-    /// Takes the permission for a call, once there is one.
+    /// Takes the permission for a call, once there is one. Until what is given is dropped nobody else gets one, so that
+    /// calls are made in the order of their permissions.
     ///
     /// # Errors
     /// None that comes in time.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the place, and no permission.
-    pub(super) async fn take(&self, within: Duration) -> Result<(), Fault> {
+    pub(super) async fn take(&self, within: Duration) -> Result<MutexGuard<'_, ()>, Fault> {
         let until = self.clock.monotonic().saturating_add(within);
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
         if self.behind(ahead) > within {
             return Err(self.refusal(within));
         }
-        let _turn = tokio::select! {
+        let turn = tokio::select! {
             biased;
             turn = self.turn.lock() => turn,
             () = self.clock.sleep(within) => return Err(self.refusal(within)),
@@ -97,6 +100,6 @@ impl Permits {
             self.clock.sleep(wait).await;
             self.set_first(None);
         }
-        Ok(())
+        Ok(turn)
     }
 }

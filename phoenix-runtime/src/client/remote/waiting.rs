@@ -67,6 +67,11 @@ impl Waiting {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.waiting.lock().remove(&self.id);
+        // one that was told has left the table, and another one may wait for the same id by now: that one is open
+        self.told.close();
+        let mut asks = self.waiting.lock();
+        if asks.get(&self.id).is_some_and(oneshot::Sender::is_closed) {
+            asks.remove(&self.id);
+        }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::faulty_consumer::FaultyConsumer;
 use super::faulty_follower::FaultyFollower;
 use super::{Failure, ServerFaults};
-use crate::bus::{Bus, BusError, Consumer, Follower, Offsets, Outgoing, Subscription, TopicPartition, Traits};
+use crate::bus::{Bus, BusError, Consumer, Follower, Keep, Offsets, Outgoing, Subscription, TopicPartition, Traits};
 use crate::domain::ports::{BoxFuture, Clock, Seed};
 use crate::engine::Spawn;
 use crate::testkit::simulation::Simulation;
@@ -286,11 +286,11 @@ impl Bus for FaultyBus {
         })
     }
 
-    fn create(&self, topic: Arc<str>, partitions: u16) -> BoxFuture<'_, Result<(), BusError>> {
+    fn create_keeping(&self, topic: Arc<str>, partitions: u16, keep: Keep) -> BoxFuture<'_, Result<(), BusError>> {
         Box::pin(async move {
             self.latency().await;
             self.is_up()?;
-            self.inner.create(topic, partitions).await
+            self.inner.create_keeping(topic, partitions, keep).await
         })
     }
 
