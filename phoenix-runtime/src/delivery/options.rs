@@ -83,7 +83,7 @@ impl Default for DeliveryOptions {
             first_pause: Duration::from_millis(100),
             max_pause: Duration::from_mins(1),
             max_age: None,
-            max_resends: 1000,
+            max_resends: 50,
             commit_every: Duration::from_millis(200),
             handover: Duration::from_secs(10),
             reply_timeout: Duration::from_secs(30),
