@@ -40,9 +40,10 @@ pub(crate) struct Faults {
     pub(crate) full: bool,
     /// How many bytes all files may have together.
     pub(crate) capacity: Option<usize>,
-    /// Whether the next sync of a file fails. What it should have made durable is lost, and the next one says nothing.
+    /// Whether the next sync of a file fails that is in use: none that a thread makes in advance, at any moment. What it should
+    /// have made durable is lost, and the next one says nothing.
     pub(crate) sync: bool,
-    /// Whether the next write fails, in its middle.
+    /// Whether the next write to a file that is in use fails, in its middle.
     pub(crate) write: bool,
 }
 
@@ -132,6 +133,11 @@ impl Disk {
 impl State {
     fn used(&self) -> usize {
         self.names.values().map(|at| self.contents[*at].seen.len()).sum()
+    }
+
+    /// Whether a file has the name that it is known by, and not the one under which it is made.
+    fn is_in_use(&self, at: usize) -> bool {
+        self.names.iter().any(|(name, known)| *known == at && name.strip_suffix(".new").is_none())
     }
 
     /// Makes a file so long, unless it is longer already.
@@ -317,7 +323,7 @@ impl LogFile for Open {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.disk.change(|state| {
-            let fails = std::mem::take(&mut state.faults.write);
+            let fails = state.is_in_use(self.at) && std::mem::take(&mut state.faults.write);
             let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
             let start = usize::try_from(offset).unwrap();
             state.grow(self.at, start + bytes.len())?;
@@ -346,8 +352,9 @@ impl LogFile for Open {
 
     fn sync(&self) -> io::Result<()> {
         self.disk.change(|state| {
+            let fails = state.is_in_use(self.at) && std::mem::take(&mut state.faults.sync);
             let content = &mut state.contents[self.at];
-            if std::mem::take(&mut state.faults.sync) {
+            if fails {
                 content.seen = content.synced.clone();
                 return Err(io::Error::other("the disk did not answer"));
             }
