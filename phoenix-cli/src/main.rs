@@ -31,11 +31,11 @@ mod state;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 
 /// What a service of the templates has, so that the bench measures the same: four fifths of the CPU time of glibc's.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Scaffolds, inspects and measures Phoenix services.
 #[derive(Debug, Parser)]
