@@ -12,36 +12,62 @@ pub struct Headers {
     /// For each its name's length, its value's length, the name, and the value.
     packed: Vec<u8>,
     count: usize,
+    bytes: usize,
 }
 
-/// What a length takes.
-const LENGTH: usize = size_of::<usize>();
+/// What most lengths take.
+const LENGTH: usize = 1;
 
-fn split_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
-    Some((usize::from_ne_bytes(*length), rest))
+/// Seven bits a byte, the lowest first; the highest bit says that there is more.
+#[allow(clippy::cast_possible_truncation, reason = "the lowest bits are meant")]
+fn push_length(packed: &mut Vec<u8>, mut length: usize) {
+    while length > 0x7f {
+        packed.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    packed.push(length as u8);
+}
+
+fn split_length(mut bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut length = 0;
+    for shift in (0..usize::BITS).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        bytes = rest;
+        length |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some((length, bytes));
+        }
+    }
+    None
 }
 
 impl Headers {
     /// None.
     #[must_use]
     pub const fn new() -> Self {
-        Self { packed: Vec::new(), count: 0 }
+        Self { packed: Vec::new(), count: 0, bytes: 0 }
     }
 
     /// None, with room for so many, of so many bytes together.
     #[must_use]
     pub fn with_capacity(count: usize, bytes: usize) -> Self {
-        Self { packed: Vec::with_capacity(count * 2 * LENGTH + bytes), count: 0 }
+        Self { packed: Vec::with_capacity(count * 2 * LENGTH + bytes), count: 0, bytes: 0 }
     }
 
     /// One more, behind the others.
     pub fn push(&mut self, name: &str, value: &[u8]) {
-        self.packed.extend_from_slice(&name.len().to_ne_bytes());
-        self.packed.extend_from_slice(&value.len().to_ne_bytes());
+        push_length(&mut self.packed, name.len());
+        push_length(&mut self.packed, value.len());
         self.packed.extend_from_slice(name.as_bytes());
         self.packed.extend_from_slice(value);
         self.count += 1;
+        self.bytes += name.len() + value.len();
+    }
+
+    /// None any more; the memory is kept for the next.
+    pub fn clear(&mut self) {
+        self.packed.clear();
+        (self.count, self.bytes) = (0, 0);
     }
 
     /// How many there are.
@@ -59,11 +85,16 @@ impl Headers {
     /// How long they are together.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.packed.len() - self.count * 2 * LENGTH
+        self.bytes
     }
 
     /// Names and values, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.pairs().filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
+    }
+
+    /// As [`Headers::iter`], without a check that names are what they were when they were put in.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = self.packed.as_slice();
         std::iter::from_fn(move || {
             let (name, after) = split_length(rest)?;
@@ -71,7 +102,7 @@ impl Headers {
             let (name, after) = after.split_at_checked(name)?;
             let (value, after) = after.split_at_checked(value)?;
             rest = after;
-            Some((std::str::from_utf8(name).ok()?, value))
+            Some((name, value))
         })
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::bus::port::{Bus, BusError, Outgoing, TopicPartition};
 use crate::domain::ports::{BoxFuture, Clock};
@@ -45,30 +45,37 @@ const RECORD_BYTES: usize = 256;
 /// The first pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Where records are left that shall be sent.
-#[derive(Clone)]
-pub struct Sender {
-    records: mpsc::UnboundedSender<Waiting>,
+/// What became of a record: its offset, or why it has none.
+pub type Answer = Result<u64, BusError>;
+
+/// Where records are left that shall be sent, each with something that comes back with its answer.
+pub struct Sender<T = oneshot::Sender<Answer>> {
+    records: mpsc::UnboundedSender<Vec<Waiting<T>>>,
     room: Arc<Semaphore>,
     most: usize,
     clock: Arc<dyn Clock>,
 }
 
-impl fmt::Debug for Sender {
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        let (records, room, clock) = (self.records.clone(), Arc::clone(&self.room), Arc::clone(&self.clock));
+        Self { records, room, most: self.most, clock }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sender({} of {} bytes free)", self.room.available_permits(), self.most)
     }
 }
 
-/// What is done with the offset of a record, or with the reason why there is none. It is dropped with the sender.
-pub type Then = Box<dyn FnOnce(Result<u64, BusError>) + Send>;
-
-struct Waiting {
+struct Waiting<T> {
     outgoing: Outgoing,
+    with: T,
     /// When it is given up, on the monotonic time.
     until: Option<Duration>,
-    then: Then,
-    room: OwnedSemaphorePermit,
+    /// Its part of what may wait.
+    room: u32,
 }
 
 /// A record that was left to be sent; ready with its offset.
@@ -76,15 +83,12 @@ struct Waiting {
 /// # Cancel safety
 /// The record is sent all the same.
 #[derive(Debug)]
-pub struct Sending(oneshot::Receiver<Result<u64, BusError>>);
+pub struct Sending(oneshot::Receiver<Answer>);
 
 impl Future for Sending {
-    type Output = Result<u64, BusError>;
+    type Output = Answer;
 
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<u64, BusError>> {
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Answer> {
         let answered = std::pin::Pin::new(&mut self.0).poll(cx);
         answered.map(|answer| answer.unwrap_or_else(|_| Err(stopped())))
     }
@@ -98,19 +102,16 @@ impl Sender {
     /// A sender, and the future that does its work: whoever drops that stops it.
     #[must_use]
     pub fn new(bus: Arc<dyn Bus>, options: SenderOptions, clock: Arc<dyn Clock>) -> (Self, BoxFuture<'static, ()>) {
-        let (records, left) = mpsc::unbounded_channel();
-        let most = options.max_waiting_bytes.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        let room = Arc::new(Semaphore::new(most));
-        let work = Work {
-            bus,
-            options,
-            clock: Arc::clone(&clock),
-            partitions: BTreeMap::new(),
-            under_way: FuturesUnordered::new(),
-        };
-        (Self { records, room, most, clock }, Box::pin(work.run(left)))
+        Self::telling(bus, options, clock, |answers| {
+            for (asked, answer) in answers {
+                // whoever waits may be gone
+                let _ = asked.send(answer);
+            }
+        })
     }
+}
 
+impl<T: From<oneshot::Sender<Answer>> + Send + 'static> Sender<T> {
     /// Leaves a record, once there is room for it. It is tried until the bus takes it, or until `within` is over; the
     /// error is that of the last attempt then. Records for one partition are sent in the order in which this returns.
     ///
@@ -120,8 +121,9 @@ impl Sender {
     /// # Cancel safety
     /// Dropping the future before it is ready leaves nothing.
     pub async fn send(&self, outgoing: Outgoing, within: Option<Duration>) -> Result<Sending, BusError> {
-        let room = Arc::clone(&self.room).acquire_many_owned(self.wanted(&outgoing)).await.map_err(|_| stopped())?;
-        Ok(self.left(outgoing, within, room))
+        let (tell, told) = oneshot::channel();
+        self.leave(outgoing, tell.into(), within).await?;
+        Ok(Sending(told))
     }
 
     /// As [`Sender::send`], where there is room for it now.
@@ -129,84 +131,128 @@ impl Sender {
     /// # Errors
     /// The record, where there is none.
     pub fn try_send(&self, outgoing: Outgoing, within: Option<Duration>) -> Result<Sending, Outgoing> {
-        match Arc::clone(&self.room).try_acquire_many_owned(self.wanted(&outgoing)) {
-            Ok(room) => Ok(self.left(outgoing, within, room)),
-            Err(_) => Err(outgoing),
+        let (tell, told) = oneshot::channel();
+        match self.try_leave(vec![(outgoing, tell.into())], within).pop() {
+            None => Ok(Sending(told)),
+            Some((outgoing, _)) => Err(outgoing),
         }
     }
+}
 
-    /// As [`Sender::send`], for whoever has thousands of records on their way and no future for each. Without room for it
-    /// now, gives what leaves it as soon as there is some.
-    #[must_use = "without room for it now, nothing is sent until what is given is awaited"]
-    pub fn send_then(
-        &self,
-        outgoing: Outgoing,
-        within: Option<Duration>,
-        then: Then,
-    ) -> Option<BoxFuture<'static, ()>> {
-        let wanted = self.wanted(&outgoing);
-        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(wanted) {
-            self.leave(outgoing, within, then, room);
-            return None;
-        }
-        let sender = self.clone();
-        Some(Box::pin(async move {
-            match Arc::clone(&sender.room).acquire_many_owned(wanted).await {
-                Ok(room) => sender.leave(outgoing, within, then, room),
-                Err(_) => then(Err(stopped())),
+impl<T: Send + 'static> Sender<T> {
+    /// As [`Sender::new`], for whoever has thousands of records on their way and no future for each: `tell` is called with
+    /// the answers to those that came together, in the order of each partition.
+    #[must_use]
+    pub fn telling(
+        bus: Arc<dyn Bus>,
+        options: SenderOptions,
+        clock: Arc<dyn Clock>,
+        tell: impl FnMut(Vec<(T, Answer)>) + Send + 'static,
+    ) -> (Self, BoxFuture<'static, ()>) {
+        let (records, left) = mpsc::unbounded_channel();
+        let most = options.max_waiting_bytes.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        let room = Arc::new(Semaphore::new(most));
+        let work = Work {
+            bus,
+            options,
+            clock: Arc::clone(&clock),
+            room: Arc::clone(&room),
+            tell: Box::new(tell),
+            partitions: BTreeMap::new(),
+            under_way: FuturesUnordered::new(),
+        };
+        (Self { records, room, most, clock }, Box::pin(work.run(left)))
+    }
+
+    /// Leaves a record, once there is room for it: see [`Sender::send`].
+    ///
+    /// # Errors
+    /// A sender that was stopped; what should come back is dropped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready leaves nothing.
+    pub async fn leave(&self, outgoing: Outgoing, with: T, within: Option<Duration>) -> Result<(), BusError> {
+        let room = self.wanted(&outgoing);
+        self.room.acquire_many(room).await.map_err(|_| stopped())?.forget();
+        let waiting = Waiting { outgoing, with, until: self.until(within), room };
+        self.records.send(vec![waiting]).map_err(|_| stopped())
+    }
+
+    /// As [`Sender::leave`], as many of these as there is room for now. Gives back the others.
+    #[must_use = "without room for them now, they are not sent"]
+    pub fn try_leave(&self, all: Vec<(Outgoing, T)>, within: Option<Duration>) -> Vec<(Outgoing, T)> {
+        let (until, mut rest) = (self.until(within), Vec::new());
+        let mut leaving = Vec::with_capacity(all.len());
+        for (outgoing, with) in all {
+            let room = self.wanted(&outgoing);
+            match self.room.try_acquire_many(room) {
+                Ok(permit) if rest.is_empty() => {
+                    permit.forget();
+                    leaving.push(Waiting { outgoing, with, until, room });
+                }
+                _ => rest.push((outgoing, with)),
             }
-        }))
+        }
+        if !leaving.is_empty()
+            && let Err(refused) = self.records.send(leaving)
+        {
+            // they wait for room that never comes, and are told so
+            let refused = refused.0.into_iter().map(|Waiting { outgoing, with, .. }| (outgoing, with));
+            rest.splice(0..0, refused);
+        }
+        rest
+    }
+
+    fn until(&self, within: Option<Duration>) -> Option<Duration> {
+        within.and_then(|within| self.clock.monotonic().checked_add(within))
     }
 
     fn wanted(&self, outgoing: &Outgoing) -> u32 {
         let bytes = (outgoing.record.bytes() + RECORD_BYTES).min(self.most);
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
-
-    fn left(&self, outgoing: Outgoing, within: Option<Duration>, room: OwnedSemaphorePermit) -> Sending {
-        let (tell, told) = oneshot::channel();
-        let then = Box::new(move |answer| {
-            // whoever waits may be gone
-            let _ = tell.send(answer);
-        });
-        self.leave(outgoing, within, then, room);
-        Sending(told)
-    }
-
-    fn leave(&self, outgoing: Outgoing, within: Option<Duration>, then: Then, room: OwnedSemaphorePermit) {
-        let until = within.and_then(|within| self.clock.monotonic().checked_add(within));
-        if let Err(refused) = self.records.send(Waiting { outgoing, until, then, room }) {
-            (refused.0.then)(Err(stopped()));
-        }
-    }
 }
 
 /// Records of one partition.
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
+struct Queue<T> {
+    waiting: VecDeque<Waiting<T>>,
     /// A call is under way, or the pause after one that failed.
     busy: bool,
     /// After a failure: how long the next pause is.
     pause: Option<Duration>,
 }
 
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), busy: false, pause: None }
+    }
+}
+
 /// What has ended for a partition.
-enum End {
-    Call(Vec<Waiting>, Vec<Result<u64, BusError>>),
+enum End<T> {
+    Call(Vec<Waiting<T>>, Vec<Answer>),
     Pause,
 }
 
-struct Work {
+struct Work<T> {
     bus: Arc<dyn Bus>,
     options: SenderOptions,
     clock: Arc<dyn Clock>,
-    partitions: BTreeMap<TopicPartition, Queue>,
-    under_way: FuturesUnordered<BoxFuture<'static, (TopicPartition, End)>>,
+    room: Arc<Semaphore>,
+    tell: Box<dyn FnMut(Vec<(T, Answer)>) + Send>,
+    partitions: BTreeMap<TopicPartition, Queue<T>>,
+    under_way: FuturesUnordered<BoxFuture<'static, (TopicPartition, End<T>)>>,
 }
 
-impl Work {
-    async fn run(mut self, mut left: mpsc::UnboundedReceiver<Waiting>) {
+/// Whoever waits for room is told that none comes any more.
+impl<T> Drop for Work<T> {
+    fn drop(&mut self) {
+        self.room.close();
+    }
+}
+
+impl<T: Send + 'static> Work<T> {
+    async fn run(mut self, mut left: mpsc::UnboundedReceiver<Vec<Waiting<T>>>) {
         let mut new = Vec::new();
         let mut open = true;
         while open || !self.under_way.is_empty() {
@@ -223,16 +269,23 @@ impl Work {
         }
     }
 
-    fn take(&mut self, new: &mut Vec<Waiting>) {
+    fn take(&mut self, new: &mut Vec<Vec<Waiting<T>>>) {
         // all of them before the first call, so that they go together
         let mut idle = BTreeSet::new();
-        for waiting in new.drain(..) {
-            let queue = self.partitions.entry(waiting.outgoing.to.clone()).or_default();
-            if !queue.busy && queue.waiting.is_empty() {
-                idle.insert(waiting.outgoing.to.clone());
-            }
+        let mut records = new.drain(..).flatten().peekable();
+        while let Some(waiting) = records.next() {
+            let to = waiting.outgoing.to.clone();
+            let queue = self.partitions.entry(to.clone()).or_default();
             queue.waiting.push_back(waiting);
+            // mostly they are for one partition
+            while let Some(waiting) = records.next_if(|waiting| waiting.outgoing.to == to) {
+                queue.waiting.push_back(waiting);
+            }
+            if !queue.busy {
+                idle.insert(to);
+            }
         }
+        drop(records);
         for partition in idle {
             self.call(partition);
         }
@@ -265,11 +318,14 @@ impl Work {
         }));
     }
 
-    fn ended(&mut self, partition: TopicPartition, end: End) {
+    fn ended(&mut self, partition: TopicPartition, end: End<T>) {
+        let failed = match end {
+            End::Call(batch, answers) => Some(self.settle(batch, answers)),
+            End::Pause => None,
+        };
         let Some(queue) = self.partitions.get_mut(&partition) else { return };
         queue.busy = false;
-        if let End::Call(batch, answers) = end {
-            let failed = settle(batch, answers, self.clock.monotonic());
+        if let Some(failed) = failed {
             if failed.is_empty() {
                 queue.pause = None;
             } else {
@@ -289,24 +345,26 @@ impl Work {
         }
         self.call(partition);
     }
-}
 
-/// Tells what became of the records of a call; gives back, in their order, those that are to be tried again.
-fn settle(batch: Vec<Waiting>, answers: Vec<Result<u64, BusError>>, now: Duration) -> Vec<Waiting> {
-    let lost = || Err(BusError::Unknown("the bus gave no answer for it".to_owned()));
-    let mut failed = Vec::new();
-    for (waiting, answer) in batch.into_iter().zip(answers.into_iter().chain(std::iter::repeat_with(lost))) {
-        match answer {
-            Err(error) if error.is_passing() && waiting.until.is_none_or(|until| now < until) => {
-                tracing::debug!(to = %waiting.outgoing.to, %error, "not sent; trying again");
-                failed.push(waiting);
-            }
-            answer => {
-                let Waiting { then, room, .. } = waiting;
-                drop(room);
-                then(answer);
+    /// Tells what became of the records of a call; gives back, in their order, those that are to be tried again.
+    fn settle(&mut self, batch: Vec<Waiting<T>>, answers: Vec<Answer>) -> Vec<Waiting<T>> {
+        let now = self.clock.monotonic();
+        let lost = || Err(BusError::Unknown("the bus gave no answer for it".to_owned()));
+        let (mut failed, mut told, mut room) = (Vec::new(), Vec::with_capacity(batch.len()), 0);
+        for (waiting, answer) in batch.into_iter().zip(answers.into_iter().chain(std::iter::repeat_with(lost))) {
+            match answer {
+                Err(error) if error.is_passing() && waiting.until.is_none_or(|until| now < until) => {
+                    tracing::debug!(to = %waiting.outgoing.to, %error, "not sent; trying again");
+                    failed.push(waiting);
+                }
+                answer => {
+                    room += waiting.room as usize;
+                    told.push((waiting.with, answer));
+                }
             }
         }
+        self.room.add_permits(room);
+        (self.tell)(told);
+        failed
     }
-    failed
 }

@@ -57,7 +57,7 @@ impl Work {
             let lane = slot.lanes.of(job.lane);
             // it is held, for it is a suspect
             drop(lane.enter(job));
-            due = lane.rest(now, false, |_| Duration::ZERO).or(due);
+            due = lane.rest(|| now, false, |_| Duration::ZERO).or(due);
         }
         self.resend_at(due);
     }

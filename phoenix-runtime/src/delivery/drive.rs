@@ -7,9 +7,9 @@ use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
 use super::TICK;
-use super::job::{AtWork, Job};
+use super::job::{AtWork, Finished, Job};
 use super::rows::key;
-use super::settle::{Burial, Dead};
+use super::settle::{Burial, Dead, Ticket};
 use super::slot::{Home, Stage};
 use super::work::{Done, Work};
 use crate::bus::envelope::Call;
@@ -49,7 +49,6 @@ impl Work {
         if self.is_quiet() {
             return self.hold_suspects(partition);
         }
-        let now = self.parts.clock.monotonic();
         while let Some(slot) = self.slots.get_mut(&partition) {
             if slot.blocked || slot.looks || slot.stage != Stage::Running {
                 return;
@@ -61,7 +60,7 @@ impl Work {
                 Some((job, _)) => self.ask(job),
                 None => {
                     // one that has to be done alone may be the first of its lane
-                    let due = lane.rest(now, false, |_| Duration::ZERO);
+                    let due = lane.rest(|| self.parts.clock.monotonic(), false, |_| Duration::ZERO);
                     self.resend_at(due);
                 }
             }
@@ -82,7 +81,7 @@ impl Work {
             message: Some(call.id),
             key: call.idempotency_key.clone(),
             priority: call.priority,
-            metadata: Some(call.metadata.clone()),
+            metadata: (!call.metadata.is_empty()).then(|| call.metadata.clone()),
             sent: if job.before { Sent::Before } else { Sent::Perhaps },
             order: Some(order),
             ..CallOptions::default()
@@ -123,7 +122,6 @@ impl Work {
         if !self.is_current(&job) {
             return self.take_back(&mut job);
         }
-        let now = self.parts.clock.monotonic();
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         slot.at_work -= 1;
         let mut fault = match answer {
@@ -131,7 +129,7 @@ impl Work {
             // answered later, here or by the next owner
             Err(AskError::Fault(fault)) if job.is_command() || is_elsewhere(fault.code) => fault,
             outcome => {
-                self.has_left(&job, now);
+                self.has_left(&job);
                 return self.settle(job, outcome, None);
             }
         };
@@ -140,6 +138,7 @@ impl Work {
         job.tries += u32::from(counts);
         let wall = self.parts.clock.wall_micros() / 1000;
         let expired = fault.code == Code::DeadlinePassed && job.call.deadline_millis.is_some_and(|end| end <= wall);
+        let now = self.parts.clock.monotonic();
         // one that waits for those before it is not tried
         let tried = is_open(fault.code) && fault.code != Code::Behind;
         let age = if tried { now.saturating_sub(*job.failed.get_or_insert(now)) } else { Duration::ZERO };
@@ -155,7 +154,7 @@ impl Work {
         // letters of an aggregate are kept in its order, also of one that fails before those in front of it have
         let waits = !is_open(code) && slot.lanes.of(job.lane).is_behind(&job);
         if (!is_open(code) && !waits) || (counts && job.tries >= self.parts.options.max_tries) {
-            self.has_left(&job, now);
+            self.has_left(&job);
             let dead = Dead { code, reason: fault.detail.clone(), tries: job.tries };
             return self.settle(job, Err(fault.into()), Some(dead));
         }
@@ -167,11 +166,11 @@ impl Work {
     }
 
     /// A command is with the engine no more, and will not be again.
-    fn has_left(&mut self, job: &Job, now: Duration) {
+    fn has_left(&mut self, job: &Job) {
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         let lane = slot.lanes.of(job.lane);
         lane.finished(job);
-        let due = lane.rest(now, false, |_| Duration::ZERO);
+        let due = lane.rest(|| self.parts.clock.monotonic(), false, |_| Duration::ZERO);
         let is_spilled = lane.is_spilled();
         self.resend_at(due);
         if is_spilled {
@@ -186,7 +185,7 @@ impl Work {
         let Some(slot) = self.slots.get_mut(&job.partition) else { return };
         let lane = slot.lanes.of(job.lane);
         lane.came_back(job);
-        let due = lane.rest(now, true, |failures| self.redelivery.pause(failures, draw));
+        let due = lane.rest(|| now, true, |failures| self.redelivery.pause(failures, draw));
         self.resend_at(due);
     }
 
@@ -205,15 +204,9 @@ impl Work {
         }
         slot.settling += 1;
         let Some(dead) = dead else {
-            let settled = Done::Settled { partition: job.partition, assignment: job.assignment, serial: job.serial };
-            let tell = self.tell.clone();
-            // whoever waits may be gone
-            let later = self.settling.reply_then(job, answer, move || drop(tell.send(settled)));
-            if let Some(later) = later {
-                self.done.push(Box::pin(async move {
-                    later.await;
-                    Done::Over
-                }));
+            match self.settling.outgoing(&job, answer) {
+                Some(outgoing) => self.replies.push((outgoing, Ticket::Reply(job))),
+                None => self.settled(Finished::of(&job)),
             }
             return;
         };
@@ -229,7 +222,7 @@ impl Work {
                 return Done::NotBuried(job);
             }
             settling.reply(&job, answer).await;
-            Done::Settled { partition: job.partition, assignment: job.assignment, serial: job.serial }
+            Done::Settled(Finished::of(&job))
         }));
     }
 

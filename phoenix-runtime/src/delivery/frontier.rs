@@ -35,7 +35,7 @@ impl Frontier {
 
     /// A record has its outcome.
     pub(super) fn finish(&mut self, offset: u64) {
-        if let Ok(place) = self.open.binary_search_by_key(&offset, |(offset, _)| *offset)
+        if let Some(place) = self.place(offset)
             && let Some((_, finished @ false)) = self.open.get_mut(place)
         {
             *finished = true;
@@ -45,6 +45,16 @@ impl Frontier {
             self.finished = offset + 1;
             self.open.pop_front();
             self.overtook -= 1;
+        }
+    }
+
+    fn place(&self, offset: u64) -> Option<usize> {
+        // mostly there are no gaps
+        let first = self.lowest()?;
+        let guess = usize::try_from(offset.checked_sub(first)?).ok()?;
+        match self.open.get(guess) {
+            Some((found, _)) if *found == offset => Some(guess),
+            _ => self.open.binary_search_by_key(&offset, |(offset, _)| *offset).ok(),
         }
     }
 

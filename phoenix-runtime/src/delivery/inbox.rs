@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::TICK;
 use super::examine::{ALONE, Examined, Findings, Verdict, examine};
-use super::job::Job;
+use super::job::{Job, identity};
 use super::rows::{Cursor, Facts, RowId, State, before, id_of, key, until_done};
 use super::settle::Dead;
 use super::slot::{Home, Slot, Stage};
@@ -175,7 +175,7 @@ impl Work {
                     tracing::warn!(%error, "can't read the inbox; trying again");
                     clock.sleep(TICK).await;
                 }
-                Done::Page { partition, assignment, page }
+                Done::Page { partition, assignment, page: Box::new(page) }
             }));
         }
         for (partition, lane) in lanes {
@@ -223,7 +223,7 @@ impl Work {
                 tracing::warn!(%error, "can't read a row of the inbox; trying again");
                 clock.sleep(TICK).await;
             }
-            Done::Row { partition, assignment, lane, id, row }
+            Done::Row { partition, assignment, lane, id, row: Box::new(row) }
         }));
     }
 
@@ -286,7 +286,7 @@ impl Work {
                     continue;
                 };
                 let (before, record) = (!fresh || call.attempt > 0, Arc::new(record));
-                let mut job = Box::new(slot.job(offset, call, record, Home::Row(id)));
+                let mut job = Box::new(slot.job(offset, identity(&call), call, record, Home::Row(id)));
                 slot.rows.one_more(id);
                 job.before = before;
                 job.suspect = verdict == Verdict::DoAlone;

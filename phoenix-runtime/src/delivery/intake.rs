@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::job::{Finished, identity};
 use super::options::Grade;
 use super::settle::{Burial, Dead};
 use super::slot::{Home, Stage};
@@ -66,11 +67,12 @@ impl Work {
         let record = Arc::new(record);
         match Message::from_record(&record) {
             Ok(Message::Call(call)) => {
-                let partition = Slice::of(&call.aggregate, &call.subject).0 % count;
+                let lane = identity(&call);
+                let partition = Slice::from_hash(lane).0 % count;
                 if partition != from.partition {
                     return self.send_on(from, offset, record, partition);
                 }
-                let job = Box::new(slot.job(offset, call, record, Home::Bus));
+                let job = Box::new(slot.job(offset, lane, call, record, Home::Bus));
                 match self.bounds.grade {
                     Grade::Inbox => slot.fresh.push_back(job),
                     Grade::Broker => slot.admit(job, self.bounds.per_aggregate),
@@ -101,7 +103,7 @@ impl Work {
                 let burial = Burial { origin: &origin, record: &record, call: None, dead: &dead, row: None };
                 settling.bury_unread(burial, epoch).await;
             }
-            Done::Settled { partition: from.partition, assignment, serial }
+            Done::Settled(Finished { partition: from.partition, assignment, serial })
         }));
     }
 
@@ -116,7 +118,7 @@ impl Work {
             let dead = Dead { code: Code::Unreadable, reason, tries: 0 };
             let burial = Burial { origin: &origin, record: &record, call: None, dead: &dead, row: None };
             settling.bury_unread(burial, epoch).await;
-            Done::Settled { partition: origin.partition, assignment, serial }
+            Done::Settled(Finished { partition: origin.partition, assignment, serial })
         }));
     }
 }

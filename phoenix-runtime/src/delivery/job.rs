@@ -9,7 +9,7 @@ use super::work::Done;
 use crate::bus::envelope::{Call, CallKind};
 use crate::bus::port::Record;
 use crate::domain::error::{Code, Fault};
-use crate::domain::id::AggregateId;
+use crate::domain::id::{AggregateId, identity_hash};
 use crate::domain::pending::NamedAnswer;
 use crate::event_store::letters::{InboxKey, InboxRow, MOST_NAME_BYTES};
 use crate::event_store::port::{Epoch, StreamId};
@@ -47,6 +47,20 @@ pub(super) struct Job {
     pub(super) epoch: Option<Epoch>,
 }
 
+/// Which record is finished.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Finished {
+    pub(super) partition: u16,
+    pub(super) assignment: u64,
+    pub(super) serial: u64,
+}
+
+impl Finished {
+    pub(super) fn of(job: &Job) -> Self {
+        Self { partition: job.partition, assignment: job.assignment, serial: job.serial }
+    }
+}
+
 impl Job {
     pub(super) fn is_command(&self) -> bool {
         self.call.kind == CallKind::Command
@@ -81,6 +95,11 @@ impl Drop for AtWork {
     fn drop(&mut self) {
         self.come_back(Err(Fault::new(Code::OutcomeUnknown, "the engine ended before it answered").into()));
     }
+}
+
+/// The hash of its aggregate.
+pub(super) fn identity(call: &Call) -> u64 {
+    identity_hash(&call.aggregate, &call.subject)
 }
 
 /// The name under which the commands of an aggregate are held in the inbox; `None` for one that no store can hold, and

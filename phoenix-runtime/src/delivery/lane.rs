@@ -97,7 +97,7 @@ impl Lane {
     /// it. `pause` is asked for how long to wait after so many failures in a row, where one of them failed.
     pub(super) fn rest(
         &mut self,
-        now: Duration,
+        now: impl FnOnce() -> Duration,
         failed: bool,
         pause: impl FnOnce(u32) -> Duration,
     ) -> Option<Duration> {
@@ -111,10 +111,10 @@ impl Lane {
             }
             return None;
         }
-        let mut due = now;
+        let mut due = now();
         if failed {
             self.failures = self.failures.saturating_add(1);
-            due = now.saturating_add(pause(self.failures));
+            due = due.saturating_add(pause(self.failures));
         }
         self.due = Some(due);
         self.due

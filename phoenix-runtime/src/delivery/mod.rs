@@ -38,7 +38,7 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::options::{DeliveryOptions, Exponential, Grade, Redelivery};
 use crate::bus::port::{Bus, BusError, Keep, Subscription, TopicPartition};
@@ -158,10 +158,12 @@ impl Delivery {
             max_records: parts.options.max_records.max(1),
         };
         let consumer = parts.bus.subscribe(subscription.clone()).await?;
-        let (sender, sending) = Sender::new(Arc::clone(&parts.bus), SenderOptions::default(), Arc::clone(&parts.clock));
+        let (tell, told) = mpsc::unbounded_channel();
+        let (bus, clock, answered) = (Arc::clone(&parts.bus), Arc::clone(&parts.clock), settle::answered(tell.clone()));
+        let (sender, sending) = Sender::telling(bus, SenderOptions::default(), clock, answered);
         let (stop, stopping) = watch::channel(false);
         let (end, ended) = oneshot::channel();
-        let work = work::Work::new(parts, subscription, sender, graveyard, stopping);
+        let work = work::Work::new(parts, subscription, sender, (tell, told), graveyard, stopping);
         let all = Box::pin(async move {
             // the sender ends when the work has dropped its handle
             futures_util::future::join(work.run(consumer), sending).await;

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, mpsc, oneshot};
 
-use super::job::Job;
-use crate::bus::envelope::{Call, Message, Replied, without_body};
+use super::job::{Finished, Job};
+use super::work::Done;
+use crate::bus::envelope::{Call, Message, without_body};
 use crate::bus::port::{Bus, BusError, Outgoing, Record, TopicPartition};
-use crate::bus::sender::Sender;
+use crate::bus::sender::{Answer, Sender};
 use crate::domain::error::{Code, Fault};
 use crate::domain::id::Slice;
 use crate::domain::pending::NamedAnswer;
@@ -25,11 +26,48 @@ pub(super) const CODEC: u8 = 1;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
+/// What comes back with the answer of the bus.
+#[derive(Debug)]
+pub(super) enum Ticket {
+    /// It was the reply to a command.
+    Reply(Box<Job>),
+    /// Somebody waits for it.
+    One(oneshot::Sender<Answer>),
+}
+
+impl From<oneshot::Sender<Answer>> for Ticket {
+    fn from(asked: oneshot::Sender<Answer>) -> Self {
+        Self::One(asked)
+    }
+}
+
+/// Tells of answers of the bus that came together.
+pub(super) fn answered(tell: mpsc::UnboundedSender<Done>) -> impl FnMut(Vec<(Ticket, Answer)>) + Send + 'static {
+    move |answers| {
+        let mut settled = Vec::with_capacity(answers.len());
+        for (ticket, answer) in answers {
+            match ticket {
+                Ticket::Reply(job) => {
+                    replied(&job, answer);
+                    settled.push(Finished::of(&job));
+                }
+                Ticket::One(asked) => {
+                    // whoever waits may be gone
+                    let _ = asked.send(answer);
+                }
+            }
+        }
+        if !settled.is_empty() {
+            let _ = tell.send(Done::Replied(settled));
+        }
+    }
+}
+
 /// What outcomes need.
 #[derive(Debug, Clone)]
 pub(super) struct Settling {
     pub(super) bus: Arc<dyn Bus>,
-    pub(super) sender: Sender,
+    pub(super) sender: Sender<Ticket>,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) partitions: Partitions,
     pub(super) clock: Arc<dyn Clock>,
@@ -98,32 +136,28 @@ impl Settling {
         }
     }
 
-    /// As [`Settling::reply`], without a future for each: `then` is called in the end. What is given back leaves the reply
-    /// as soon as there is room for it.
-    pub(super) fn reply_then(
-        &self,
-        job: Box<Job>,
-        answer: NamedAnswer,
-        then: impl FnOnce() + Send + 'static,
-    ) -> Option<BoxFuture<'static, ()>> {
-        let Some(outgoing) = self.outgoing(&job, answer) else {
-            then();
-            return None;
-        };
-        let then = move |sent| {
-            replied(&job, sent);
-            then();
-        };
-        self.sender.send_then(outgoing, Some(self.reply_timeout), Box::new(then))
+    /// Sends replies together, without a future for each. What is given back leaves one as soon as there is room for it.
+    pub(super) fn send_all(&self, replies: Vec<(Outgoing, Ticket)>) -> impl Iterator<Item = BoxFuture<'static, ()>> {
+        let within = Some(self.reply_timeout);
+        self.sender.try_leave(replies, within).into_iter().map(move |(outgoing, ticket)| {
+            let sender = self.sender.clone();
+            let later: BoxFuture<'static, ()> = Box::pin(async move {
+                if let Err(error) = sender.leave(outgoing, ticket, within).await {
+                    tracing::debug!(%error, "a reply was not sent: its command comes again");
+                }
+            });
+            later
+        })
     }
 
-    fn outgoing(&self, job: &Job, answer: NamedAnswer) -> Option<Outgoing> {
+    /// The reply to whoever wants one.
+    pub(super) fn outgoing(&self, job: &Job, answer: NamedAnswer) -> Option<Outgoing> {
         let reply_to = job.call.reply_to.as_ref()?;
         let id = next_message_id(&*self.clock, &*self.seed);
         let traits = self.bus.traits();
         let reply = |answer| {
             let key = job.call.subject.clone().into_bytes();
-            Message::Reply(Replied::new(id, &job.call, answer)).into_record(Some(key), traits)
+            Message::record_of_reply(id, &job.call, answer, Some(key), traits)
         };
         let mut record = reply(answer);
         if record.bytes() > traits.max_record_bytes {
@@ -299,7 +333,7 @@ impl Settling {
     }
 }
 
-fn replied(job: &Job, sent: Result<u64, BusError>) {
+fn replied(job: &Job, sent: Answer) {
     let (Err(error), Some(to)) = (sent, &job.call.reply_to) else { return };
     metrics::counter!("phoenix_delivery_replies_lost_total").increment(1);
     tracing::warn!(%error, %to, id = %job.call.id, "the reply can't be sent; whoever asks again gets it");

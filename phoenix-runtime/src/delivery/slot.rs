@@ -1,9 +1,11 @@
 //! A partition that this node has.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use tokio::sync::Mutex as Turn;
 
 use super::frontier::Frontier;
@@ -13,7 +15,6 @@ use super::rows::{RowId, Rows};
 use super::settle::Origin;
 use crate::bus::envelope::Call;
 use crate::bus::port::{Record, TopicPartition};
-use crate::domain::id::identity_hash;
 
 /// What becomes of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +73,7 @@ pub(super) struct Slot {
     pub(super) stage: Stage,
     pub(super) frontier: Frontier,
     /// Everything in memory, by serial number.
-    pub(super) entries: BTreeMap<u64, Entry>,
+    pub(super) entries: HashMap<u64, Entry, FixedState>,
     serials: u64,
     /// Taken from the bus, and to be put into the inbox first.
     pub(super) fresh: VecDeque<Box<Job>>,
@@ -113,7 +114,7 @@ impl Slot {
             burials: Arc::default(),
             stage: Stage::Taking,
             frontier: Frontier::new(committed),
-            entries: BTreeMap::new(),
+            entries: HashMap::default(),
             serials: 0,
             fresh: VecDeque::new(),
             backlog: VecDeque::new(),
@@ -162,8 +163,7 @@ impl Slot {
     }
 
     /// A call is in memory from now on.
-    pub(super) fn job(&mut self, offset: u64, call: Call, record: Arc<Record>, home: Home) -> Job {
-        let lane = identity_hash(&call.aggregate, &call.subject);
+    pub(super) fn job(&mut self, offset: u64, lane: u64, call: Call, record: Arc<Record>, home: Home) -> Job {
         let serial = self.enter(offset, Some(lane), Arc::clone(&record), home);
         Job {
             partition: self.partition.partition,

@@ -171,8 +171,10 @@ impl Slot {
     fn collect_lane(&mut self, hash: u64, fresh: u64, place: &Place, all: &mut Vec<(Kind, Packer)>) {
         let lane = self.lanes.of(hash);
         let tail = lane.tail.front().map_or(u64::MAX, |job| job.serial);
-        let front = self.entries.range(..tail.min(fresh)).filter(|(_, entry)| entry.lane == Some(hash));
-        let front: Vec<_> = front.filter(|(_, entry)| !matches!(entry.home, Home::Row(_))).collect();
+        let front =
+            self.entries.iter().filter(|(serial, entry)| **serial < tail.min(fresh) && entry.lane == Some(hash));
+        let mut front: Vec<_> = front.filter(|(_, entry)| !matches!(entry.home, Home::Row(_))).collect();
+        front.sort_unstable_by_key(|(serial, _)| **serial);
         if front.iter().any(|(_, entry)| !fits(&entry.record)) {
             // what is behind it is not to be there without it
             return;

@@ -14,14 +14,14 @@ use super::alone::Alone;
 use super::drive::Allowance;
 use super::examine::Findings;
 use super::inbox::Page;
-use super::job::Job;
+use super::job::{Finished, Job};
 use super::options::{Exponential, Redelivery};
 use super::rows::RowId;
-use super::settle::Settling;
+use super::settle::{Settling, Ticket};
 use super::slot::{Slot, Stage};
 use super::spill::{Bounds, Putting};
 use super::{Parts, TICK};
-use crate::bus::port::{BusError, Consumer, Subscription, TopicPartition};
+use crate::bus::port::{BusError, Consumer, Outgoing, Subscription, TopicPartition};
 use crate::bus::sender::Sender;
 use crate::domain::pending::NamedAnswer;
 use crate::domain::ports::BoxFuture;
@@ -38,7 +38,7 @@ const MAX_READ_PAUSE: Duration = Duration::from_secs(2);
 /// The most of what the engine and the sender told that is looked at before anything else.
 const MOST_AT_ONCE: usize = 1024;
 
-/// The end of something that goes on beside the loop.
+/// The end of something that goes on beside the loop: small, as thousands wait to be looked at.
 pub(super) enum Done {
     /// These partitions are to be taken now, with their assignments; how long to wait if that fails.
     Due(Vec<(u16, u64)>, Duration),
@@ -53,7 +53,9 @@ pub(super) enum Done {
     /// What the engine says of a call.
     Answered(Box<Job>, NamedAnswer),
     /// A record is finished: its reply sent, or its dead letter kept.
-    Settled { partition: u16, assignment: u64, serial: u64 },
+    Settled(Finished),
+    /// As many replies have come to their ends.
+    Replied(Vec<Finished>),
     /// Its partition has had another owner since it failed.
     NotBuried(Box<Job>),
     /// Rows are in the inbox.
@@ -61,9 +63,9 @@ pub(super) enum Done {
     /// Rows of these assignments are not there any more.
     Removed(Vec<(u16, u64)>),
     /// Rows from the cursor on.
-    Page { partition: u16, assignment: u64, page: Result<Page, StoreError> },
+    Page { partition: u16, assignment: u64, page: Box<Result<Page, StoreError>> },
     /// A row that is held for an aggregate.
-    Row { partition: u16, assignment: u64, lane: u64, id: RowId, row: Result<Findings, StoreError> },
+    Row { partition: u16, assignment: u64, lane: u64, id: RowId, row: Box<Result<Findings, StoreError>> },
     /// A try of a command that is done alone is counted.
     Counted(Box<Job>, Order),
     /// A try is counted no more.
@@ -90,6 +92,8 @@ pub(super) struct Work {
     /// more than the engine's decision.
     pub(super) tell: mpsc::UnboundedSender<Done>,
     told: mpsc::UnboundedReceiver<Done>,
+    /// Replies that are about to be sent.
+    pub(super) replies: Vec<(Outgoing, Ticket)>,
     /// What became of the wish for another consumer.
     renewed: Option<Result<Box<dyn Consumer>, BusError>>,
     pub(super) next_commit: Duration,
@@ -113,7 +117,8 @@ impl Work {
     pub(super) fn new(
         parts: Parts,
         subscription: Subscription,
-        sender: Sender,
+        sender: Sender<Ticket>,
+        (tell, told): (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
         graveyard: TopicPartition,
         stopping: watch::Receiver<bool>,
     ) -> Self {
@@ -133,7 +138,6 @@ impl Work {
         });
         let owned = parts.partitions.owned();
         let bounds = Bounds::of(&parts.options, parts.store.letters().is_some());
-        let (tell, told) = mpsc::unbounded_channel();
         Self {
             owned,
             parts,
@@ -146,6 +150,7 @@ impl Work {
             done: FuturesUnordered::new(),
             tell,
             told,
+            replies: Vec::new(),
             renewed: None,
             next_commit: Duration::ZERO,
             next_resend: None,
@@ -249,17 +254,19 @@ impl Work {
         let mut asked = pin!(asked);
         let clock = Arc::clone(&self.parts.clock);
         let mut tick = clock.sleep(TICK);
+        let mut told = Vec::new();
         loop {
             tokio::select! {
                 biased;
                 told = &mut asked => return told,
                 Some(done) = self.done.next(), if !self.done.is_empty() => self.on_done(done),
-                Some(done) = self.told.recv() => self.on_done(done),
+                _ = self.told.recv_many(&mut told, MOST_AT_ONCE) => told.drain(..).for_each(|done| self.on_done(done)),
                 () = &mut tick => {
                     tick = clock.sleep(TICK);
                     self.resend(clock.monotonic());
                 }
             }
+            self.reply();
         }
     }
 
@@ -308,20 +315,37 @@ impl Work {
             Done::NotBuried(job) => self.not_buried(job),
             Done::Stored(all) => self.stored(all),
             Done::Removed(of) => self.removed(of),
-            Done::Page { partition, assignment, page } => self.page(partition, assignment, page),
-            Done::Row { partition, assignment, lane, id, row } => self.row((partition, assignment), lane, id, row),
+            Done::Page { partition, assignment, page } => self.page(partition, assignment, *page),
+            Done::Row { partition, assignment, lane, id, row } => self.row((partition, assignment), lane, id, *row),
             Done::Counted(job, order) => self.counted(job, order),
             Done::Acquitted(job) => self.acquitted(job),
             Done::Subscribed(renewed) => self.renewed = Some(renewed),
             Done::Over => {}
-            Done::Settled { partition, assignment, serial } => {
-                if let Some(slot) = self.slots.get_mut(&partition)
-                    && slot.assignment == assignment
-                {
-                    slot.settling -= 1;
-                    slot.finish(serial);
-                }
-            }
+            Done::Settled(finished) => self.settled(finished),
+            Done::Replied(all) => all.into_iter().for_each(|finished| self.settled(finished)),
+        }
+    }
+
+    pub(super) fn settled(&mut self, Finished { partition, assignment, serial }: Finished) {
+        if let Some(slot) = self.slots.get_mut(&partition)
+            && slot.assignment == assignment
+        {
+            slot.settling -= 1;
+            slot.finish(serial);
+        }
+    }
+
+    /// Sends the replies to all that was answered together.
+    fn reply(&mut self) {
+        if self.replies.is_empty() {
+            return;
+        }
+        let replies = std::mem::take(&mut self.replies);
+        for later in self.settling.send_all(replies) {
+            self.done.push(Box::pin(async move {
+                later.await;
+                Done::Over
+            }));
         }
     }
 
@@ -336,6 +360,7 @@ impl Work {
 
     /// What is due: commits, new attempts, partitions that may go, and those that are full.
     async fn upkeep(&mut self, consumer: &mut dyn Consumer) {
+        self.reply();
         let now = self.parts.clock.monotonic();
         self.notice_losses();
         self.resend(now);

@@ -25,6 +25,13 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { correlation_id, causation_id, traceparent, headers } = self;
+        correlation_id.is_none() && causation_id.is_none() && traceparent.is_none() && headers.is_empty()
+    }
+
     /// How much of it there is.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -31,36 +31,66 @@ fn trial<F: Future<Output = Result<(), Failed>> + 'static>(name: &str, test: fn(
     Trial::test(name, move || tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(test()))
 }
 
-/// A sender with room for about three records, its work, and where it sends.
-async fn sender() -> Result<(Sender, BoxFuture<'static, ()>, Arc<dyn Bus>, TopicPartition), Failed> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::memory_with(EmbeddedOptions::at("sender"), Arc::clone(&clock))?);
-    bus.create("t".into(), 1).await?;
-    let options = SenderOptions { max_waiting_bytes: 1000, ..SenderOptions::default() };
-    let (sender, work) = Sender::new(Arc::clone(&bus), options, clock);
-    Ok((sender, work, bus, TopicPartition::new("t", 0)))
+/// A sender of numbered records, and what it tells of them.
+fn numbered(
+    bus: Arc<dyn Bus>,
+    options: SenderOptions,
+    clock: Arc<dyn Clock>,
+) -> (Sender<u64>, BoxFuture<'static, ()>, mpsc::UnboundedReceiver<Told>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let (sender, work) = Sender::telling(bus, options, clock, move |answers| {
+        for answer in answers {
+            // a test that has ended does not wait
+            let _ = tell.send(answer);
+        }
+    });
+    (sender, work, told)
 }
 
-/// Leaves a record that is told under a number; what is given back leaves it later.
-fn leave(
-    sender: &Sender,
-    to: &TopicPartition,
-    number: u64,
-    tell: &mpsc::UnboundedSender<Told>,
-) -> Option<BoxFuture<'static, ()>> {
-    let record = Record { value: number.to_string().into_bytes(), ..Record::default() };
-    let tell = tell.clone();
-    sender.send_then(Outgoing { to: to.clone(), record }, None, Box::new(move |sent| drop(tell.send((number, sent)))))
+fn records(to: &TopicPartition, numbers: impl IntoIterator<Item = u64>) -> Vec<(Outgoing, u64)> {
+    let outgoing = |number: u64| {
+        let record = Record { value: number.to_string().into_bytes(), ..Record::default() };
+        Outgoing { to: to.clone(), record }
+    };
+    numbers.into_iter().map(|number| (outgoing(number), number)).collect()
+}
+
+/// A sender with room for about three records, where it sends, and its work.
+struct Small {
+    sender: Sender<u64>,
+    bus: Arc<dyn Bus>,
+    to: TopicPartition,
+    work: BoxFuture<'static, ()>,
+    told: mpsc::UnboundedReceiver<Told>,
+}
+
+impl Small {
+    async fn new() -> Result<Self, Failed> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::memory_with(EmbeddedOptions::at("sender"), Arc::clone(&clock))?);
+        bus.create("t".into(), 1).await?;
+        let options = SenderOptions { max_waiting_bytes: 1000, ..SenderOptions::default() };
+        let (sender, work, told) = numbered(Arc::clone(&bus), options, clock);
+        Ok(Self { sender, bus, to: TopicPartition::new("t", 0), work, told })
+    }
 }
 
 async fn no_room() -> Result<(), Failed> {
-    let (sender, work, bus, to) = sender().await?;
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let later: Vec<_> = (0..20).filter_map(|number| leave(&sender, &to, number, &tell)).collect();
-    assert!((15..20).contains(&later.len()), "{} had no room", later.len());
+    let Small { sender, bus, to, work, mut told } = Small::new().await?;
+    let rest = sender.try_leave(records(&to, 0..20), None);
+    assert!((15..20).contains(&rest.len()), "{} had no room", rest.len());
+    assert!(sender.try_leave(records(&to, [99]), None).len() == 1, "nor has another one");
     assert!(told.try_recv().is_err(), "nothing is told before the bus has it");
-    drop((sender, tell));
-    join(work, join_all(later)).await;
+    let later: Vec<_> = rest
+        .into_iter()
+        .map(|(outgoing, number)| {
+            let sender = sender.clone();
+            async move { sender.leave(outgoing, number, None).await }
+        })
+        .collect();
+    drop(sender);
+    let ((), left) = join(work, join_all(later)).await;
+    assert!(left.iter().all(Result::is_ok));
     for number in 0..20 {
         assert_eq!(told.recv().await, Some((number, Ok(number))), "each is told once, with its offset");
     }
@@ -70,22 +100,27 @@ async fn no_room() -> Result<(), Failed> {
 }
 
 async fn stopped() -> Result<(), Failed> {
-    let (sender, work, bus, to) = sender().await?;
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let Small { sender, bus, to, work, mut told } = Small::new().await?;
+    let filling = sender.try_leave(records(&to, 0..4), None);
+    assert_eq!(filling.len(), 1, "it is full");
+    let (outgoing, number) = records(&to, [7]).remove(0);
+    let mut waiting = Box::pin(sender.leave(outgoing.clone(), number, None));
+    assert!(poll!(&mut waiting).is_pending());
     drop(work);
-    assert!(leave(&sender, &to, 7, &tell).is_none());
-    assert!(matches!(told.recv().await, Some((7, Err(BusError::Unknown(_))))));
+    assert!(matches!(waiting.await, Err(BusError::Unknown(_))), "who waits for room is told");
+    assert!(matches!(sender.leave(outgoing, number, None).await, Err(BusError::Unknown(_))));
+    assert_eq!(sender.try_leave(records(&to, [8]), None).len(), 1, "what is not taken is given back");
+    assert_eq!(told.recv().await, None, "what had been left has no answer");
     assert_eq!(bus.offsets(to, "g").await?.end, 0);
     Ok(())
 }
 
 /// A sender over two partitions that are stubborn, with calls of three records; nothing happens but by `step`.
 struct Two {
-    sender: Sender,
+    sender: Sender<u64>,
     work: BoxFuture<'static, ()>,
     bus: Arc<Stubborn>,
     clock: VirtualClock,
-    tell: mpsc::UnboundedSender<Told>,
     told: mpsc::UnboundedReceiver<Told>,
 }
 
@@ -96,15 +131,13 @@ impl Two {
         inner.create("t".into(), 2).await?;
         let bus = Arc::new(Stubborn::new(Arc::new(inner)));
         let options = SenderOptions { max_batch: 3, ..SenderOptions::default() };
-        let (sender, work) = Sender::new(Arc::clone(&bus) as Arc<dyn Bus>, options, Arc::new(clock.clone()));
-        let (tell, told) = mpsc::unbounded_channel();
-        Ok(Self { sender, work, bus, clock, tell, told })
+        let (sender, work, told) = numbered(Arc::clone(&bus) as Arc<dyn Bus>, options, Arc::new(clock.clone()));
+        Ok(Self { sender, work, bus, clock, told })
     }
 
     fn leave(&self, partition: u16, numbers: impl IntoIterator<Item = u64>) {
-        for number in numbers {
-            assert!(leave(&self.sender, &TopicPartition::new("t", partition), number, &self.tell).is_none());
-        }
+        let rest = self.sender.try_leave(records(&TopicPartition::new("t", partition), numbers), None);
+        assert!(rest.is_empty(), "there is room");
     }
 
     /// Does what can be done now, and gives the numbers and offsets of what the bus has.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::VERSION;
 use super::claim;
 use super::error::Unreadable;
-use super::message::{Call, CallKind, Message, Replied, ReplyOutcome};
+use super::message::{Call, CallKind, Ended, Message, Replied, ReplyOutcome};
 use super::name::Name;
 use crate::domain::error::Code;
 use crate::domain::id::MessageId;
@@ -45,7 +45,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Adds what was read under a name, which may be none of ours.
-    pub(super) fn add(&mut self, name: &str, value: Text<'a>) {
+    pub(super) fn add(&mut self, name: &[u8], value: Text<'a>) {
         self.read += name.len() + value.len();
         if let Some(name) = Name::of(name) {
             self.set(name, value);
@@ -130,10 +130,7 @@ fn code_of(text: &str) -> Option<Code> {
 
 impl Message {
     pub(super) fn attributes(&self) -> Attributes<'_> {
-        let mut all = Attributes::default();
-        all.set(Name::Spec, SPEC);
-        all.set(Name::Source, "/phoenix");
-        all.set(Name::Version, VERSION);
+        let mut all = Attributes::of_ours();
         match self {
             Self::Call(call) => all.set_call(call),
             Self::Reply(reply) => all.set_reply(reply),
@@ -141,7 +138,7 @@ impl Message {
         all
     }
 
-    pub(super) fn from_attributes(mut all: Attributes<'_>, payload: Vec<u8>) -> Result<Self, Unreadable> {
+    pub(super) fn from_attributes(all: &mut Attributes<'_>, payload: Vec<u8>) -> Result<Self, Unreadable> {
         if all.read > MAX_ATTRIBUTE_BYTES {
             return Err(Unreadable::TooLarge { bytes: all.read });
         }
@@ -155,7 +152,7 @@ impl Message {
             return Err(Unreadable::Version { found: shown(&found).to_owned() });
         }
         if payload.is_empty() && all.get(Name::DataRef).is_some() {
-            return Err(claim::unreadable(&mut all));
+            return Err(claim::unreadable(all));
         }
         match &*all.take(Name::Type)? {
             COMMAND => all.call(CallKind::Command, payload).map(Self::Call),
@@ -167,12 +164,31 @@ impl Message {
 }
 
 impl<'a> Attributes<'a> {
+    fn of_ours() -> Self {
+        let mut all = Self::default();
+        all.set(Name::Spec, SPEC);
+        all.set(Name::Source, "/phoenix");
+        all.set(Name::Version, VERSION);
+        all
+    }
+
+    /// Those of the reply to a call, with the texts of both ids.
+    pub(super) fn of_reply(call: &'a Call, [id, to]: [&'a str; 2], ended: &Ended) -> Self {
+        let mut all = Self::of_ours();
+        all.set(Name::Id, id);
+        all.set(Name::ReplyOf, to);
+        all.set_target(&call.aggregate, &call.subject, &call.name);
+        all.set_metadata(&call.metadata);
+        all.set(Name::Causation, to);
+        let Ended { outcome, version, replayed, durable, .. } = *ended;
+        all.set_ended(outcome, version, replayed, durable);
+        all
+    }
+
     fn set_call(&mut self, call: &'a Call) {
         self.set(Name::Type, if call.kind == CallKind::Command { COMMAND } else { QUERY });
         self.set(Name::Id, call.id.to_string());
-        self.set(Name::Aggregate, &call.aggregate);
-        self.set(Name::Subject, &call.subject);
-        self.set(Name::Message, &call.name);
+        self.set_target(&call.aggregate, &call.subject, &call.name);
         self.set_some(Name::Key, call.idempotency_key.as_deref());
         self.set_some(Name::ReplyTo, call.reply_to.as_ref().map(ToString::to_string));
         let priority = match call.priority {
@@ -186,7 +202,7 @@ impl<'a> Attributes<'a> {
         self.set_metadata(&call.metadata);
     }
 
-    fn call(mut self, kind: CallKind, payload: Vec<u8>) -> Result<Call, Unreadable> {
+    fn call(&mut self, kind: CallKind, payload: Vec<u8>) -> Result<Call, Unreadable> {
         Ok(Call {
             kind,
             id: self.id(Name::Id)?,
@@ -212,13 +228,23 @@ impl<'a> Attributes<'a> {
     }
 
     fn set_reply(&mut self, reply: &'a Replied) {
-        self.set(Name::Type, REPLY);
         self.set(Name::Id, reply.id.to_string());
         self.set(Name::ReplyOf, reply.to.to_string());
-        self.set(Name::Aggregate, &reply.aggregate);
-        self.set(Name::Subject, &reply.subject);
-        self.set(Name::Message, &reply.name);
-        let (outcome, code) = match reply.outcome {
+        self.set_target(&reply.aggregate, &reply.subject, &reply.name);
+        self.set_metadata(&reply.metadata);
+        let Replied { outcome, version, replayed, durable, .. } = *reply;
+        self.set_ended(outcome, version, replayed, durable);
+    }
+
+    fn set_target(&mut self, aggregate: &'a str, subject: &'a str, name: &'a str) {
+        self.set(Name::Aggregate, aggregate);
+        self.set(Name::Subject, subject);
+        self.set(Name::Message, name);
+    }
+
+    fn set_ended(&mut self, outcome: ReplyOutcome, version: Option<u64>, replayed: bool, durable: bool) {
+        self.set(Name::Type, REPLY);
+        let (outcome, code) = match outcome {
             ReplyOutcome::Replied => ("replied", None),
             ReplyOutcome::Rejected => ("rejected", None),
             ReplyOutcome::NotFound => ("not-found", None),
@@ -226,13 +252,12 @@ impl<'a> Attributes<'a> {
         };
         self.set(Name::Outcome, outcome);
         self.set_some(Name::Code, code);
-        self.set_some(Name::StreamVersion, reply.version.map(|version| version.to_string()));
-        self.set_some(Name::Replayed, reply.replayed.then_some("true"));
-        self.set_some(Name::Volatile, (!reply.durable).then_some("true"));
-        self.set_metadata(&reply.metadata);
+        self.set_some(Name::StreamVersion, version.map(|version| version.to_string()));
+        self.set_some(Name::Replayed, replayed.then_some("true"));
+        self.set_some(Name::Volatile, (!durable).then_some("true"));
     }
 
-    fn reply(mut self, payload: Vec<u8>) -> Result<Replied, Unreadable> {
+    fn reply(&mut self, payload: Vec<u8>) -> Result<Replied, Unreadable> {
         let outcome = match &*self.take(Name::Outcome)? {
             "replied" => ReplyOutcome::Replied,
             "rejected" => ReplyOutcome::Rejected,

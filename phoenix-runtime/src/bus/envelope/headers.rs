@@ -36,21 +36,27 @@ pub(super) fn is_ours(name: &str) -> bool {
 
 /// `None` where there are none of ours.
 pub(super) fn read(headers: &Headers) -> Result<Option<Attributes<'_>>, Unreadable> {
-    if !headers.iter().any(|(name, _)| name == Name::Spec.header()) {
-        return Ok(None);
-    }
     let mut all = Attributes::default();
-    for (name, value) in headers.iter() {
-        let text = |name: &str| {
-            let wrong = |_| Unreadable::Attribute { name: name.to_owned(), reason: "it is no UTF-8".to_owned() };
-            std::str::from_utf8(value).map_err(wrong)
-        };
-        if let Some(name) = name.strip_prefix(PREFIX) {
-            all.add(name, text(name)?.into());
-        } else if let Some(name) = name.strip_prefix(OWN) {
-            all.add_header(name, text(name)?);
-        }
+    let mut wrong = None;
+    for (name, value) in headers.pairs() {
         // others are of a proxy, or of a tracing library
+        let (own, name) = match (name.strip_prefix(PREFIX.as_bytes()), name.strip_prefix(OWN.as_bytes())) {
+            (Some(name), _) => (false, name),
+            (_, Some(name)) => (true, name),
+            _ => continue,
+        };
+        match (std::str::from_utf8(value), own) {
+            (Ok(value), false) => all.add(name, value.into()),
+            (Ok(value), true) => all.add_header(String::from_utf8_lossy(name), value),
+            (Err(_), _) => {
+                let name = String::from_utf8_lossy(name).into_owned();
+                wrong.get_or_insert(Unreadable::Attribute { name, reason: "it is no UTF-8".to_owned() });
+            }
+        }
     }
-    Ok(Some(all))
+    match wrong {
+        _ if all.get(Name::Spec).is_none() && !headers.iter().any(|(name, _)| name == Name::Spec.header()) => Ok(None),
+        Some(wrong) => Err(wrong),
+        None => Ok(Some(all)),
+    }
 }

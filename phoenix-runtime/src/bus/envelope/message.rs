@@ -134,6 +134,33 @@ pub struct Replied {
     pub payload: Vec<u8>,
 }
 
+/// What there is to say of how a call ended.
+pub(super) struct Ended {
+    pub(super) outcome: ReplyOutcome,
+    pub(super) version: Option<u64>,
+    pub(super) replayed: bool,
+    pub(super) durable: bool,
+    pub(super) payload: Vec<u8>,
+}
+
+impl From<NamedAnswer> for Ended {
+    fn from(answer: NamedAnswer) -> Self {
+        let (outcome, version, replayed, durable, payload) = match answer {
+            Ok(Answer { reply, version, replayed, durable }) => {
+                (ReplyOutcome::Replied, Some(version), replayed, durable, reply)
+            }
+            Err(AskError::Rejected { rejection, version, replayed }) => {
+                (ReplyOutcome::Rejected, Some(version), replayed, true, rejection)
+            }
+            Err(AskError::NotFound { replayed }) => (ReplyOutcome::NotFound, None, replayed, true, b"null".to_vec()),
+            Err(AskError::Fault(Fault { code, detail })) => {
+                (ReplyOutcome::Fault(code), None, false, true, serde_json::Value::from(detail).to_string().into_bytes())
+            }
+        };
+        Self { outcome, version, replayed, durable, payload }
+    }
+}
+
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyOutcome {
@@ -153,18 +180,7 @@ impl Replied {
     pub fn new(id: MessageId, call: &Call, answer: NamedAnswer) -> Self {
         let mut metadata = call.metadata.clone();
         metadata.causation_id = Some(call.id.to_string());
-        let (outcome, version, replayed, durable, payload) = match answer {
-            Ok(Answer { reply, version, replayed, durable }) => {
-                (ReplyOutcome::Replied, Some(version), replayed, durable, reply)
-            }
-            Err(AskError::Rejected { rejection, version, replayed }) => {
-                (ReplyOutcome::Rejected, Some(version), replayed, true, rejection)
-            }
-            Err(AskError::NotFound { replayed }) => (ReplyOutcome::NotFound, None, replayed, true, b"null".to_vec()),
-            Err(AskError::Fault(Fault { code, detail })) => {
-                (ReplyOutcome::Fault(code), None, false, true, serde_json::Value::from(detail).to_string().into_bytes())
-            }
-        };
+        let Ended { outcome, version, replayed, durable, payload } = answer.into();
         Self {
             id,
             to: call.id,

@@ -23,8 +23,14 @@ pub use claim::without_body;
 pub use error::Unreadable;
 pub use message::{Call, CallKind, Message, Replied, ReplyOutcome, ReplyTo};
 
+use uuid::Uuid;
+
+use self::attributes::Attributes;
+use self::message::Ended;
 use crate::bus::headers::Headers;
 use crate::bus::port::{Record, Traits};
+use crate::domain::id::MessageId;
+use crate::domain::pending::NamedAnswer;
 
 /// The version of the envelope; a reader parks what is newer.
 pub const VERSION: &str = "1";
@@ -39,6 +45,27 @@ impl Message {
             Record { key, headers, value: self.into_payload() }
         } else {
             let value = structured::write(&attributes, self.payload());
+            Record { key, headers: Headers::new(), value }
+        }
+    }
+
+    /// The record of [`Replied::new`], without a copy of what is in the call.
+    #[must_use]
+    pub fn record_of_reply(
+        id: MessageId,
+        call: &Call,
+        answer: NamedAnswer,
+        key: Option<Vec<u8>>,
+        traits: Traits,
+    ) -> Record {
+        let (mut ours, mut theirs) = (Uuid::encode_buffer(), Uuid::encode_buffer());
+        let ids = [&*id.0.hyphenated().encode_lower(&mut ours), &*call.id.0.hyphenated().encode_lower(&mut theirs)];
+        let ended = Ended::from(answer);
+        let attributes = Attributes::of_reply(call, ids, &ended);
+        if traits.headers {
+            Record { key, headers: headers::write(&attributes), value: ended.payload }
+        } else {
+            let value = structured::write(&attributes, &ended.payload);
             Record { key, headers: Headers::new(), value }
         }
     }
@@ -62,11 +89,11 @@ impl Message {
     /// # Errors
     /// What is no message, or one of a newer version.
     pub fn from_record(record: &Record) -> Result<Self, Unreadable> {
-        let (attributes, payload) = match headers::read(&record.headers)? {
+        let (mut attributes, payload) = match headers::read(&record.headers)? {
             Some(attributes) => (attributes, record.value.clone()),
             None => structured::read(&record.value)?,
         };
-        Self::from_attributes(attributes, payload)
+        Self::from_attributes(&mut attributes, payload)
     }
 }
 

@@ -25,11 +25,9 @@ macro_rules! names {
                 }
             }
 
-            pub(super) fn of(text: &str) -> Option<Self> {
-                match text {
-                    $($text => Some(Self::$name),)*
-                    _ => None,
-                }
+            pub(super) fn of(text: &[u8]) -> Option<Self> {
+                const TEXTS: &[&[u8]] = &[$($text.as_bytes()),*];
+                TEXTS.iter().position(|known| *known == text).and_then(|place| Self::ALL.get(place)).copied()
             }
         }
     };
@@ -70,7 +68,7 @@ mod tests {
     fn names_are_in_order_and_found() {
         assert!(Name::ALL.is_sorted_by_key(|name| name.as_str()));
         for name in Name::ALL {
-            assert_eq!(Name::of(name.as_str()), Some(name));
+            assert_eq!(Name::of(name.as_str().as_bytes()), Some(name));
             assert_eq!(name.header().strip_prefix("ce_"), Some(name.as_str()));
         }
     }

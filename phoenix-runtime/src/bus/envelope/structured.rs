@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Event<'de> {
                         DATA => data = Some(map.next_value::<&RawValue>()?),
                         OWN => own = Some(map.next_value::<Text<'_>>()?.0),
                         CONTENT_TYPE => drop(map.next_value::<Text<'_>>()?),
-                        name => attributes.add(name, map.next_value::<Text<'_>>()?.0),
+                        name => attributes.add(name.as_bytes(), map.next_value::<Text<'_>>()?.0),
                     }
                 }
                 if data.is_none() && attributes.get(Name::DataRef).is_none() {

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::bus::port::{TopicPartition, Traits};
-use crate::domain::error::{Code, Fault};
+use crate::domain::error::{AskError, Code, Fault};
 use crate::domain::id::MessageId;
 use crate::domain::metadata::{Metadata, Priority};
+use crate::domain::pending::Answer;
 
 const WITH: Traits = Traits { headers: true, rebalances: true, max_record_bytes: usize::MAX };
 const WITHOUT: Traits = Traits { headers: false, ..WITH };
@@ -185,4 +186,19 @@ fn what_was_answered_is_told_as_it_was() {
     let record = Message::Reply(told).into_record(None, WITHOUT);
     let Ok(Message::Reply(told)) = Message::from_record(&record) else { panic!("{record:?}") };
     assert_eq!(told.into_answer(), answer);
+}
+
+#[test]
+fn a_reply_that_is_written_without_copies_is_the_same() {
+    let reply = Answer { reply: b"7".to_vec(), version: 3, replayed: true, durable: false };
+    let rejected = AskError::Rejected { rejection: b"\"no\"".to_vec(), version: 4, replayed: false };
+    let fault = Fault::new(Code::TooLarge, "\"much\"").into();
+    let id = MessageId::generate(1_700_000_000_000, [7; 10]);
+    for answer in [Ok(reply), Err(rejected), Err(AskError::NotFound { replayed: true }), Err(fault)] {
+        for traits in [WITH, WITHOUT] {
+            let copied = Message::Reply(Replied::new(id, &example(), answer.clone()));
+            let record = Message::record_of_reply(id, &example(), answer.clone(), Some(b"key".to_vec()), traits);
+            assert_eq!(record, copied.into_record(Some(b"key".to_vec()), traits));
+        }
+    }
 }

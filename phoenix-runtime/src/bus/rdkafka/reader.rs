@@ -20,9 +20,6 @@ use crate::bus::{BusError, Headers, Received, Record, TopicPartition};
 /// The most records that are taken before anything else is looked at.
 const ROUND: usize = 1000;
 
-/// What one of our own headers has, name and value.
-const HEADER_BYTES: usize = 40;
-
 /// How long a thread without anything to do waits at most.
 const IDLE: Duration = Duration::from_millis(100);
 
@@ -51,6 +48,8 @@ pub(super) struct Reader {
     /// Partitions that the consumer is to release, and until when.
     revoking: Option<(Vec<TopicPartition>, Instant)>,
     full_since: Option<Instant>,
+    /// Those of one record while it is read: what is kept of them has no room to spare.
+    headers: Headers,
 }
 
 impl Reader {
@@ -87,6 +86,7 @@ impl Reader {
             assigning: None,
             revoking: None,
             full_since: None,
+            headers: Headers::new(),
         }
     }
 
@@ -285,6 +285,8 @@ impl Reader {
     /// Takes what is there; how much.
     fn poll(&mut self) -> usize {
         let mut read: BTreeMap<TopicPartition, Vec<Received>> = BTreeMap::new();
+        // those of one partition mostly come together
+        let mut run: Vec<Received> = Vec::new();
         let mut count = 0;
         let client = Arc::clone(&self.client);
         while count < ROUND {
@@ -292,7 +294,10 @@ impl Reader {
                 Some(Ok(message)) => {
                     count += 1;
                     if let Some(received) = self.received(&message) {
-                        read.entry(received.from.clone()).or_default().push(received);
+                        if let Some(last) = run.last().filter(|last| last.from != received.from) {
+                            read.entry(last.from.clone()).or_default().append(&mut run);
+                        }
+                        run.push(received);
                     }
                 }
                 Some(Err(error)) => {
@@ -302,6 +307,9 @@ impl Reader {
                 None => break,
             }
         }
+        if let Some(last) = run.last() {
+            read.entry(last.from.clone()).or_default().append(&mut run);
+        }
         for (partition, records) in read {
             if let Some(seeks) = self.applied.get(&partition).and_then(|applied| applied.seeks) {
                 self.hand_over.push(&partition, seeks, records);
@@ -310,16 +318,15 @@ impl Reader {
         count
     }
 
-    fn received(&self, message: &BorrowedMessage<'_>) -> Option<Received> {
+    fn received(&mut self, message: &BorrowedMessage<'_>) -> Option<Received> {
         let from = self.client.context().named(message.topic(), message.partition())?;
-        let mut headers = Headers::new();
+        self.headers.clear();
         if let Some(all) = message.headers() {
-            headers = Headers::with_capacity(all.count(), all.count() * HEADER_BYTES);
-            all.iter().for_each(|header| headers.push(header.key, header.value.unwrap_or_default()));
+            all.iter().for_each(|header| self.headers.push(header.key, header.value.unwrap_or_default()));
         }
         let record = Record {
             key: message.key().map(<[u8]>::to_vec),
-            headers,
+            headers: self.headers.clone(),
             value: message.payload().unwrap_or_default().to_vec(),
         };
         Some(Received { from, offset: u64::try_from(message.offset()).ok()?, record })
