@@ -281,11 +281,12 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
     /// `Partitions` for one that has another number of them.
     fn create_keeping(&self, topic: Arc<str>, partitions: u16, keep: Keep) -> BoxFuture<'_, Result<(), BusError>>;
 
-    /// Sends records, and tells the offset of each, in their order.
+    /// Sends records, and tells the offset of each, in their order. They are shared, because whoever sends them again keeps
+    /// them as well.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open which of them were sent.
-    fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>>;
+    fn produce(&self, records: Arc<[Outgoing]>) -> BoxFuture<'_, Vec<Result<u64, BusError>>>;
 
     /// Reads as one of a group.
     ///

@@ -71,6 +71,11 @@ impl<T> fmt::Debug for Sender<T> {
 
 struct Waiting<T> {
     outgoing: Outgoing,
+    left: Left<T>,
+}
+
+/// What is known of a record that was left.
+struct Left<T> {
     with: T,
     /// When it is given up, on the monotonic time.
     until: Option<Duration>,
@@ -174,7 +179,7 @@ impl<T: Send + 'static> Sender<T> {
     pub async fn leave(&self, outgoing: Outgoing, with: T, within: Option<Duration>) -> Result<(), BusError> {
         let room = self.wanted(&outgoing);
         self.room.acquire_many(room).await.map_err(|_| stopped())?.forget();
-        let waiting = Waiting { outgoing, with, until: self.until(within), room };
+        let waiting = Waiting { outgoing, left: Left { with, until: self.until(within), room } };
         self.records.send(vec![waiting]).map_err(|_| stopped())
     }
 
@@ -188,7 +193,7 @@ impl<T: Send + 'static> Sender<T> {
             match self.room.try_acquire_many(room) {
                 Ok(permit) if rest.is_empty() => {
                     permit.forget();
-                    leaving.push(Waiting { outgoing, with, until, room });
+                    leaving.push(Waiting { outgoing, left: Left { with, until, room } });
                 }
                 _ => rest.push((outgoing, with)),
             }
@@ -197,7 +202,7 @@ impl<T: Send + 'static> Sender<T> {
             && let Err(refused) = self.records.send(leaving)
         {
             // they wait for room that never comes, and are told so
-            let refused = refused.0.into_iter().map(|Waiting { outgoing, with, .. }| (outgoing, with));
+            let refused = refused.0.into_iter().map(|Waiting { outgoing, left }| (outgoing, left.with));
             rest.splice(0..0, refused);
         }
         rest
@@ -230,7 +235,7 @@ impl<T> Default for Queue<T> {
 
 /// What has ended for a partition.
 enum End<T> {
-    Call(Vec<Waiting<T>>, Vec<Answer>),
+    Call(Arc<[Outgoing]>, Vec<Left<T>>, Vec<Answer>),
     Pause,
 }
 
@@ -311,16 +316,18 @@ impl<T: Send + 'static> Work<T> {
         }
         queue.busy = true;
         let bus = Arc::clone(&self.bus);
+        let (records, left): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|waiting| (waiting.outgoing, waiting.left)).unzip();
+        let records: Arc<[Outgoing]> = records.into();
         self.under_way.push(Box::pin(async move {
-            let records = batch.iter().map(|waiting| waiting.outgoing.clone()).collect();
-            let answers = bus.produce(records).await;
-            (partition, End::Call(batch, answers))
+            let answers = bus.produce(Arc::clone(&records)).await;
+            (partition, End::Call(records, left, answers))
         }));
     }
 
     fn ended(&mut self, partition: TopicPartition, end: End<T>) {
         let failed = match end {
-            End::Call(batch, answers) => Some(self.settle(batch, answers)),
+            End::Call(records, left, answers) => Some(self.settle(&records, left, answers)),
             End::Pause => None,
         };
         let Some(queue) = self.partitions.get_mut(&partition) else { return };
@@ -347,19 +354,20 @@ impl<T: Send + 'static> Work<T> {
     }
 
     /// Tells what became of the records of a call; gives back, in their order, those that are to be tried again.
-    fn settle(&mut self, batch: Vec<Waiting<T>>, answers: Vec<Answer>) -> Vec<Waiting<T>> {
+    fn settle(&mut self, records: &[Outgoing], left: Vec<Left<T>>, answers: Vec<Answer>) -> Vec<Waiting<T>> {
         let now = self.clock.monotonic();
         let lost = || Err(BusError::Unknown("the bus gave no answer for it".to_owned()));
-        let (mut failed, mut told, mut room) = (Vec::new(), Vec::with_capacity(batch.len()), 0);
-        for (waiting, answer) in batch.into_iter().zip(answers.into_iter().chain(std::iter::repeat_with(lost))) {
+        let (mut failed, mut told, mut room) = (Vec::new(), Vec::with_capacity(left.len()), 0);
+        let answers = answers.into_iter().chain(std::iter::repeat_with(lost));
+        for ((outgoing, left), answer) in records.iter().zip(left).zip(answers) {
             match answer {
-                Err(error) if error.is_passing() && waiting.until.is_none_or(|until| now < until) => {
-                    tracing::debug!(to = %waiting.outgoing.to, %error, "not sent; trying again");
-                    failed.push(waiting);
+                Err(error) if error.is_passing() && left.until.is_none_or(|until| now < until) => {
+                    tracing::debug!(to = %outgoing.to, %error, "not sent; trying again");
+                    failed.push(Waiting { outgoing: outgoing.clone(), left });
                 }
                 answer => {
-                    room += waiting.room as usize;
-                    told.push((waiting.with, answer));
+                    room += left.room as usize;
+                    told.push((left.with, answer));
                 }
             }
         }

@@ -39,7 +39,10 @@ impl Work {
                     let unfinished = slot.entries.len().max(slot.frontier.unfinished() / 4);
                     let full = unfinished >= options.max_unfinished || bytes >= options.max_unfinished_bytes;
                     slot.flow.crowded = bytes >= options.max_unfinished_bytes;
-                    let roomy = unfinished <= options.max_unfinished / 2 && bytes <= options.max_unfinished_bytes / 2;
+                    // not so late that the engine has nothing to do before more comes
+                    let enough = |most: usize| most / 4 * 3;
+                    let roomy =
+                        unfinished <= enough(options.max_unfinished) && bytes <= enough(options.max_unfinished_bytes);
                     if full && !slot.flow.full {
                         metrics::counter!("phoenix_delivery_pauses_total").increment(1);
                     }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::job::Job;
 use super::rows::RowId;
 use crate::engine::order::Order;
@@ -24,8 +26,8 @@ pub(super) struct Lane {
     /// Those that are to be put there.
     pub(super) tail: VecDeque<Box<Job>>,
     order: Order,
-    /// The places of those that are with the engine.
-    at_work: VecDeque<u64>,
+    /// The places of those that are with the engine: of most aggregates it is one.
+    at_work: SmallVec<[u64; 2]>,
     /// How many are on their way there again.
     cleared: usize,
     /// Whether the one that is, or is about to be, is done alone: those behind it wait until then.
@@ -54,7 +56,7 @@ impl Lane {
             self.hold(job);
             return None;
         }
-        self.at_work.push_back(job.place);
+        self.at_work.push(job.place);
         Some((job, self.order.clone()))
     }
 
@@ -134,7 +136,7 @@ impl Lane {
         let mut job = self.held.pop_front()?;
         self.due = None;
         self.order = Order::default();
-        self.at_work.push_back(job.place);
+        self.at_work.push(job.place);
         self.alone = true;
         job.cleared = true;
         Some((job, self.order.clone()))

@@ -73,7 +73,7 @@ impl Bus for Headerless {
         self.0.create_keeping(topic, partitions, keep)
     }
 
-    fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
+    fn produce(&self, records: Arc<[Outgoing]>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
         assert!(records.iter().all(|outgoing| outgoing.record.headers.is_empty()));
         self.0.produce(records)
     }
@@ -233,7 +233,7 @@ async fn what_is_larger_than_the_most_is_refused() -> Checked {
     let to = TopicPartition::new(Arc::clone(&world.topic), 0);
     let most = world.inner.traits().max_record_bytes;
     let record = Record { value: vec![7; most], ..Record::default() };
-    assert!(world.bus.produce(vec![Outgoing { to, record }]).await[0].is_ok());
+    assert!(world.bus.produce(vec![Outgoing { to, record }].into()).await[0].is_ok());
     assert_eq!(world.claims.claims(), []);
     Ok(())
 }
@@ -253,7 +253,7 @@ async fn a_body_that_is_missing_or_damaged_is_told_with_the_reason() -> Checked 
             // as it came it is sent again, once its body is there
             world.claims.put(claim, call(1, LARGE).payload.into()).await?;
             let to = TopicPartition::new(Arc::clone(&world.topic), 0);
-            world.bus.produce(vec![Outgoing { to, record: records[0].clone() }]).await.remove(0)?;
+            world.bus.produce(vec![Outgoing { to, record: records[0].clone() }].into()).await.remove(0)?;
             assert_eq!(calls(&read(&mut *consumer, 1).await?), [call(1, LARGE)]);
         }
     }
@@ -328,7 +328,7 @@ async fn what_is_no_claim_of_ours_is_not_fetched() -> Checked {
                 outgoing.record.value =
                     text.replace(",\"data\":1}", &format!(",\"dataref\":\"{foreign}\"}}")).into_bytes();
             }
-            world.inner.produce(vec![outgoing]).await.remove(0)?;
+            world.inner.produce(vec![outgoing].into()).await.remove(0)?;
         }
         let records = read(&mut *world.consumer().await?, 5).await?;
         let said: Vec<String> =
@@ -351,7 +351,7 @@ async fn a_record_of_a_dead_letter_can_do_without_its_body() -> Checked {
         assert!(short.bytes() < 600);
         assert!(why(&short).contains("messaging.claim_check"), "whoever reads it without the bodies is told");
         let to = TopicPartition::new(Arc::clone(&world.topic), 0);
-        world.bus.produce(vec![Outgoing { to, record: short }]).await.remove(0)?;
+        world.bus.produce(vec![Outgoing { to, record: short }].into()).await.remove(0)?;
         assert_eq!(calls(&read(&mut *consumer, 1).await?), [call(1, LARGE)]);
     }
     Ok(())

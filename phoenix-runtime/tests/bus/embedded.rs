@@ -137,7 +137,7 @@ async fn a_call_to_a_full_partition_keeps_its_order() -> Checked {
         to: TopicPartition::new(world.topic.clone(), 0),
         record: Record { value: vec![1; bytes], ..Record::default() },
     };
-    let answers = world.bus.produce(vec![sized(8 * KIB), sized(4 * KIB), sized(10)]).await;
+    let answers = world.bus.produce(vec![sized(8 * KIB), sized(4 * KIB), sized(10)].into()).await;
     let done: Vec<bool> = answers.iter().map(Result::is_ok).collect();
     same("the small one does not overtake", &done, &vec![true, false, false])
 }
@@ -248,7 +248,7 @@ async fn a_full_topic_of_the_newest_gives_up_its_oldest() -> Checked {
     let offsets = world.bus.offsets(partition.clone(), "g").await?;
     same("within its bound", &(1..19).contains(&(offsets.end - offsets.earliest)), &true)?;
     let large = Record { value: vec![1; 21 * KIB], ..Record::default() };
-    let refused = world.bus.produce(vec![Outgoing { to: partition.clone(), record: large }]).await;
+    let refused = world.bus.produce(vec![Outgoing { to: partition.clone(), record: large }].into()).await;
     same("nothing makes room for that", &matches!(refused[..], [Err(BusError::Unavailable(_))]), &true)?;
     same("and nothing is given up for it", &world.bus.offsets(partition, "g").await?, &offsets)
 }
@@ -292,7 +292,7 @@ async fn what_a_topic_keeps_is_in_its_file() -> Checked {
     let record = Record { value: vec![1; KIB], ..Record::default() };
     for (topic, expected) in [("replies", 50), ("commands", 18)] {
         let to = TopicPartition::new(topic, 0);
-        let answers = bus.produce(vec![Outgoing { to, record: record.clone() }; 50]).await;
+        let answers = bus.produce(vec![Outgoing { to, record: record.clone() }; 50].into()).await;
         same(topic, &answers.iter().filter(|answer| answer.is_ok()).count(), &expected)?;
     }
     Ok(())
@@ -304,13 +304,13 @@ async fn a_file_of_the_first_release_goes_on() -> Checked {
     let bus = open(&path).await?;
     bus.create("t".into(), 1).await?;
     let outgoing = Outgoing { to: TopicPartition::new("t", 0), record: Record::default() };
-    bus.produce(vec![outgoing.clone(); 3]).await;
+    bus.produce(vec![outgoing.clone(); 3].into()).await;
     drop(bus);
     let file = rusqlite::Connection::open(&path)?;
     file.execute_batch("ALTER TABLE topics DROP COLUMN newest; PRAGMA user_version = 1")?;
     drop(file);
     let bus = open(&path).await?;
-    same("what is there counts", &bus.produce(vec![outgoing]).await, &vec![Ok(3)])?;
+    same("what is there counts", &bus.produce(vec![outgoing].into()).await, &vec![Ok(3)])?;
     same("and is kept until it is read", &bus.offsets(TopicPartition::new("t", 0), "g").await?.earliest, &0)?;
     bus.create_keeping("t".into(), 1, Keep::Newest).await?;
     drop(bus);
@@ -327,7 +327,7 @@ async fn a_backlog_that_was_read_is_removed_without_further_calls() -> Checked {
     bus.create(topic.clone(), 1).await?;
     let to = TopicPartition::new(topic.clone(), 0);
     let outgoing = Outgoing { to: to.clone(), record: Record::default() };
-    bus.produce(vec![outgoing; 5_500]).await;
+    bus.produce(vec![outgoing; 5_500].into()).await;
     let subscription = Subscription { group: "g".to_owned(), topics: vec![topic], fixed: None, max_records: 1000 };
     let mut consumer = bus.subscribe(subscription).await?;
     consumer.next().await?;
@@ -419,7 +419,7 @@ async fn a_missing_record_is_damage() -> Checked {
     let (topic, bus): (Arc<str>, _) = ("t".into(), open(&path).await?);
     bus.create(topic.clone(), 1).await?;
     let to = TopicPartition::new(topic.clone(), 0);
-    bus.produce(vec![Outgoing { to, record: Record::default() }; 3]).await;
+    bus.produce(vec![Outgoing { to, record: Record::default() }; 3].into()).await;
     drop(bus);
     let removed = rusqlite::Connection::open(&path)?.execute("DELETE FROM records", [])?;
     same("all of them", &removed, &3)?;

@@ -49,7 +49,7 @@ async fn produce(world: Simulation, bus: FaultyBus, topic: Arc<str>, partition: 
         loop {
             let record = Record { value: text.clone().into_bytes(), ..Record::default() };
             let to = TopicPartition::new(topic.clone(), partition);
-            let answers = bus.produce(vec![Outgoing { to, record }]).await;
+            let answers = bus.produce(vec![Outgoing { to, record }].into()).await;
             note(&day, format!("produced {text}: {answers:?}"));
             match &answers[0] {
                 Ok(_) => break,

@@ -65,7 +65,7 @@ impl Bus for Stubborn {
         self.inner.create_keeping(topic, partitions, keep)
     }
 
-    fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
+    fn produce(&self, records: Arc<[Outgoing]>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
         let of: Vec<_> = records.iter().map(|outgoing| outgoing.to.partition).collect();
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(of.clone());
         Box::pin(async move {

@@ -171,11 +171,11 @@ impl Bus for ScriptedBus {
         self.inner.create_keeping(topic, partitions, keep)
     }
 
-    fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
+    fn produce(&self, records: Arc<[Outgoing]>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
         Box::pin(async move {
             let fails = |outgoing: &Outgoing| self.script.borrow().sends.get(&outgoing.to.topic).cloned();
             let failed: Vec<Option<BusError>> = records.iter().map(fails).collect();
-            let sent = records.into_iter().zip(&failed).filter(|(_, failed)| failed.is_none());
+            let sent = records.iter().cloned().zip(&failed).filter(|(_, failed)| failed.is_none());
             let mut told = self.inner.produce(sent.map(|(outgoing, _)| outgoing).collect()).await.into_iter();
             failed
                 .into_iter()

@@ -115,7 +115,7 @@ impl Wired {
 
     pub(crate) async fn put(&self, partition: u16, record: Record) {
         let outgoing = Outgoing { to: TopicPartition::new(TOPIC, partition), record };
-        self.bus.produce(vec![outgoing]).await.pop().unwrap().unwrap();
+        self.bus.produce(vec![outgoing].into()).await.pop().unwrap().unwrap();
     }
 
     pub(crate) async fn steps(&self, id: &str) -> Vec<i64> {

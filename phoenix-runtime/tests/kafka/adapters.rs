@@ -95,7 +95,7 @@ async fn read_to(consumer: &mut Box<dyn phoenix_runtime::bus::Consumer>, text: &
 async fn insist(bus: &dyn Bus, records: &[Outgoing]) -> Result<u64, Failed> {
     let insist = async {
         loop {
-            match bus.produce(records.to_vec()).await.remove(0) {
+            match bus.produce(records.into()).await.remove(0) {
                 Err(error) if error.is_passing() => {}
                 other => return other,
             }
@@ -110,11 +110,11 @@ fn killed(adapter: Adapter, kind: Kind) -> Result<(), Failed> {
         let topic = made(own.address(), 1).await?;
         let bus = adapter.connect(own.address()).await?;
         let mut consumer = bus.subscribe(subscription(&topic)).await?;
-        assert_eq!(sent(bus.produce(numbered(&topic, 0, 0..3)).await)?, [0, 1, 2]);
+        assert_eq!(sent(bus.produce(numbered(&topic, 0, 0..3).into()).await)?, [0, 1, 2]);
         read_to(&mut consumer, "2").await?;
         consumer.commit(vec![(TopicPartition::new(Arc::clone(&topic), 0), 2)]).await?;
         own.kill()?;
-        let gone = bus.produce(numbered(&topic, 0, 3..4)).await.remove(0).unwrap_err();
+        let gone = bus.produce(numbered(&topic, 0, 3..4).into()).await.remove(0).unwrap_err();
         assert!(gone.is_passing(), "{gone}");
         let asked = bus.partitions(Arc::clone(&topic)).await.unwrap_err();
         assert!(matches!(asked, BusError::Unavailable(_)), "{asked}");
@@ -134,9 +134,9 @@ fn frozen(adapter: Adapter, kind: Kind) -> Result<(), Failed> {
         let topic = made(own.address(), 1).await?;
         let bus = adapter.connect(own.address()).await?;
         let mut consumer = bus.subscribe(subscription(&topic)).await?;
-        assert_eq!(sent(bus.produce(numbered(&topic, 0, 0..2)).await)?, [0, 1]);
+        assert_eq!(sent(bus.produce(numbered(&topic, 0, 0..2).into()).await)?, [0, 1]);
         own.freeze()?;
-        let lost = bus.produce(numbered(&topic, 0, 2..3)).await.remove(0);
+        let lost = bus.produce(numbered(&topic, 0, 2..3).into()).await.remove(0);
         assert!(matches!(lost, Err(BusError::Unknown(_))), "{lost:?}");
         own.thaw()?;
         // the answer to the lost request is not taken for that to a later one

@@ -70,7 +70,7 @@ pub(crate) fn a_second_consumer_gets_a_part(server: &'static Server) -> Result<(
         let mut first = world.join().await?;
         assert_eq!(assigned(&mut first).await?.len(), 4);
         for partition in 0..4 {
-            sent(world.bus.produce(numbered(&world.topic, partition, 0..5)).await)?;
+            sent(world.bus.produce(numbered(&world.topic, partition, 0..5).into()).await)?;
         }
         assert_eq!(read(&mut first, 20).await?.len(), 20);
         let mut second = world.join().await?;
@@ -89,7 +89,7 @@ pub(crate) fn a_second_consumer_gets_a_part(server: &'static Server) -> Result<(
             }
         };
         assert_eq!(revoked.len(), 2, "{revoked:?}");
-        sent(world.bus.produce(numbered(&world.topic, revoked[0].partition, 5..6)).await)?;
+        sent(world.bus.produce(numbered(&world.topic, revoked[0].partition, 5..6).into()).await)?;
         // still its own until it is released
         first.commit(vec![(revoked[0].clone(), 4)]).await?;
         first.release(revoked.clone()).await?;
@@ -161,7 +161,7 @@ pub(crate) fn one_that_does_not_ask_loses_and_one_that_pauses_does_not(server: &
         let mut first = world.join().await?;
         let own = assigned(&mut first).await?.remove(0).0;
         first.pause(std::slice::from_ref(&own));
-        sent(world.bus.produce(numbered(&world.topic, 0, 0..3)).await)?;
+        sent(world.bus.produce(numbered(&world.topic, 0, 0..3).into()).await)?;
         // longer than it may be silent: but it asks
         let quiet = timeout(Duration::from_secs(9), first.next()).await;
         assert!(quiet.is_err(), "{quiet:?}");

@@ -74,7 +74,7 @@ async fn answer(bus: Arc<dyn Bus>, topic: Arc<str>) -> Result<(), Failed> {
             let reply = Answer { reply: call.payload.clone(), version: 1, replayed: false, durable: true };
             let to = call.reply_to.clone().ok_or("nobody to tell")?.0;
             let record = Message::Reply(Replied::new(call.id, &call, Ok(reply))).into_record(None, bus.traits());
-            bus.produce(vec![Outgoing { to, record }]).await.remove(0)?;
+            bus.produce(vec![Outgoing { to, record }].into()).await.remove(0)?;
         }
     }
 }

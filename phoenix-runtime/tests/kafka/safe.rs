@@ -40,7 +40,7 @@ fn served(server: &Server, mechanism: SaslMechanism) -> Result<(), Failed> {
         let bus = RdKafkaBus::connect(brokers, options).await?;
         let topic: Arc<str> = format!("{}safe", prefix()).into();
         bus.create(Arc::clone(&topic), 1).await?;
-        assert_eq!(sent(bus.produce(numbered(&topic, 0, 0..3)).await)?, [0, 1, 2]);
+        assert_eq!(sent(bus.produce(numbered(&topic, 0, 0..3).into()).await)?, [0, 1, 2]);
         let mut consumer = bus.subscribe(subscription(&topic)).await?;
         let mut read = 0;
         while read < 3 {

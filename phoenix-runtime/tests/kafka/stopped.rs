@@ -103,7 +103,7 @@ impl Drop for Process {
 pub(crate) fn a_stopped_process_can_not_commit(server: &'static Server) -> Result<(), Failed> {
     wait(async {
         let world = World::new(server, 1, rdkafka_options()).await?;
-        sent(world.bus.produce(numbered(&world.topic, 0, 0..4)).await)?;
+        sent(world.bus.produce(numbered(&world.topic, 0, 0..4).into()).await)?;
         let mut process = Process::start(server.address(), &world.topic)?;
         process.until(&["read 3"])?;
         assert_eq!(process.commit(2)?, "committed");

@@ -58,7 +58,7 @@ async fn a_command_without_its_body_is_a_dead_letter_and_is_done_once_it_is_ther
     let mut record = Message::Call(call).into_record(None, bus.traits());
     record.headers.push("ce_dataref", claim.to_string().as_bytes());
     let to = TopicPartition::new(TOPIC, Slice::of("account", "a").0 % 16);
-    bus.produce(vec![Outgoing { to, record }]).await.remove(0).expect("the bus takes it");
+    bus.produce(vec![Outgoing { to, record }].into()).await.remove(0).expect("the bus takes it");
 
     let dead = async {
         loop {
@@ -108,7 +108,7 @@ async fn the_inbox_has_large_messages_with_their_bodies_so_their_bound_is_that_o
     let call = Call::command(MessageId(uuid::Uuid::from_u128(7)), "account", "a", "deposit", payload);
     let record = Message::Call(call).into_record(None, bus.traits());
     let to = TopicPartition::new(TOPIC, Slice::of("account", "a").0 % 16);
-    bus.produce(vec![Outgoing { to, record }]).await.remove(0).expect("the bus takes it");
+    bus.produce(vec![Outgoing { to, record }].into()).await.remove(0).expect("the bus takes it");
     assert_eq!(files(folder.path()), 1, "it travels as a claim");
     let kept = async {
         let letters = store.letters().expect("it has an inbox");

@@ -61,7 +61,7 @@ async fn what_the_embedded_bus_has_is_done_after_a_restart() {
     let record = Message::Call(call).into_record(None, bus.traits());
     let to = TopicPartition::new(TOPIC, Slice::of("account", "a").0 % 16);
     let twice = vec![Outgoing { to: to.clone(), record: record.clone() }, Outgoing { to, record }];
-    for acknowledged in bus.produce(twice).await {
+    for acknowledged in bus.produce(twice.into()).await {
         acknowledged.expect("it is durable");
     }
     drop((of, bus));

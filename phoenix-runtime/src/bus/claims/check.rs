@@ -88,12 +88,12 @@ impl Inner {
         Ok(Outgoing { record: claim::checked_in(&outgoing.record, claim), to: outgoing.to })
     }
 
-    async fn produce(&self, records: Vec<Outgoing>) -> Vec<Result<u64, BusError>> {
+    async fn produce(&self, records: Arc<[Outgoing]>) -> Vec<Result<u64, BusError>> {
         let mut answers: Vec<Option<BusError>> = Vec::with_capacity(records.len());
         let mut sent = Vec::with_capacity(records.len());
         // what follows one that was not kept would overtake it when that is tried again
         let mut behind: Vec<(TopicPartition, BusError)> = Vec::new();
-        for outgoing in records {
+        for outgoing in records.iter().cloned() {
             if let Some((_, error)) = behind.iter().find(|(to, _)| *to == outgoing.to) {
                 answers.push(Some(error.clone()));
                 continue;
@@ -111,7 +111,7 @@ impl Inner {
                 }
             }
         }
-        let told = if sent.is_empty() { Vec::new() } else { self.bus.produce(sent).await };
+        let told = if sent.is_empty() { Vec::new() } else { self.bus.produce(sent.into()).await };
         let lost = || Err(BusError::Unknown("the bus gave no answer for it".to_owned()));
         let mut told = told.into_iter();
         answers.into_iter().map(|known| known.map_or_else(|| told.next().unwrap_or_else(lost), Err)).collect()
@@ -178,7 +178,7 @@ impl Bus for ClaimCheck {
         self.0.bus.create_keeping(topic, partitions, keep)
     }
 
-    fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
+    fn produce(&self, records: Arc<[Outgoing]>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
         Box::pin(self.0.produce(records))
     }
 

@@ -116,13 +116,13 @@ impl EmbeddedBus {
         Ok(number)
     }
 
-    async fn send_records(&self, records: Vec<Outgoing>) -> Vec<Result<u64, BusError>> {
+    async fn send_records(&self, records: Arc<[Outgoing]>) -> Vec<Result<u64, BusError>> {
         let (mut answers, mut sent, mut bytes) = (Vec::with_capacity(records.len()), Vec::new(), 0);
-        for outgoing in records {
-            answers.push(match self.accepts(&outgoing) {
+        for outgoing in &*records {
+            answers.push(match self.accepts(outgoing) {
                 Ok(number) => {
                     bytes += outgoing.record.bytes() + 64;
-                    sent.push((number, outgoing.record));
+                    sent.push((number, outgoing.record.clone()));
                     // replaced by its own answer
                     Ok(0)
                 }
@@ -191,7 +191,7 @@ impl Bus for EmbeddedBus {
         })
     }
 
-    fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
+    fn produce(&self, records: Arc<[Outgoing]>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
         Box::pin(self.send_records(records))
     }
 

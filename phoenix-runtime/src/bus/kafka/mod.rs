@@ -87,7 +87,7 @@ impl Bus for KafkaBus {
         })
     }
 
-    fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
+    fn produce(&self, records: Arc<[Outgoing]>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
         Box::pin(self.producer.produce(records))
     }
 

@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_mins(1);
 /// Records of one call.
 #[derive(Debug)]
 struct Call {
-    records: Vec<Outgoing>,
+    records: Arc<[Outgoing]>,
     progress: Mutex<Progress>,
     told: Notify,
 }
@@ -130,7 +130,7 @@ impl Producer {
         Ok(())
     }
 
-    pub(super) async fn produce(&self, records: Vec<Outgoing>) -> Vec<Result<u64, BusError>> {
+    pub(super) async fn produce(&self, records: Arc<[Outgoing]>) -> Vec<Result<u64, BusError>> {
         let count = records.len();
         let results: Vec<_> = records.iter().map(|outgoing| self.refused(outgoing).map(Err)).collect();
         let open = results.iter().filter(|result| result.is_none()).count();

@@ -107,11 +107,12 @@ impl Bus for RdKafkaBus {
         Box::pin(self.questions.create(topic, partitions))
     }
 
-    fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
+    fn produce(&self, records: Arc<[Outgoing]>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
         Box::pin(async move {
             let mut results: Vec<_> = records.iter().map(|outgoing| self.too_large(outgoing).map(Err)).collect();
             // librdkafka would wait for a topic that is not there
-            let places: BTreeSet<&TopicPartition> = records.iter().map(|outgoing| &outgoing.to).collect();
+            let runs = records.chunk_by(|one, next| one.to == next.to);
+            let places: BTreeSet<&TopicPartition> = runs.filter_map(|run| Some(&run.first()?.to)).collect();
             for place in places {
                 if let Err(error) = self.questions.exists(place).await {
                     for (outgoing, result) in records.iter().zip(&mut results) {
@@ -121,7 +122,7 @@ impl Bus for RdKafkaBus {
                     }
                 }
             }
-            self.producer.produce(records, results).await
+            self.producer.produce(&records, results).await
         })
     }
 

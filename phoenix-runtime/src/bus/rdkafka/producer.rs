@@ -132,7 +132,7 @@ impl Producer {
     /// Sends what has no result yet.
     pub(super) async fn produce(
         &self,
-        records: Vec<Outgoing>,
+        records: &[Outgoing],
         mut results: Vec<Option<Result<u64, BusError>>>,
     ) -> Vec<Result<u64, BusError>> {
         let open = results.iter().filter(|result| result.is_none()).count();
@@ -141,7 +141,7 @@ impl Producer {
         if open > 0 {
             match self.native() {
                 Ok(native) => {
-                    send(&native, &records, &mut results, &call);
+                    send(&native, records, &mut results, &call);
                     let told = call.told.notified();
                     if call.progress().open > 0 {
                         // librdkafka keeps its own time; this is for what it never hears of
@@ -159,7 +159,7 @@ impl Producer {
             }
         }
         let progress = call.progress();
-        let told = progress.results.iter().zip(&records).map(|(result, outgoing)| match result {
+        let told = progress.results.iter().zip(records).map(|(result, outgoing)| match result {
             Some(Ok(offset)) => Ok(*offset),
             Some(Err(error)) => Err(of_record(error, &outgoing.to)),
             None => Err(BusError::Unknown(format!("{}: no acknowledgement within {:?}", outgoing.to, self.limit))),

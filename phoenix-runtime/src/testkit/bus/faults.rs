@@ -20,7 +20,7 @@ async fn send(
 ) -> Result<Vec<(String, Result<u64, BusError>)>, super::Failure> {
     let mut all = Vec::new();
     for n in 0..tries {
-        let answers = within(place, "produce", bus.produce(numbered(topic, 0, word, [n]))).await?;
+        let answers = within(place, "produce", bus.produce(numbered(topic, 0, word, [n]).into())).await?;
         all.extend(answers.into_iter().map(|answer| (format!("{word} {n}"), answer)));
     }
     Ok(all)
@@ -75,7 +75,7 @@ async fn a_consumer_goes_on_when_the_servers_are_back(place: Place<'_>) -> Check
     holds("a commit may work later", refused.is_err_and(|error| error.is_passing()))?;
     servers.revive().await?;
     within(place, "an acknowledgement", async {
-        while bus.produce(numbered(&topic, 0, "r", [10])).await.iter().any(Result::is_err) {
+        while bus.produce(numbered(&topic, 0, "r", [10]).into()).await.iter().any(Result::is_err) {
             tokio::task::yield_now().await;
         }
     })
@@ -108,7 +108,7 @@ async fn what_has_no_answer_is_unknown_and_what_is_unavailable_never_comes(place
     // what is on its way comes before the second of these
     for n in 0..2 {
         within(place, "an acknowledgement", async {
-            while bus.produce(numbered(&topic, 0, "last", [n])).await.iter().any(Result::is_err) {
+            while bus.produce(numbered(&topic, 0, "last", [n]).into()).await.iter().any(Result::is_err) {
                 tokio::task::yield_now().await;
             }
         })

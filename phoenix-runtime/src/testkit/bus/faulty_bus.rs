@@ -90,7 +90,7 @@ struct Standing {
     frozen: bool,
     down_until: Duration,
     /// What was sent to servers that stand still.
-    sent: VecDeque<Vec<Outgoing>>,
+    sent: VecDeque<Arc<[Outgoing]>>,
     /// Further consumers of a group, and when they go.
     guests: BTreeMap<String, (Duration, Box<dyn Consumer>)>,
 }
@@ -201,7 +201,7 @@ impl FaultyBus {
         self.standing().guests.get(group).map(|(until, _)| *until)
     }
 
-    async fn faulty_produce(&self, records: Vec<Outgoing>) -> Vec<Result<u64, BusError>> {
+    async fn faulty_produce(&self, records: Arc<[Outgoing]>) -> Vec<Result<u64, BusError>> {
         let count = records.len();
         let all = |error: &BusError| (0..count).map(|_| Err(error.clone())).collect();
         let unknown = |what: &str| BusError::Unknown(format!("simulated: {what}"));
@@ -232,17 +232,18 @@ impl FaultyBus {
     }
 
     /// Sends partition by partition, in any order of these.
-    async fn in_any_order(&self, records: Vec<Outgoing>) -> Vec<Result<u64, BusError>> {
+    async fn in_any_order(&self, records: Arc<[Outgoing]>) -> Vec<Result<u64, BusError>> {
         let mut answers: Vec<_> =
             records.iter().map(|_| Err(BusError::Unknown("simulated: no answer".to_owned()))).collect();
         let mut by_partition: BTreeMap<TopicPartition, Vec<(usize, Outgoing)>> = BTreeMap::new();
-        for (index, outgoing) in records.into_iter().enumerate() {
-            by_partition.entry(outgoing.to.clone()).or_default().push((index, outgoing));
+        for (index, outgoing) in records.iter().enumerate() {
+            by_partition.entry(outgoing.to.clone()).or_default().push((index, outgoing.clone()));
         }
         let mut parts: Vec<_> = by_partition.into_values().collect();
         while !parts.is_empty() {
             let (indices, records): (Vec<_>, Vec<_>) = parts.swap_remove(self.below(parts.len())).into_iter().unzip();
-            let again = self.happens(self.faults.twice).then(|| records.clone());
+            let records: Arc<[Outgoing]> = records.into();
+            let again = self.happens(self.faults.twice).then(|| Arc::clone(&records));
             let told = self.inner.produce(records).await;
             if let Some(again) = again {
                 drop(self.inner.produce(again).await);
@@ -294,7 +295,7 @@ impl Bus for FaultyBus {
         })
     }
 
-    fn produce(&self, records: Vec<Outgoing>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
+    fn produce(&self, records: Arc<[Outgoing]>) -> BoxFuture<'_, Vec<Result<u64, BusError>>> {
         Box::pin(self.faulty_produce(records))
     }
 

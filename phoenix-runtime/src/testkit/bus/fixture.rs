@@ -58,7 +58,7 @@ pub(super) fn words(word: &str, numbers: impl IntoIterator<Item = u64>) -> Vec<S
 /// Sends records, all of which are to be acknowledged, and tells their offsets.
 pub(super) async fn produce(place: Place<'_>, bus: &dyn Bus, records: Vec<Outgoing>) -> Result<Vec<u64>, Failure> {
     let count = records.len();
-    let answers = within(place, "produce", bus.produce(records)).await?;
+    let answers = within(place, "produce", bus.produce(records.into())).await?;
     equal("an answer for each record", &answers.len(), &count)?;
     answers.into_iter().map(|answer| answer.map_err(Failure::from)).collect()
 }

@@ -158,11 +158,11 @@ async fn a_follower_goes_on_when_the_servers_are_back(place: Place<'_>) -> Check
     produce(place, &*bus, numbered(&topic, 0, "r", 0..3)).await?;
     equal("before", &texts(place, &mut *follower, 3).await?, &words("r", 0..3))?;
     servers.kill().await?;
-    let lost = within(place, "produce", bus.produce(numbered(&topic, 0, "lost", [0]))).await?;
+    let lost = within(place, "produce", bus.produce(numbered(&topic, 0, "lost", [0]).into())).await?;
     holds("nobody is there", lost.iter().all(Result::is_err))?;
     servers.revive().await?;
     within(place, "an acknowledgement", async {
-        while bus.produce(numbered(&topic, 0, "r", [3])).await.iter().any(Result::is_err) {
+        while bus.produce(numbered(&topic, 0, "r", [3]).into()).await.iter().any(Result::is_err) {
             tokio::task::yield_now().await;
         }
     })

@@ -95,7 +95,7 @@ async fn a_record_that_is_too_large_is_refused_alone(place: Place<'_>) -> Checke
         to(&topic, 1, record("two")),
         to(&topic, 0, record("three")),
     ];
-    let answers = within(place, "produce", bus.produce(records)).await?;
+    let answers = within(place, "produce", bus.produce(records.into())).await?;
     let refused = |answer: &Result<u64, BusError>| matches!(answer, Err(BusError::Refused(_)));
     equal("which one is refused", &answers.iter().map(refused).collect(), &vec![false, true, false, false])?;
     equal("the first", &answers[0], &Ok(0))?;
@@ -109,5 +109,5 @@ async fn a_record_that_is_too_large_is_refused_alone(place: Place<'_>) -> Checke
 
 async fn an_empty_call_is_answered(place: Place<'_>) -> Checked {
     let bus = place.open().await?;
-    equal("answers", &within(place, "produce", bus.produce(Vec::new())).await?.len(), &0)
+    equal("answers", &within(place, "produce", bus.produce(Vec::new().into())).await?.len(), &0)
 }

@@ -60,7 +60,7 @@ async fn an_unknown_topic_or_partition_is_named_and_the_others_go_through(place:
         to(&topic, 2, record("beyond")),
         to(&topic, 1, record("second")),
     ];
-    let answers = within(place, "produce", bus.produce(records)).await?;
+    let answers = within(place, "produce", bus.produce(records.into())).await?;
     let no = |topic, partition| Err(BusError::NoTopic(TopicPartition::new(topic, partition)));
     equal("answers", &answers, &vec![Ok(0), no(unknown.clone(), 0), no(topic, 2), Ok(1)])?;
     let refused = bus.subscribe(place.subscription("g", &[&unknown])).await.map(drop);
