@@ -134,7 +134,7 @@ impl<T: From<oneshot::Sender<Answer>> + Send + 'static> Sender<T> {
     /// As [`Sender::send`], where there is room for it now.
     ///
     /// # Errors
-    /// The record, where there is none.
+    /// The record, where there is none, or the sender was stopped.
     pub fn try_send(&self, outgoing: Outgoing, within: Option<Duration>) -> Result<Sending, Outgoing> {
         let (tell, told) = oneshot::channel();
         match self.try_leave(vec![(outgoing, tell.into())], within).pop() {
@@ -183,7 +183,8 @@ impl<T: Send + 'static> Sender<T> {
         self.records.send(vec![waiting]).map_err(|_| stopped())
     }
 
-    /// As [`Sender::leave`], as many of these as there is room for now. Gives back the others.
+    /// As [`Sender::leave`], as many of these as there is room for now. Gives back the others, and all where the sender was
+    /// stopped.
     #[must_use = "without room for them now, they are not sent"]
     pub fn try_leave(&self, all: Vec<(Outgoing, T)>, within: Option<Duration>) -> Vec<(Outgoing, T)> {
         let (until, mut rest) = (self.until(within), Vec::new());

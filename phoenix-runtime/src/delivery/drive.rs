@@ -205,7 +205,7 @@ impl Work {
         slot.settling += 1;
         let Some(dead) = dead else {
             match self.settling.outgoing(&job, answer) {
-                Some(outgoing) => self.replies.push((outgoing, Ticket::Reply(job))),
+                Some((outgoing, reply)) => self.replies.push((outgoing, Ticket::Reply(reply))),
                 None => self.settled(Finished::of(&job)),
             }
             return;

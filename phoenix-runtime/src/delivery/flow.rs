@@ -40,7 +40,7 @@ impl Work {
                     let full = unfinished >= options.max_unfinished || bytes >= options.max_unfinished_bytes;
                     slot.flow.crowded = bytes >= options.max_unfinished_bytes;
                     // not so late that the engine has nothing to do before more comes
-                    let enough = |most: usize| most / 4 * 3;
+                    let enough = |most: usize| most - most.div_ceil(4);
                     let roomy =
                         unfinished <= enough(options.max_unfinished) && bytes <= enough(options.max_unfinished_bytes);
                     if full && !slot.flow.full {

@@ -12,6 +12,9 @@ use crate::bus::port::{BusError, Consumer, Happening, Received, Record, TopicPar
 use crate::domain::error::Code;
 use crate::domain::id::Slice;
 
+/// How many go to the engine together: few enough that they are still in the processor's cache.
+const AT_ONCE: usize = 32;
+
 impl Work {
     pub(super) async fn happens(&mut self, happening: Happening, consumer: &mut dyn Consumer) -> Result<(), BusError> {
         match happening {
@@ -27,17 +30,17 @@ impl Work {
                 self.lose(&numbers);
             }
             Happening::Records(records) => {
-                let mut taken = None;
-                for record in records {
+                let mut records = records.into_iter().peekable();
+                let mut taken = 0;
+                while let Some(record) = records.next() {
                     let partition = record.from.partition;
-                    // once for those of a partition that come together
-                    if let Some(before) = taken.replace(partition).filter(|before| *before != partition) {
-                        self.dispatch(before);
-                    }
                     self.take(record);
-                }
-                if let Some(last) = taken {
-                    self.dispatch(last);
+                    taken += 1;
+                    // once for some of a partition that come together
+                    if taken == AT_ONCE || records.peek().is_none_or(|next| next.from.partition != partition) {
+                        taken = 0;
+                        self.dispatch(partition);
+                    }
                 }
             }
             Happening::OutOfRange { partition, wanted, earliest, end } => {

@@ -17,7 +17,7 @@ const SPARE: usize = 256;
 pub(super) struct Lanes {
     /// Where each is. The hashes are good ones, and equal runs find them in the same order.
     places: HashMap<u64, usize, FixedState>,
-    /// They stay where they are: moving them about with a map of them costs more than finding one.
+    /// Each keeps its place: moving them about in a map of them costs more than finding one.
     all: Vec<Lane>,
     /// Places with nothing in them.
     free: Vec<usize>,
@@ -55,6 +55,10 @@ impl Lanes {
             *lane = Lane::default();
         }
         self.free.push(place.remove());
+        if self.places.is_empty() && self.all.len() > SPARE {
+            // there were many once
+            *self = Self::default();
+        }
         true
     }
 

@@ -8,11 +8,11 @@ use tokio::sync::{Mutex as Turn, mpsc, oneshot};
 
 use super::job::{Finished, Job};
 use super::work::Done;
-use crate::bus::envelope::{Call, Message, without_body};
+use crate::bus::envelope::{Call, Message, ReplyTo, without_body};
 use crate::bus::port::{Bus, BusError, Outgoing, Record, TopicPartition};
 use crate::bus::sender::{Answer, Sender};
 use crate::domain::error::{Code, Fault};
-use crate::domain::id::Slice;
+use crate::domain::id::{MessageId, Slice};
 use crate::domain::pending::NamedAnswer;
 use crate::domain::ports::{BoxFuture, Clock, Seed, next_message_id};
 use crate::engine::ownership::Partitions;
@@ -29,10 +29,18 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// What comes back with the answer of the bus.
 #[derive(Debug)]
 pub(super) enum Ticket {
-    /// It was the reply to a command.
-    Reply(Box<Job>),
+    /// It was a reply.
+    Reply(Reply),
     /// Somebody waits for it.
     One(oneshot::Sender<Answer>),
+}
+
+/// What is left of a command when its reply goes.
+#[derive(Debug)]
+pub(super) struct Reply {
+    of: Finished,
+    id: MessageId,
+    to: ReplyTo,
 }
 
 impl From<oneshot::Sender<Answer>> for Ticket {
@@ -47,9 +55,9 @@ pub(super) fn answered(tell: mpsc::UnboundedSender<Done>) -> impl FnMut(Vec<(Tic
         let mut settled = Vec::with_capacity(answers.len());
         for (ticket, answer) in answers {
             match ticket {
-                Ticket::Reply(job) => {
-                    replied(&job, answer);
-                    settled.push(Finished::of(&job));
+                Ticket::Reply(Reply { of, id, to }) => {
+                    replied(id, &to, answer);
+                    settled.push(of);
                 }
                 Ticket::One(asked) => {
                     // whoever waits may be gone
@@ -130,9 +138,9 @@ impl Settling {
     /// Sends the answer to who wants it. It is stored under the command's key or id, so a reply that can't be sent is told
     /// to whoever repeats the command.
     pub(super) async fn reply(&self, job: &Job, answer: NamedAnswer) {
-        if let Some(outgoing) = self.outgoing(job, answer) {
+        if let Some((outgoing, Reply { id, to, .. })) = self.outgoing(job, answer) {
             let sent = self.send(outgoing).await;
-            replied(job, sent);
+            replied(id, &to, sent);
         }
     }
 
@@ -151,8 +159,8 @@ impl Settling {
     }
 
     /// The reply to whoever wants one.
-    pub(super) fn outgoing(&self, job: &Job, answer: NamedAnswer) -> Option<Outgoing> {
-        let reply_to = job.call.reply_to.as_ref()?;
+    pub(super) fn outgoing(&self, job: &Job, answer: NamedAnswer) -> Option<(Outgoing, Reply)> {
+        let to = job.call.reply_to.clone()?;
         let id = next_message_id(&*self.clock, &*self.seed);
         let traits = self.bus.traits();
         let reply = |answer| {
@@ -165,7 +173,7 @@ impl Settling {
                 format!("it is done, and its reply of {} bytes is more than the bus takes: query it", record.bytes());
             record = reply(Err(Fault::new(Code::TooLarge, text).into()));
         }
-        Some(Outgoing { to: reply_to.0.clone(), record })
+        Some((Outgoing { to: to.0.clone(), record }, Reply { of: Finished::of(job), id: job.call.id, to }))
     }
 
     async fn send(&self, outgoing: Outgoing) -> Result<u64, BusError> {
@@ -333,10 +341,10 @@ impl Settling {
     }
 }
 
-fn replied(job: &Job, sent: Answer) {
-    let (Err(error), Some(to)) = (sent, &job.call.reply_to) else { return };
+fn replied(id: MessageId, to: &ReplyTo, sent: Answer) {
+    let Err(error) = sent else { return };
     metrics::counter!("phoenix_delivery_replies_lost_total").increment(1);
-    tracing::warn!(%error, %to, id = %job.call.id, "the reply can't be sent; whoever asks again gets it");
+    tracing::warn!(%error, %to, %id, "the reply can't be sent; whoever asks again gets it");
 }
 
 /// Key, headers and value as JSON; bytes that are no text as hexadecimal digits.

@@ -54,7 +54,7 @@ pub(super) enum Done {
     Answered(Box<Job>, NamedAnswer),
     /// A record is finished: its reply sent, or its dead letter kept.
     Settled(Finished),
-    /// As many replies have come to their ends.
+    /// The replies to these have come to their ends.
     Replied(Vec<Finished>),
     /// Its partition has had another owner since it failed.
     NotBuried(Box<Job>),
