@@ -145,14 +145,15 @@ impl Settling {
     }
 
     /// Sends replies together, without a future for each. What is given back leaves one as soon as there is room for it.
-    pub(super) fn send_all(&self, replies: Vec<(Outgoing, Ticket)>) -> impl Iterator<Item = BoxFuture<'static, ()>> {
+    pub(super) fn send_all(&self, replies: Vec<(Outgoing, Ticket)>) -> impl Iterator<Item = BoxFuture<'static, Done>> {
         let within = Some(self.reply_timeout);
         self.sender.try_leave(replies, within).into_iter().map(move |(outgoing, ticket)| {
             let sender = self.sender.clone();
-            let later: BoxFuture<'static, ()> = Box::pin(async move {
+            let later: BoxFuture<'static, Done> = Box::pin(async move {
                 if let Err(error) = sender.leave(outgoing, ticket, within).await {
                     tracing::debug!(%error, "a reply was not sent: its command comes again");
                 }
+                Done::Over
             });
             later
         })

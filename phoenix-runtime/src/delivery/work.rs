@@ -341,12 +341,7 @@ impl Work {
             return;
         }
         let replies = std::mem::take(&mut self.replies);
-        for later in self.settling.send_all(replies) {
-            self.done.push(Box::pin(async move {
-                later.await;
-                Done::Over
-            }));
-        }
+        self.done.extend(self.settling.send_all(replies));
     }
 
     /// The epoch under which this node owns a partition, as far as it knows.

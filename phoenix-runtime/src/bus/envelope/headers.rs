@@ -55,6 +55,7 @@ pub(super) fn read(headers: &Headers) -> Result<Option<Attributes<'_>>, Unreadab
         }
     }
     match wrong {
+        // one whose version is no text is ours as well
         _ if all.get(Name::Spec).is_none() && !headers.iter().any(|(name, _)| name == Name::Spec.header()) => Ok(None),
         Some(wrong) => Err(wrong),
         None => Ok(Some(all)),
