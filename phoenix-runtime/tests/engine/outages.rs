@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use phoenix_runtime::bus::envelope::Message;
+use phoenix_runtime::bus::envelope::{Message, ReplyTo};
 use phoenix_runtime::bus::{Bus, BusError, Happening, Received, Subscription, TopicPartition};
 use phoenix_runtime::delivery::{DeliveryOptions, Grade};
 use phoenix_runtime::domain::ports::Clock as _;
@@ -181,6 +181,28 @@ fn a_dead_letter_that_the_store_does_not_take_is_kept_by_its_topic_before_its_of
         assert_eq!(wired.bus.offsets(partition, "tallies").await.unwrap().committed, Some(1));
         let copies = wired.bus.offsets(TopicPartition::new(graveyard, 0), "").await.unwrap();
         assert_eq!((copies.end, wired.dead().await), (1, vec![]));
+    });
+}
+
+#[test]
+fn the_offset_of_a_command_does_not_move_before_the_bus_has_its_reply() {
+    simulate_scripted(|wired, bus| async move {
+        let _node = wired.node().await;
+        let (replies, partition) = (TopicPartition::new("answers", 0), partition_of("a"));
+        wired.bus.create(Arc::clone(&replies.topic), 1).await.unwrap();
+        bus.fail_sends(&replies.topic, Some(BusError::Unavailable("it is down".to_owned())));
+        let mut message = call("a", "add", serde_json::json!({ "tally": "a", "amount": 1 }), 1);
+        message.reply_to = Some(ReplyTo(replies.clone()));
+        wired.put(partition, Message::Call(message).into_record(None, wired.bus.traits())).await;
+        // not as long as whoever waits for a reply is looked for
+        wired.world.pass(Duration::from_secs(20)).await;
+        assert_eq!(wired.steps("a").await, [1], "it is done");
+        let commands = TopicPartition::new(TOPIC, partition);
+        assert_eq!(wired.bus.offsets(commands.clone(), "tallies").await.unwrap().committed.unwrap_or(0), 0);
+        bus.fail_sends(&replies.topic, None);
+        wired.world.pass(Duration::from_secs(5)).await;
+        assert_eq!(wired.bus.offsets(commands, "tallies").await.unwrap().committed, Some(1));
+        assert_eq!(wired.bus.offsets(replies, "").await.unwrap().end, 1, "once");
     });
 }
 
